@@ -1,0 +1,15 @@
+# Every library the project links; packages.txt names the Debian packages and CONTRIBUTING.md the reasons.
+find_package(Threads REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+if(DIFFLLAMA_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(DIFFLLAMA_BENCHMARKS)
+  find_package(benchmark REQUIRED)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)  # oneDNN's threads, to set their number
+  find_package(dnnl REQUIRED)
+endif()

@@ -1,0 +1,58 @@
+# cmake -DROOT=<source tree> -DLAYERS=<file of DIFFLLAMA_MODULES, DIFFLLAMA_DEPS_* and DIFFLLAMA_LAYER_*> -P check_layers.cmake
+# Holds every #include "..." of the tree to the layer rule:
+#   src/NAME/**        NAME itself, the DEPS of NAME, and public headers of NAME's layer or a lower one
+#   include/diffllama  other public headers and the standard library; no conditional compilation
+cmake_minimum_required(VERSION 3.25)
+include("${LAYERS}")
+set(broken 0)
+
+function(report file line why)
+  file(RELATIVE_PATH shown "${ROOT}" "${file}")
+  message(NOTICE "${shown}: ${line}: ${why}")
+  set(broken 1 PARENT_SCOPE)
+endfunction()
+
+foreach(module IN LISTS DIFFLLAMA_MODULES)
+  list(JOIN DIFFLLAMA_DEPS_${module} ", " deps)
+  file(GLOB_RECURSE files "${ROOT}/src/${module}/*.h" "${ROOT}/src/${module}/*.cpp")
+  foreach(file IN LISTS files)
+    file(STRINGS "${file}" lines REGEX "^[ \t]*#[ \t]*include[ \t]*\"")
+    foreach(line IN LISTS lines)
+      string(REGEX REPLACE "^[^\"]*\"([^\"]*)\".*$" "\\1" header "${line}")
+      string(REGEX REPLACE "/.*$" "" used "${header}")
+      if(used STREQUAL "diffllama")
+        # A public header is named after the module that fills it, error.h excepted, which all may use.
+        get_filename_component(owner "${header}" NAME_WE)
+        if(DEFINED DIFFLLAMA_LAYER_${owner} AND DIFFLLAMA_LAYER_${owner} GREATER DIFFLLAMA_LAYER_${module})
+          report("${file}" "${line}" "${module} is below ${owner}")
+        endif()
+      elseif(used STREQUAL header OR NOT EXISTS "${ROOT}/src/${header}")
+        report("${file}" "${line}" "expected a path from src/ or include/ that exists")
+      elseif(NOT used STREQUAL module AND NOT used IN_LIST DIFFLLAMA_DEPS_${module})
+        report("${file}" "${line}" "${module} may use only itself and its DEPS (${deps})")
+      endif()
+    endforeach()
+  endforeach()
+endforeach()
+
+file(GLOB_RECURSE files "${ROOT}/include/*")
+foreach(file IN LISTS files)
+  file(STRINGS "${file}" lines REGEX "^[ \t]*#")
+  foreach(line IN LISTS lines)
+    if(NOT line MATCHES "^#pragma once$|^#include <[a-z_]+>|^#include \"diffllama/[a-z_]+\\.h\"")
+      report("${file}" "${line}" "a public header holds only #pragma once and includes of the standard library and diffllama/")
+    endif()
+  endforeach()
+endforeach()
+
+file(GLOB folders LIST_DIRECTORIES true RELATIVE "${ROOT}/src" "${ROOT}/src/*")
+foreach(folder IN LISTS folders)
+  if(IS_DIRECTORY "${ROOT}/src/${folder}" AND NOT folder IN_LIST DIFFLLAMA_MODULES)
+    message(NOTICE "src/${folder}: not a module; declare it in src/CMakeLists.txt")
+    set(broken 1)
+  endif()
+endforeach()
+
+if(broken)
+  message(FATAL_ERROR "The layer rule of CONTRIBUTING.md is broken in the lines above.")
+endif()

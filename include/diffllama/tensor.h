@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace diffllama {
+
+/// Element types of tensors, as safetensors and GGUF store them. The block-quantised ones (q8_0 and
+/// after) are GGUF's: a row is a whole number of blocks.
+enum class DType : std::uint8_t {
+  float32,
+  float16,
+  bfloat16,
+  float64,
+  int64,
+  int32,
+  int16,
+  int8,
+  uint8,
+  boolean,
+  q8_0,
+  q4_0,
+  q4_1,
+};
+
+/// Elements in one block: 1 for plain types, 32 for q8_0, q4_0 and q4_1.
+std::size_t block_elements(DType dtype);
+/// Bytes of one block: the element's size for plain types, 34 for q8_0, 18 for q4_0, 20 for q4_1.
+std::size_t block_bytes(DType dtype);
+/// "float32", "bfloat16", "q8_0", ...: torch's names for plain types, GGUF's in lower case for
+/// blocks.
+std::string_view dtype_name(DType dtype);
+
+/// Sizes, outermost first, as torch prints them. Rank 0 is a scalar with one element.
+using Shape = std::vector<std::int64_t>;
+/// Product of the sizes. Throws InvalidArgument for a negative size or a product past 2^63-1.
+std::int64_t element_count(const Shape& shape);
+/// "[2, 3, 4]"
+std::string to_string(const Shape& shape);
+
+/// Borrowed bytes with a shape: row-major, no alignment promised (a mapped file). Valid while its
+/// owner lives.
+struct TensorView {
+  DType dtype = DType::float32;
+  Shape shape;
+  std::span<const std::byte> bytes;
+};
+
+/// An owned row-major array, 64-byte aligned and zero-initialised. Moves are cheap; a copy copies
+/// the data.
+class Tensor {
+ public:
+  Tensor() = default;
+  Tensor(DType dtype, Shape shape);
+  static Tensor from(std::span<const float> values, Shape shape);
+  static Tensor from(std::span<const std::int64_t> values, Shape shape);
+  Tensor(const Tensor& other);
+  Tensor& operator=(const Tensor& other);
+  Tensor(Tensor&&) noexcept = default;
+  Tensor& operator=(Tensor&&) noexcept = default;
+  ~Tensor() = default;
+
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  std::int64_t size() const { return count_; }
+  bool empty() const { return count_ == 0; }
+
+  std::span<const std::byte> bytes() const { return {data_.get(), byte_count_}; }
+  std::span<std::byte> bytes() { return {data_.get(), byte_count_}; }
+  /// The elements as float32 or int64; throws InvalidArgument when the dtype is another.
+  std::span<const float> f32() const;
+  std::span<float> f32();
+  std::span<const std::int64_t> i64() const;
+  std::span<std::int64_t> i64();
+  TensorView view() const { return {dtype_, shape_, bytes()}; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* data) const;
+  };
+  DType dtype_ = DType::float32;
+  Shape shape_;
+  std::int64_t count_ = 0;
+  std::size_t byte_count_ = 0;
+  std::unique_ptr<std::byte, Free> data_;
+};
+
+}  // namespace diffllama

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Installs what is needed, builds and runs every test. Can be run again.
+. "$(dirname "$0")/common.sh"
+
+usage() {
+  cat <<'EOF'
+usage: scripts/test.sh [CHECK]...
+  --release     build in Release and run every test (what no argument does)
+  --asan        the same under AddressSanitizer and UndefinedBehaviorSanitizer
+  --tsan        the same under ThreadSanitizer
+  --format      clang-format would change nothing
+  --tidy        clang-tidy over the C++ files that changed: against origin/main, or in the last 12 hours of main itself
+  --tidy=all    clang-tidy over every C++ file
+EOF
+}
+
+run_tests() {
+  install_packages build
+  configure "$1"
+  build "$1"
+  say "Testing build/$1"
+  ctest --preset "$1" -j "$(nproc)" --progress || die "tests failed; what they said is above"
+}
+
+sources() { git ls-files --cached --others --exclude-standard "$@"; }
+
+check_format() {
+  install_packages lint
+  say "Checking the format of every C++ file"
+  sources '*.h' '*.cpp' | xargs -r clang-format --dry-run --Werror ||
+    die "clang-format -i would change the lines above"
+}
+
+# The commit that changes are counted from; nothing where the repository has none.
+base_commit() {
+  local main
+  if main=$(git rev-parse -q --verify origin/main) && [ "$main" != "$(git rev-parse HEAD)" ]; then
+    git merge-base "$main" HEAD
+  else
+    git rev-list -1 --before='12 hours ago' HEAD
+  fi
+}
+
+# The .cpp files that changed since commit $1, and those that include a header that did.
+changed_sources() {
+  local changed headers
+  changed=$(git diff --name-only --diff-filter=d "$1"; git ls-files --others --exclude-standard)
+  headers=$(grep -E '\.h$' <<<"$changed" | sed -E 's,^(src|include)/,,')
+  {
+    grep -E '\.cpp$' <<<"$changed"
+    [ -z "$headers" ] || sources '*.cpp' | xargs -r grep -lF "$(sed 's/.*/#include "&"/' <<<"$headers")"
+  } | sort -u
+}
+
+check_tidy() {
+  install_packages build
+  install_packages lint
+  configure release
+  local base files which=all
+  base=$([ "$1" = all ] || base_commit)
+  if [ -n "$base" ]; then
+    files=$(changed_sources "$base")
+    which="changed since $(git log -1 --format='%h, %cr' "$base")"
+  else
+    files=$(sources '*.cpp')
+  fi
+  files=$(grep -v '^examples/' <<<"$files")  # not part of this build: projects of their own
+  say "clang-tidy over $(grep -c . <<<"$files") files ($which)"
+  [ -n "$files" ] || return 0
+  # The analyzer walks every path of the macros of GoogleTest and Google Benchmark: most of the time, and no finding of
+  # ours. Tests and benchmarks go without it.
+  {
+    grep -Ev '_test\.cpp$|^benchmarks/' <<<"$files" | sed 's/$/ --checks=/'
+    grep -E '_test\.cpp$|^benchmarks/' <<<"$files" | sed 's/$/ --checks=-clang-analyzer-*/'
+  } | xargs -r -P "$(nproc)" -L 1 clang-tidy --quiet -p build/release 2> >(grep -v 'warnings\? generated' >&2) ||
+    die "clang-tidy found what stands above"
+}
+
+[ $# -gt 0 ] || set -- --release
+for check in "$@"; do
+  case $check in
+    --release) run_tests release ;;
+    --asan) run_tests asan ;;
+    --tsan) run_tests tsan ;;
+    --format) check_format ;;
+    --tidy) check_tidy changed ;;
+    --tidy=all) check_tidy all ;;
+    -h | --help) usage ;;
+    *) usage >&2; printf 'test.sh: expected a check listed above, got %s\n' "$check" >&2; exit 2 ;;
+  esac
+done

@@ -1,0 +1,106 @@
+#include "base/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
+
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what, int error) {
+  throw IoError(path.string() + ": cannot " + what + ": " + std::generic_category().message(error));
+}
+
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+  const std::filesystem::path parent = path.parent_path();
+  return parent.empty() ? std::filesystem::path(".") : parent;
+}
+
+// Makes the renaming itself last. Some file systems cannot flush a directory (EINVAL); they have no
+// better to offer.
+void flush_directory(const std::filesystem::path& directory, const std::filesystem::path& path) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fail(path, "open its directory", errno);
+  const int error = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  if (error != 0 && error != EINVAL) fail(path, "flush its directory", error);
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+  struct stat old {};
+  const bool replaces = ::stat(path_.c_str(), &old) == 0;
+  if (replaces && !S_ISREG(old.st_mode)) {
+    throw IoError(path_.string() + ": cannot write: expected a regular file or none, got " +
+                  (S_ISDIR(old.st_mode) ? "a directory" : "a device or pipe"));
+  }
+  const std::string stem = ".diffllama-" + std::to_string(::getpid()) + "-";
+  for (int attempt = 0; file_ < 0; ++attempt) {
+    temporary_ = directory_of(path_) / (stem + std::to_string(attempt) + ".tmp");
+    file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file_ < 0 && errno != EEXIST) fail(path_, "create", errno);
+  }
+  if (replaces && ::fchmod(file_, old.st_mode & 07777) != 0) {
+    const int error = errno;
+    discard();
+    fail(path_, "set the mode of the new file", error);
+  }
+}
+
+AtomicFile::~AtomicFile() { discard(); }
+
+void AtomicFile::discard() noexcept {
+  if (file_ < 0) return;
+  ::close(file_);
+  ::unlink(temporary_.c_str());
+  file_ = -1;
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    if (buffer_.capacity() == 0) buffer_.reserve(kBufferBytes);
+    const std::size_t part = std::min(bytes.size(), kBufferBytes - buffer_.size());
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(part));
+    bytes = bytes.subspan(part);
+    if (buffer_.size() == kBufferBytes) flush();
+  }
+}
+
+void AtomicFile::flush() {
+  std::span<const std::byte> left(buffer_);
+  while (!left.empty()) {
+    const ssize_t written = ::write(file_, left.data(), left.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail(path_, "write", errno);
+    left = left.subspan(static_cast<std::size_t>(written));
+  }
+  buffer_.clear();
+}
+
+void AtomicFile::commit() {
+  flush();
+  if (::fsync(file_) != 0) fail(path_, "flush", errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "rename into place", errno);
+  ::close(file_);
+  file_ = -1;
+  flush_directory(directory_of(path_), path_);
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+}  // namespace diffllama

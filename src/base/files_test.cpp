@@ -1,0 +1,174 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "base/atomic_file.h"
+#include "base/mapped_file.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class Files : public testing::Test {
+ public:
+  Files() {
+    std::string pattern = (fs::temp_directory_path() / "diffllama-files-XXXXXX").string();
+    directory_ = mkdtemp(pattern.data());
+  }
+  ~Files() override { fs::remove_all(directory_); }
+
+ protected:
+  fs::path write(const std::string& name, const std::string& text) const {
+    std::ofstream(directory_ / name, std::ios::binary) << text;
+    return directory_ / name;
+  }
+  static std::string read(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  std::size_t entries() const {
+    return static_cast<std::size_t>(
+        std::distance(fs::directory_iterator(directory_), fs::directory_iterator()));
+  }
+  template <class Body>
+  static std::string io_error(const Body& body) {
+    try {
+      body();
+    } catch (const IoError& error) {
+      return error.what();
+    }
+    return "no IoError";
+  }
+
+  fs::path directory_;
+};
+
+TEST_F(Files, MapsAFile) {
+  const std::string text(100'000, 'x');
+  const MappedFile file(write("a", text));
+  ASSERT_EQ(file.bytes().size(), text.size());
+  EXPECT_EQ(std::memcmp(file.bytes().data(), text.data(), text.size()), 0);
+  release_pages(file.bytes().subspan(1, 90'000));
+  release_pages(file.bytes().first(10));
+  EXPECT_EQ(std::memcmp(file.bytes().data(), text.data(), text.size()), 0);
+}
+
+TEST_F(Files, MapsAnEmptyFile) { EXPECT_TRUE(MappedFile(write("empty", "")).bytes().empty()); }
+
+TEST_F(Files, SaysWhyAFileCannotBeMapped) {
+  EXPECT_EQ(io_error([&] { MappedFile file(directory_ / "none"); }),
+            (directory_ / "none").string() + ": cannot open: No such file or directory");
+  EXPECT_THAT(io_error([&] { MappedFile file(directory_); }),
+              HasSubstr("expected a file, got a directory"));
+  EXPECT_THAT(io_error([&] { MappedFile file("/dev/null"); }),
+              HasSubstr("expected a file, got a device"));
+  const fs::path pipe = directory_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(io_error([&] { MappedFile file(pipe); }), HasSubstr("expected a file, got a pipe"));
+}
+
+TEST_F(Files, WritesAndReplaces) {
+  const fs::path path = directory_ / "a";
+  write_file_atomically(path, "old");
+  EXPECT_EQ(read(path), "old");
+  fs::permissions(path, fs::perms::owner_read);
+  const std::string large(3'000'001, 'y');
+  write_file_atomically(path, large);
+  EXPECT_EQ(read(path), large);
+  EXPECT_EQ(fs::status(path).permissions(), fs::perms::owner_read);
+  EXPECT_EQ(entries(), 1U);
+}
+
+TEST_F(Files, WithoutCommitTheOldFileStays) {
+  const fs::path path = write("a", "old");
+  {
+    AtomicFile file(path);
+    file.write(std::string(2 << 20, 'z'));
+    AtomicFile other(path);  // a second writer at the same time has a temporary of its own
+    other.write("other");
+  }
+  EXPECT_EQ(read(path), "old");
+  EXPECT_EQ(entries(), 1U);
+}
+
+// What a full disk does, from a limit on the size of files: write() fails half-way.
+TEST_F(Files, AFullDiskLeavesTheOldFileAndNoTemporary) {
+  const fs::path path = write("a", "old");
+  rlimit old_limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  auto* const old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{1 << 20, old_limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const std::string message =
+      io_error([&] { write_file_atomically(path, std::string(3 << 20, 'z')); });
+  setrlimit(RLIMIT_FSIZE, &old_limit);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_EQ(message, path.string() + ": cannot write: File too large");
+  EXPECT_EQ(read(path), "old");
+  EXPECT_EQ(entries(), 1U);
+}
+
+TEST_F(Files, AReadOnlyDirectoryIsAnError) {
+  const fs::path path = write("a", "old");
+  fs::permissions(directory_, fs::perms::owner_read | fs::perms::owner_exec);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    // The superuser may write anywhere, so it becomes nobody.
+    if (geteuid() == 0) {
+      if (chown(directory_.c_str(), 65534, 65534) != 0 || seteuid(65534) != 0) _exit(3);
+    }
+    const std::string message = io_error([&] { write_file_atomically(path, "new"); });
+    _exit(message == path.string() + ": cannot create: Permission denied" ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  fs::permissions(directory_, fs::perms::owner_all);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_EQ(read(path), "old");
+  EXPECT_EQ(entries(), 1U);
+}
+
+TEST_F(Files, RefusesWhatIsNoRegularFile) {
+  EXPECT_THAT(io_error([&] { write_file_atomically(directory_, "x"); }),
+              HasSubstr("expected a regular file or none, got a directory"));
+  EXPECT_THAT(io_error([&] { write_file_atomically("/dev/null", "x"); }),
+              HasSubstr("expected a regular file or none, got a device or pipe"));
+  EXPECT_THAT(io_error([&] { write_file_atomically(directory_ / "none" / "a", "x"); }),
+              HasSubstr("cannot create: No such file or directory"));
+}
+
+TEST_F(Files, KillLeavesTheOldFileOrTheNewOne) {
+  const fs::path path = write("a", std::string(1'000'000, 'o'));
+  for (int round = 0; round < 20; ++round) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      for (char letter = 'a';; letter = letter == 'z' ? 'a' : static_cast<char>(letter + 1)) {
+        write_file_atomically(path, std::string(1'000'000, letter));
+      }
+    }
+    usleep(static_cast<useconds_t>(1000 * (round + 1)));
+    kill(child, SIGKILL);
+    ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    const std::string text = read(path);
+    ASSERT_EQ(text.size(), 1'000'000U);
+    ASSERT_EQ(text, std::string(text.size(), text[0]));
+  }
+}
+
+}  // namespace
+}  // namespace diffllama

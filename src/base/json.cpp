@@ -1,0 +1,133 @@
+#include "base/json.h"
+
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+using nlohmann::json;
+
+// Builds the document while counting what it takes; the callbacks are nlohmann's SAX interface.
+class DocumentBuilder {
+ public:
+  DocumentBuilder(const std::string& where, const JsonLimits& limits, std::size_t text_bytes)
+      : where_(where), limits_(limits), budget_(text_bytes + limits.extra_bytes) {}
+
+  bool null() { return add(nullptr, 0); }
+  bool boolean(bool value) { return add(value, 0); }
+  bool number_integer(json::number_integer_t value) { return add(value, 0); }
+  bool number_unsigned(json::number_unsigned_t value) { return add(value, 0); }
+  bool number_float(json::number_float_t value, const std::string& text) {
+    if (!std::isfinite(value)) refuse("a finite number", text.substr(0, 60));
+    return add(value, 0);
+  }
+  bool string(std::string& value) {
+    const std::size_t bytes = value.size();
+    return add(std::move(value), bytes + kStringBytes);
+  }
+  bool binary(json::binary_t& /*unused*/) { return false; }
+  bool start_object(std::size_t /*unused*/) { return open(json::object()); }
+  bool start_array(std::size_t /*unused*/) { return open(json::array()); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+  bool key(std::string& name) {
+    json& object = *open_.back();
+    if (object.contains(name))
+      refuse("each key once", "the key \"" + name.substr(0, 60) + "\" twice");
+    spend(kMapNodeBytes + name.size());
+    slot_ = &object[name];
+    return true;
+  }
+  bool parse_error(std::size_t position, const std::string& /*token*/,
+                   const json::exception& error) {
+    std::string what =
+        error.what();  // "[json.exception.parse_error.101] parse error at line 1, ...: ..."
+    if (const auto end = what.find("] "); end != std::string::npos) what = what.substr(end + 2);
+    if (what.size() > 200) what.resize(200);
+    throw FormatError(where_ + ": expected JSON, got a " + what + " (byte " +
+                      std::to_string(position) + ")");
+  }
+  json take() { return std::move(root_); }
+
+ private:
+  static constexpr std::size_t kStringBytes = 48;   // a std::string and its allocation
+  static constexpr std::size_t kMapNodeBytes = 96;  // a red-black tree node with key and value
+
+  [[noreturn]] void refuse(const std::string& expected, const std::string& found) const {
+    throw FormatError(where_ + ": expected JSON with " + expected + ", got " + found);
+  }
+  void spend(std::size_t bytes) {
+    spent_ += bytes;
+    if (spent_ > budget_) {
+      refuse("a parsed form of at most " + std::to_string(budget_) + " bytes", "more");
+    }
+  }
+  template <class Value>
+  json* place(Value&& value, std::size_t bytes) {
+    if (open_.empty()) {
+      root_ = std::forward<Value>(value);
+      return &root_;
+    }
+    json& parent = *open_.back();
+    if (parent.is_array()) {
+      spend(2 * sizeof(json) + bytes);  // a growing vector may hold twice its size
+      parent.push_back(std::forward<Value>(value));
+      return &parent.back();
+    }
+    spend(bytes);
+    *slot_ = std::forward<Value>(value);
+    return slot_;
+  }
+  template <class Value>
+  bool add(Value&& value, std::size_t bytes) {
+    place(std::forward<Value>(value), bytes);
+    return true;
+  }
+  bool open(json container) {
+    if (open_.size() >= limits_.depth) {
+      refuse("at most " + std::to_string(limits_.depth) + " levels of nesting", "more");
+    }
+    open_.push_back(place(std::move(container), kStringBytes));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  const std::string& where_;
+  const JsonLimits& limits_;
+  std::size_t budget_;
+  std::size_t spent_ = 0;
+  json root_;
+  std::vector<json*> open_;  // containers not yet closed, outermost first; parents do not grow
+                             // while a child is open
+  json* slot_ = nullptr;     // where the value of the last key goes
+};
+
+}  // namespace
+
+nlohmann::json parse_json(std::string_view text, const std::string& where,
+                          const JsonLimits& limits) {
+  DocumentBuilder builder(where, limits, text.size());
+  json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
+}
+
+std::string json_excerpt(const nlohmann::json& value) {
+  // A large container is not printed whole only to be cut.
+  if (value.is_structured() && value.size() > 20) {
+    return std::string(value.is_array() ? "an array" : "an object") + " of " +
+           std::to_string(value.size());
+  }
+  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  return text;
+}
+
+}  // namespace diffllama

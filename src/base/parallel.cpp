@@ -1,0 +1,161 @@
+#include "base/parallel.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace diffllama {
+namespace {
+
+using Body = std::function<void(std::int64_t task, int worker)>;
+
+int available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Rounds of pause() before a thread sleeps: some tens of microseconds, longer than the gap between
+// two regions of a decoded token, short enough that a waiting thread does not keep others from a
+// core.
+constexpr int kSpins = 1000;
+
+}  // namespace
+
+// One job at a time. `state_` holds the job's number (upper half) and the tasks left (lower half);
+// a task is claimed by taking one off in a single exchange, so a thread that comes late, with an
+// old state in hand, claims nothing. The job's own fields are read only after a claim, while run()
+// cannot return.
+class Parallel::Pool {
+ public:
+  explicit Pool(int threads) : threads_(threads) {}
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  ~Pool() {
+    stop_ = true;
+    ++wake_;
+    wake_.notify_all();
+    for (std::thread& thread : workers_) thread.join();
+  }
+
+  void run(std::int64_t tasks, const Body& body) {
+    const std::unique_lock busy(mutex_, std::try_to_lock);
+    if (!busy) {
+      for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
+      return;
+    }
+    start();
+    body_ = &body;
+    tasks_ = tasks;
+    completed_ = 0;
+    failed_ = false;
+    state_.store((++job_ << 32) | static_cast<std::uint64_t>(tasks), std::memory_order_release);
+    ++wake_;
+    wake_.notify_all();
+    work(0);
+    for (int spin = 0; spin < kSpins && completed_ != static_cast<std::uint32_t>(tasks); ++spin)
+      pause();
+    for (std::uint32_t done = completed_; done != static_cast<std::uint32_t>(tasks);
+         done = completed_) {
+      completed_.wait(done);
+    }
+    if (failed_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+
+ private:
+  void start() {
+    if (started_) return;
+    started_ = true;
+    try {
+      for (int worker = 1; worker < threads_; ++worker) {
+        workers_.emplace_back([this, worker] { serve(worker); });
+      }
+    } catch (const std::system_error&) {
+      // The threads that did start share the work.
+    }
+  }
+
+  // Takes tasks of the current job until none is left.
+  void work(int worker) {
+    std::uint64_t state = state_.load(std::memory_order_acquire);
+    while ((state & kTasksLeft) != 0) {
+      if (!state_.compare_exchange_weak(state, state - 1, std::memory_order_acq_rel,
+                                        std::memory_order_acquire)) {
+        continue;
+      }
+      const std::int64_t tasks = tasks_;
+      if (!failed_) perform(tasks - static_cast<std::int64_t>(state & kTasksLeft), worker);
+      // The last touch of this job: after it run() may return.
+      if (++completed_ == static_cast<std::uint32_t>(tasks)) completed_.notify_one();
+      state = state_.load(std::memory_order_acquire);
+    }
+  }
+
+  void perform(std::int64_t task, int worker) {
+    try {
+      (*body_)(task, worker);
+    } catch (...) {
+      const std::lock_guard lock(failure_mutex_);
+      if (!failure_) failure_ = std::current_exception();
+      failed_ = true;
+    }
+  }
+
+  void serve(int worker) {
+    while (!stop_) {
+      const std::uint32_t seen = wake_;
+      work(worker);
+      for (int spin = 0; spin < kSpins && wake_ == seen; ++spin) pause();
+      wake_.wait(seen);
+    }
+  }
+
+  static constexpr std::uint64_t kTasksLeft = 0xFFFFFFFF;
+
+  const int threads_;
+  std::mutex mutex_;  // held by the run under way
+  bool started_ = false;
+  std::vector<std::thread> workers_;
+  std::uint64_t job_ = 0;
+
+  const Body* body_ = nullptr;
+  std::int64_t tasks_ = 0;
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;
+
+  alignas(64) std::atomic<std::uint64_t> state_{0};
+  alignas(64) std::atomic<std::uint32_t> completed_{0};
+  alignas(64) std::atomic<std::uint32_t> wake_{0};  // changes with every job
+  std::atomic<bool> failed_{false};
+  std::atomic<bool> stop_{false};
+};
+
+Parallel::Parallel(int threads) : threads_(threads > 0 ? threads : available_cores()) {
+  if (threads_ > 1) pool_ = std::make_shared<Pool>(threads_);
+}
+
+void Parallel::run(std::int64_t tasks, const Body& body) const {
+  assert(tasks < std::int64_t{1} << 32);
+  if (pool_ == nullptr || tasks <= 1) {
+    for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
+    return;
+  }
+  pool_->run(tasks, body);
+}
+
+}  // namespace diffllama

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace diffllama {
+
+/// The one door to threads: a number of threads and the pool behind it, which copies share. Nothing
+/// that goes through here may change a result: work is split by output, never inside a sum.
+class Parallel {
+ public:
+  /// threads >= 1, the caller's among them; 0 means one per core that this process may use. Threads
+  /// start with the first run that needs them; where the system refuses some, fewer do the work.
+  explicit Parallel(int threads = 0);
+  int threads() const { return threads_; }
+
+  /// Calls body(task, worker) for every task in [0, tasks), tasks < 2^32, worker in [0, threads()).
+  /// Tasks are handed out one by one in ascending order, and run() returns when all are done,
+  /// whether or not every thread has come to take one: a busy machine does not make it wait. Called
+  /// while another run of this pool is under way, it does all the work in the calling thread, as
+  /// worker 0. The first exception thrown by a body is rethrown here; tasks not yet begun are then
+  /// left out.
+  void run(std::int64_t tasks,
+           const std::function<void(std::int64_t task, int worker)>& body) const;
+
+ private:
+  class Pool;
+  int threads_;
+  std::shared_ptr<Pool> pool_;  // null for one thread
+};
+
+}  // namespace diffllama

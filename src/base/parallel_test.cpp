@@ -1,0 +1,87 @@
+#include "base/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+namespace diffllama {
+namespace {
+
+TEST(Parallel, RunsEveryTaskOnce) {
+  for (const int threads : {1, 2, 5}) {
+    const Parallel parallel(threads);
+    std::vector<std::atomic<int>> seen(101);
+    parallel.run(101, [&](std::int64_t task, int worker) {
+      ASSERT_GE(worker, 0);
+      ASSERT_LT(worker, threads);
+      ++seen[static_cast<std::size_t>(task)];
+    });
+    for (const auto& count : seen) EXPECT_EQ(count, 1);
+  }
+}
+
+TEST(Parallel, NoTasksAndOneTask) {
+  const Parallel parallel(2);
+  parallel.run(0, [](std::int64_t, int) { FAIL(); });
+  int runs = 0;
+  parallel.run(1, [&](std::int64_t, int) { ++runs; });
+  EXPECT_EQ(runs, 1);
+}
+
+TEST(Parallel, RethrowsFromAWorker) {
+  const Parallel parallel(2);
+  EXPECT_THROW(parallel.run(50,
+                            [](std::int64_t task, int) {
+                              if (task == 20) throw std::runtime_error("task 20");
+                            }),
+               std::runtime_error);
+}
+
+TEST(Parallel, WorksAfterAFailureAndManyTimes) {
+  const Parallel parallel(3);
+  for (int round = 0; round < 2000; ++round) {
+    const std::int64_t tasks = round % 9;
+    std::atomic<std::int64_t> sum{0};
+    const auto body = [&](std::int64_t task, int) {
+      if (round % 100 == 50 && task == 3) throw std::runtime_error("task 3");
+      sum += task + 1;
+    };
+    if (round % 100 == 50 && tasks > 3) {
+      EXPECT_THROW(parallel.run(tasks, body), std::runtime_error);
+    } else {
+      parallel.run(tasks, body);
+      ASSERT_EQ(sum, tasks * (tasks + 1) / 2);
+    }
+  }
+}
+
+TEST(Parallel, ARunInsideARunAndRunsOfSeveralThreadsAreDone) {
+  const Parallel parallel(3);
+  std::atomic<int> runs{0};
+  parallel.run(4, [&](std::int64_t, int) { parallel.run(5, [&](std::int64_t, int) { ++runs; }); });
+  EXPECT_EQ(runs, 20);
+  std::thread other([&] {
+    for (int i = 0; i < 500; ++i) parallel.run(4, [&](std::int64_t, int) { ++runs; });
+  });
+  for (int i = 0; i < 500; ++i) parallel.run(4, [&](std::int64_t, int) { ++runs; });
+  other.join();
+  EXPECT_EQ(runs, 20 + 4000);
+}
+
+TEST(Parallel, CopiesShareAndOutliveTheFirst) {
+  auto first = std::make_unique<Parallel>(2);
+  const Parallel second = *first;
+  first.reset();
+  std::atomic<int> runs{0};
+  second.run(10, [&](std::int64_t, int) { ++runs; });
+  EXPECT_EQ(runs, 10);
+}
+
+TEST(Parallel, ZeroMeansEveryCore) { EXPECT_GE(Parallel(0).threads(), 1); }
+
+}  // namespace
+}  // namespace diffllama
