@@ -1,0 +1,239 @@
+#include "config/model_config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "config/json_fields.h"
+#include "config/names.h"
+#include "config/rope_config.h"
+#include "config/warnings.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t kMaxLabels = 1'000'000;
+
+const json* first_architecture(const JsonFields& fields) {
+  const json* list = fields.find("architectures");
+  if (list == nullptr) return nullptr;
+  if (!list->is_array() || (!list->empty() && !list->front().is_string())) {
+    fields.reject("architectures", "a list of class names");
+  }
+  return list->empty() ? nullptr : &list->front();
+}
+
+ModelType parse_model_type(const JsonFields& fields) {
+  if (const auto name = fields.text("model_type")) {
+    const auto type = find_model_type(*name);
+    if (!type) fields.reject("model_type", model_type_names());
+    return *type;
+  }
+  // Without a model_type, as when one class of transformers is loaded by name, the class tells.
+  if (const json* name = first_architecture(fields)) {
+    for (const ModelType type : {ModelType::diffllama, ModelType::llama}) {
+      if (find_architecture(type, name->get<std::string>())) return type;
+    }
+  }
+  fields.reject("model_type", model_type_names());
+}
+
+Architecture parse_architecture(const JsonFields& fields, ModelType type,
+                                const WarningHandler& warn) {
+  const json* name = first_architecture(fields);
+  if (name == nullptr) {
+    emit_warning(warn, fields.where() + ": architectures: none given, read as " +
+                           architecture_name(type, Architecture::causal_lm));
+    return Architecture::causal_lm;
+  }
+  const auto architecture = find_architecture(type, name->get<std::string>());
+  if (!architecture) {
+    fields.reject("architectures", architecture_names(type) + " first for model_type \"" +
+                                       std::string(model_type_name(type)) + "\"");
+  }
+  return *architecture;
+}
+
+void parse_sizes(const JsonFields& fields, ModelConfig& config) {
+  fields.read("vocab_size", config.vocab_size);
+  fields.read("hidden_size", config.hidden_size);
+  fields.read("intermediate_size", config.intermediate_size);
+  fields.read("num_hidden_layers", config.num_hidden_layers);
+  fields.read("num_attention_heads", config.num_attention_heads);
+  fields.read("max_position_embeddings", config.max_position_embeddings);
+  std::optional<std::int64_t> key_value_heads;
+  fields.read("num_key_value_heads", key_value_heads);
+  config.num_key_value_heads = key_value_heads.value_or(config.num_attention_heads);
+  std::optional<std::int64_t> head_dim;
+  fields.read("head_dim", head_dim);
+  if (!head_dim && config.num_attention_heads < 1) {
+    fields.reject("num_attention_heads", "an integer above 0");
+  }
+  config.head_dim = head_dim ? *head_dim : config.hidden_size / config.num_attention_heads;
+}
+
+void parse_layers(const JsonFields& fields, ModelConfig& config) {
+  if (const auto name = fields.text("hidden_act")) {
+    const auto activation = find_activation(*name);
+    if (!activation) fields.reject("hidden_act", activation_names());
+    config.hidden_act = *activation;
+  } else if (fields.contains("hidden_act")) {
+    fields.reject("hidden_act", activation_names());
+  }
+  fields.read("initializer_range", config.initializer_range);
+  fields.read("rms_norm_eps", config.rms_norm_eps);
+  fields.read("use_cache", config.use_cache);
+  fields.read("tie_word_embeddings", config.tie_word_embeddings);
+  fields.read("attention_bias", config.attention_bias);
+  if (config.model_type == ModelType::llama) fields.read("mlp_bias", config.mlp_bias);
+  std::optional<double> lambda_std_dev;  // null is allowed; only a new model needs it
+  fields.read("lambda_std_dev", lambda_std_dev);
+  config.lambda_std_dev = lambda_std_dev.value_or(config.lambda_std_dev);
+  std::optional<double> attention_dropout;
+  fields.read("attention_dropout", attention_dropout);
+  if (attention_dropout && *attention_dropout != 0) {
+    fields.reject("attention_dropout", "0 (attention dropout is not supported)");
+  }
+}
+
+void parse_tokens(const JsonFields& fields, ModelConfig& config) {
+  fields.read("pad_token_id", config.pad_token_id);
+  fields.read("bos_token_id", config.bos_token_id);
+  fields.read_integers("eos_token_id", config.eos_token_ids);
+}
+
+std::vector<std::string> default_labels(std::int64_t count) {
+  std::vector<std::string> labels;
+  for (std::int64_t i = 0; i < count; ++i) labels.push_back("LABEL_" + std::to_string(i));
+  return labels;
+}
+
+std::int64_t label_index(const JsonFields& fields, const std::string& key) {
+  std::int64_t index = 0;
+  const char* end = key.data() + key.size();
+  const auto [parsed, error] = std::from_chars(key.data(), end, index);
+  if (error != std::errc() || parsed != end) {
+    reject_field(fields.where(), "id2label", "integers as keys", json_excerpt(key));
+  }
+  return index;
+}
+
+std::vector<std::string> parse_id2label(const JsonFields& fields, const json& id2label,
+                                        const WarningHandler& warn) {
+  if (!id2label.is_object()) fields.reject("id2label", "an object from indices to names, or null");
+  std::map<std::int64_t, std::string> names;
+  for (const auto& [key, value] : id2label.items()) {
+    if (value.is_structured()) fields.reject("id2label", "names as values");
+    names[label_index(fields, key)] =
+        value.is_string() ? value.get<std::string>() : json_excerpt(value);
+  }
+  // The count alone sizes the head; a gap in the indices only costs names.
+  auto labels = default_labels(static_cast<std::int64_t>(names.size()));
+  for (auto& [index, name] : names) {
+    if (index < 0 || index >= static_cast<std::int64_t>(labels.size())) {
+      emit_warning(warn, fields.where() + ": id2label: index " + std::to_string(index) +
+                             " is outside the " + std::to_string(labels.size()) + " labels");
+    } else {
+      labels[static_cast<std::size_t>(index)] = std::move(name);
+    }
+  }
+  return labels;
+}
+
+// As transformers 5 does: num_labels that contradicts id2label replaces it, with a warning.
+void parse_labels(const JsonFields& fields, ModelConfig& config, const WarningHandler& warn) {
+  std::optional<std::int64_t> count;
+  fields.read("num_labels", count);
+  if (count && (*count < 0 || *count > kMaxLabels)) {
+    fields.reject("num_labels", "an integer from 0 to " + std::to_string(kMaxLabels));
+  }
+  const json* id2label = fields.find("id2label");
+  if (id2label != nullptr) config.labels = parse_id2label(fields, *id2label, warn);
+  if (count && *count != config.num_labels()) {
+    if (id2label != nullptr) {
+      emit_warning(warn, fields.where() + ": num_labels: " + std::to_string(*count) +
+                             " replaces the " + std::to_string(config.num_labels()) +
+                             " names of id2label");
+    }
+    config.labels = default_labels(*count);
+  }
+}
+
+void parse_head(const JsonFields& fields, ModelConfig& config, const WarningHandler& warn) {
+  parse_labels(fields, config, warn);
+  if (const auto name = fields.text("problem_type")) {
+    config.problem_type = find_problem_type(*name);
+    if (!config.problem_type) fields.reject("problem_type", problem_type_names() + ", or null");
+  }
+  fields.read("classifier_dropout", config.classifier_dropout);
+  fields.read("hidden_dropout", config.hidden_dropout);
+  fields.read("token_classification_bias", config.token_classification_bias);
+}
+
+void parse_dtype(const JsonFields& fields, ModelConfig& config) {
+  for (const char* field : {"dtype", "torch_dtype"}) {
+    if (const auto name = fields.text(field)) {
+      config.dtype = find_torch_dtype(*name);
+      if (!config.dtype) fields.reject(field, torch_dtype_names() + ", or null");
+      return;
+    }
+  }
+}
+
+// Settings that would make transformers compute something else than this engine does.
+void refuse_what_changes_the_model(const JsonFields& fields) {
+  for (const char* field : {"quantization_config", "per_layer_config"}) {
+    if (fields.find(field) != nullptr) fields.reject(field, "no such field (it is not supported)");
+  }
+  for (const char* field : {"is_causal", "tie_last_hidden_states"}) {
+    if (fields.find(field) == nullptr) continue;
+    bool value = true;
+    fields.read(field, value);
+    if (!value) fields.reject(field, "true (false is not supported)");
+  }
+}
+
+}  // namespace
+
+ModelConfig default_config(ModelType type) {
+  ModelConfig config;
+  config.model_type = type;
+  if (type == ModelType::llama) {
+    config.hidden_size = 4096;
+    config.intermediate_size = 11008;
+    config.num_hidden_layers = 32;
+    config.head_dim = 128;
+    config.rms_norm_eps = 1e-6;
+  }
+  return config;
+}
+
+ModelConfig parse_model_config(std::string_view json_text, const std::string& where,
+                               const WarningHandler& warn) {
+  const json document = parse_json(json_text, where);
+  if (!document.is_object()) {
+    throw FormatError(where + ": expected a JSON object, got " + json_excerpt(document));
+  }
+  const JsonFields fields(document, where);
+  ModelConfig config = default_config(parse_model_type(fields));
+  config.architecture = parse_architecture(fields, config.model_type, warn);
+  parse_sizes(fields, config);
+  parse_layers(fields, config);
+  parse_tokens(fields, config);
+  parse_head(fields, config, warn);
+  parse_dtype(fields, config);
+  refuse_what_changes_the_model(fields);
+  config.rope = parse_rope(fields, warn);
+  config.source_json = json_text;
+  validate(config, where, warn);
+  return config;
+}
+
+}  // namespace diffllama

@@ -1,0 +1,107 @@
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "config/model_config.h"
+#include "config/names.h"
+#include "config/rope_config.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+using nlohmann::json;
+
+template <class T>
+json or_null(const std::optional<T>& value) {
+  return value ? json(*value) : json(nullptr);
+}
+
+// Optional fields that transformers leaves out when they are not set.
+template <class T>
+void put(json& document, const char* field, const std::optional<T>& value) {
+  document.erase(field);
+  if (value) document[field] = *value;
+}
+
+json eos_json(const std::vector<std::int64_t>& ids) {
+  if (ids.empty()) return nullptr;
+  return ids.size() == 1 ? json(ids.front()) : json(ids);
+}
+
+void put_labels(json& document, const std::vector<std::string>& labels) {
+  for (const char* field : {"num_labels", "id2label", "label2id"}) document.erase(field);
+  if (labels == ModelConfig{}.labels) return;
+  json id2label = json::object();
+  json label2id = json::object();
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    id2label[std::to_string(i)] = labels[i];
+    label2id[labels[i]] = i;
+  }
+  document["id2label"] = std::move(id2label);
+  document["label2id"] = std::move(label2id);
+}
+
+void put_rope(json& document, const ModelConfig& config) {
+  // Older spellings that would win over, or contradict, what is written here.
+  for (const char* field : {"rope_theta", "rope_scaling", "partial_rotary_factor",
+                            "original_max_position_embeddings"}) {
+    document.erase(field);
+  }
+  document["rope_parameters"] = rope_to_json(config);
+}
+
+}  // namespace
+
+std::string write_model_config(const ModelConfig& config) {
+  json document = json::object();
+  validate(config, "model configuration", [](const std::string&) {});
+  if (!config.source_json.empty()) document = parse_json(config.source_json, "source_json");
+  if (!document.is_object()) {
+    throw FormatError("source_json: expected a JSON object, got " + json_excerpt(document));
+  }
+  document["model_type"] = model_type_name(config.model_type);
+  document["architectures"] = {architecture_name(config.model_type, config.architecture)};
+  document["vocab_size"] = config.vocab_size;
+  document["hidden_size"] = config.hidden_size;
+  document["intermediate_size"] = config.intermediate_size;
+  document["num_hidden_layers"] = config.num_hidden_layers;
+  document["num_attention_heads"] = config.num_attention_heads;
+  document["num_key_value_heads"] = config.num_key_value_heads;
+  document["head_dim"] = config.head_dim;
+  document["hidden_act"] = activation_name(config.hidden_act);
+  document["max_position_embeddings"] = config.max_position_embeddings;
+  document["initializer_range"] = config.initializer_range;
+  document["rms_norm_eps"] = config.rms_norm_eps;
+  document["use_cache"] = config.use_cache;
+  document["pad_token_id"] = or_null(config.pad_token_id);
+  document["bos_token_id"] = or_null(config.bos_token_id);
+  document["eos_token_id"] = eos_json(config.eos_token_ids);
+  document["tie_word_embeddings"] = config.tie_word_embeddings;
+  document["attention_bias"] = config.attention_bias;
+  document["attention_dropout"] = 0.0;
+  if (config.model_type == ModelType::llama) {
+    document["mlp_bias"] = config.mlp_bias;
+  } else {
+    document["lambda_std_dev"] = config.lambda_std_dev;
+  }
+  put_rope(document, config);
+  put_labels(document, config.labels);
+
+  document.erase("problem_type");
+  if (config.problem_type) document["problem_type"] = problem_type_name(*config.problem_type);
+  put(document, "classifier_dropout", config.classifier_dropout);
+  put(document, "hidden_dropout", config.hidden_dropout);
+  document.erase("token_classification_bias");
+  if (!config.token_classification_bias) document["token_classification_bias"] = false;
+  document.erase("torch_dtype");
+  document.erase("dtype");
+  if (config.dtype) document["dtype"] = torch_dtype_name(*config.dtype);
+  // Label names from the API may be any bytes.
+  return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace diffllama
