@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "diffllama/config.h"
+
+namespace diffllama {
+
+/// Where a token lies in the text that was encoded: bytes [begin, end). Special tokens that the
+/// post-processor adds have begin == end == 0, as in the tokenizers library (which counts
+/// characters where this counts bytes).
+struct TokenOffset {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
+struct Encoding {
+  std::vector<std::int64_t> ids;
+  std::vector<TokenOffset> offsets;  // one for each id
+};
+
+/// Text to token ids and back, as tokenizer.json (Hugging Face tokenizers) or a GGUF file defines
+/// it. Immutable: one object serves any number of threads.
+class Tokenizer {
+ public:
+  /// `path` is a Hugging Face directory, a tokenizer.json, or a .gguf file. Throws IoError,
+  /// FormatError.
+  static Tokenizer from_pretrained(const std::filesystem::path& path,
+                                   const WarningHandler& warn = {});
+
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  /// Ids of `text`; what is not UTF-8 is read as U+FFFD, one for each maximal subpart (as Python's
+  /// errors="replace" has it). add_special_tokens applies the post-processor (BOS, EOS); special
+  /// tokens inside the text match either way. Throws InvalidArgument for texts of 1.3 GiB and more,
+  /// FormatError where a regular expression of the tokenizer backtracks without end.
+  Encoding encode(std::string_view text, bool add_special_tokens = true) const;
+  /// Text of `ids`; bytes that do not make UTF-8 become U+FFFD. Ids outside the vocabulary throw
+  /// InvalidArgument.
+  std::string decode(std::span<const std::int64_t> ids, bool skip_special_tokens = false) const;
+
+  /// Number of ids, added tokens included: one past the largest id.
+  std::int64_t vocab_size() const;
+  std::optional<std::int64_t> token_to_id(std::string_view token) const;
+  /// The token as the vocabulary writes it ("Ġthe"); empty for an id without one.
+  std::string id_to_token(std::int64_t id) const;
+  std::optional<std::int64_t> bos_token_id() const;
+  std::optional<std::int64_t> eos_token_id() const;
+
+  /// Decodes ids as they come; gives text only when it is whole UTF-8 characters. The tokenizer
+  /// must outlive it.
+  class Stream {
+   public:
+    Stream(const Tokenizer& tokenizer, bool skip_special_tokens = true);
+    ~Stream();
+    Stream(Stream&&) noexcept;
+    /// New text that `id` completes; may be empty.
+    std::string push(std::int64_t id);
+    /// What is left, incomplete characters as U+FFFD.
+    std::string finish();
+
+   private:
+    struct State;
+    std::unique_ptr<State> state_;
+  };
+
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+
+ private:
+  std::unique_ptr<const Impl> impl_;
+};
+
+}  // namespace diffllama

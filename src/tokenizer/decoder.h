@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tokenizer/json_fields.h"
+
+namespace diffllama {
+
+/// "decoder" of tokenizer.json: turns tokens into parts of text that are then joined.
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+  virtual std::vector<std::string> apply(std::vector<std::string> tokens) const = 0;
+  /// True when each token spells bytes by itself (byte_level_token_bytes), all joined.
+  virtual bool is_byte_level() const { return false; }
+};
+
+/// ByteLevel, Sequence, Replace, ByteFallback, Fuse, Strip, Metaspace. null gives nullptr; any
+/// other type is a FormatError that names it.
+std::unique_ptr<const Decoder> make_decoder(const JsonField& field);
+std::unique_ptr<const Decoder> make_byte_level_decoder();
+
+/// What the ByteLevel decoder makes of one token: the bytes that it spells, or itself when it has
+/// characters outside of the alphabet.
+std::string byte_level_token_bytes(const std::string& token);
+
+}  // namespace diffllama

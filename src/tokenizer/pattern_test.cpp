@@ -1,0 +1,104 @@
+#include "tokenizer/pattern.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+std::vector<std::string> matches_of(const std::string& pattern, const std::string& text) {
+  const Pattern compiled = Pattern::regex(pattern, "test");
+  std::vector<Match> matches;
+  Pattern::Matcher(compiled).find(text, matches);
+  std::vector<std::string> found;
+  for (const Match& match : matches) {
+    if (match.matched) found.push_back(text.substr(match.begin, match.end - match.begin));
+  }
+  return found;
+}
+
+std::string refusal_of(const std::string& pattern, const std::string& text = "") {
+  try {
+    matches_of(pattern, text);
+  } catch (const FormatError& error) {
+    return error.what();
+  }
+  return "no FormatError";
+}
+
+using Strings = std::vector<std::string>;
+
+TEST(Pattern, MeansWhatOnigurumaMeans) {
+  EXPECT_EQ(matches_of("\\s", "a\u0085b\u180ec\u3000"), (Strings{"\u0085", "\u3000"}));
+  EXPECT_EQ(matches_of("[^\\S\\n]", " \n\u2003"), (Strings{" ", "\u2003"}));
+  EXPECT_EQ(matches_of("\\w+", "e\u0301 \u00b2 \u203f \u20ac"),
+            (Strings{"e\u0301", "\u00b2", "\u203f"}));
+  EXPECT_EQ(matches_of("\\h", "afgAFG9"), (Strings{"a", "f", "A", "F", "9"}));
+  EXPECT_EQ(matches_of("\\d{1,3}+", "1234567"), (Strings{"1234567"})) << "repeats the interval";
+  EXPECT_EQ(matches_of("\\d{,2}x", "123x"), (Strings{"23x"}));
+  EXPECT_EQ(matches_of("\\d{2}?", "123"), (Strings{"12", ""})) << "optional, not lazy";
+  EXPECT_EQ(matches_of("x{a}", "x{a}"), (Strings{"x{a}"}));
+  EXPECT_EQ(matches_of("(?m:a.)", "a\n"), (Strings{"a\n"}));
+  EXPECT_EQ(matches_of("^b$", "a\nb\nc"), (Strings{"b"}));
+  EXPECT_EQ(matches_of("(?i:'s)", "'S '\u017f"), (Strings{"'S", "'\u017f"}));
+  EXPECT_EQ(matches_of("[[:punct:]]", "a+\u20ac!"), (Strings{"+", "\u20ac", "!"}));
+  EXPECT_EQ(matches_of("a*", "baac"), (Strings{"", "aa", ""}));
+}
+
+TEST(Pattern, RefusesWhatItCannotExpress) {
+  EXPECT_EQ(
+      refusal_of("[a[bc]]"),
+      "test: expected a regular expression with no set inside a set, got \"[a[bc]]\" (at byte 2)");
+  EXPECT_THAT(refusal_of("[a-z&&[^x]]"), HasSubstr("no && inside a set"));
+  EXPECT_THAT(refusal_of("[\\W]"), HasSubstr("no escape \\W inside a set"));
+  EXPECT_THAT(refusal_of("(?~a)"), HasSubstr("groups of the kinds"));
+  EXPECT_THAT(refusal_of("(a"), HasSubstr("each ( closed"));
+  EXPECT_THAT(refusal_of("a)"), HasSubstr("each ) opened"));
+  EXPECT_THAT(refusal_of("*a"), HasSubstr("something before each quantifier"));
+  EXPECT_THAT(refusal_of("(*LIMIT_MATCH=9)a"), HasSubstr("something before each quantifier"));
+  EXPECT_THAT(refusal_of("\\Qa"), HasSubstr("no escape \\Q"));
+  EXPECT_THAT(refusal_of("\\"), HasSubstr("a character after \\"));
+  EXPECT_THAT(refusal_of("[a"), HasSubstr("each [ closed"));
+  EXPECT_THAT(refusal_of("\\p{Nonsense}"), HasSubstr("that PCRE2 compiles"));
+  EXPECT_THAT(refusal_of(std::string(70000, 'a')), HasSubstr("at most 65536 bytes"));
+  EXPECT_THAT(refusal_of(std::string(10000, '(') + std::string(10000, ')')),
+              HasSubstr("that PCRE2 compiles"));
+}
+
+TEST(Pattern, StopsARegularExpressionThatBacktracksForEver) {
+  for (const std::string pattern :
+       {"(a+)+$|b", "(a|a)*[bc]", "(a*)*(a*)*(a*)*[bc]", "(?:a?){40}a{40}[bc]", "a*a*a*a*a*[bc]"}) {
+    EXPECT_THAT(refusal_of(pattern, std::string(5000, 'a') + "d"),
+                StartsWith("test: the regular expression"))
+        << pattern;
+  }
+}
+
+TEST(Pattern, TakesLongRunsOfOneKind) {
+  const std::string gpt4 = R"(\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  const std::string spaces(1 << 20, ' ');
+  EXPECT_EQ(matches_of(gpt4, spaces + "a").size(), 3U);
+  EXPECT_EQ(matches_of(gpt4, spaces), (Strings{spaces}));
+  EXPECT_EQ(matches_of(gpt4, std::string(1 << 20, 'a')).size(), 1U);
+  EXPECT_EQ(matches_of(gpt4, std::string(1 << 20, '!')).size(), 1U);
+}
+
+TEST(Pattern, ReadsJson) {
+  EXPECT_THAT(
+      [] {
+        Pattern::from_json(nlohmann::json{{"Glob", "*"}}, "here");
+      },
+      testing::ThrowsMessage<FormatError>(
+          R"(here: expected {"String": "..."} or {"Regex": "..."}, got {"Glob":"*"})"));
+}
+
+}  // namespace
+}  // namespace diffllama

@@ -1,0 +1,155 @@
+#include "tokenizer/unicode.h"
+
+#include <utf8proc.h>
+
+#include <array>
+#include <cstdint>
+
+namespace diffllama {
+namespace {
+
+unsigned byte_at(std::string_view text, std::size_t at) {
+  return static_cast<unsigned char>(text[at]);
+}
+
+utf8proc_category_t category(char32_t c) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+}
+
+struct Range {
+  char32_t first, last;
+};
+
+bool in_ranges(char32_t c, const Range* begin, const Range* end) {
+  for (const Range* range = begin; range != end; ++range) {
+    if (c >= range->first && c <= range->last) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+CodePoint code_point_at(std::string_view text, std::size_t at) {
+  const unsigned lead = byte_at(text, at);
+  if (lead < 0x80) return {lead, 1};
+  const auto tail = [&](std::size_t i) { return byte_at(text, at + i) & 0x3FU; };
+  if (lead < 0xE0) return {(lead & 0x1FU) << 6 | tail(1), 2};
+  if (lead < 0xF0) return {(lead & 0x0FU) << 12 | tail(1) << 6 | tail(2), 3};
+  return {(lead & 0x07U) << 18 | tail(1) << 12 | tail(2) << 6 | tail(3), 4};
+}
+
+void append_utf8(std::string& text, char32_t c) {
+  const auto put = [&](char32_t byte) { text.push_back(static_cast<char>(byte)); };
+  if (c < 0x80) {
+    put(c);
+  } else if (c < 0x800) {
+    put(0xC0 | c >> 6);
+    put(0x80 | (c & 0x3F));
+  } else if (c < 0x10000) {
+    put(0xE0 | c >> 12);
+    put(0x80 | (c >> 6 & 0x3F));
+    put(0x80 | (c & 0x3F));
+  } else {
+    put(0xF0 | c >> 18);
+    put(0x80 | (c >> 12 & 0x3F));
+    put(0x80 | (c >> 6 & 0x3F));
+    put(0x80 | (c & 0x3F));
+  }
+}
+
+std::size_t count_code_points(std::string_view text) {
+  std::size_t count = 0;
+  for (const char byte : text) count += (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U;
+  return count;
+}
+
+Utf8Step utf8_step(std::string_view bytes) {
+  const unsigned lead = byte_at(bytes, 0);
+  if (lead < 0x80) return {1, true, false};
+  if (lead < 0xC2 || lead > 0xF4) return {1, false, false};
+  const std::size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  // The second byte's range excludes over-long forms, surrogates and values past U+10FFFF.
+  unsigned low = 0x80;
+  unsigned high = 0xBF;
+  if (lead == 0xE0) low = 0xA0;
+  if (lead == 0xED) high = 0x9F;
+  if (lead == 0xF0) low = 0x90;
+  if (lead == 0xF4) high = 0x8F;
+  for (std::size_t i = 1; i < length; ++i) {
+    if (i == bytes.size()) return {i, false, true};
+    const unsigned byte = byte_at(bytes, i);
+    if (byte < low || byte > high) return {i, false, false};
+    low = 0x80;
+    high = 0xBF;
+  }
+  return {length, true, false};
+}
+
+std::string replace_invalid_utf8(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  for (std::size_t at = 0; at < bytes.size();) {
+    const Utf8Step step = utf8_step(bytes.substr(at));
+    text += step.valid ? bytes.substr(at, step.length) : kReplacement;
+    at += step.length;
+  }
+  return text;
+}
+
+bool is_whitespace(char32_t c) {
+  static constexpr std::array<Range, 9> kRanges = {{{0x09, 0x0D},
+                                                    {0x20, 0x20},
+                                                    {0x85, 0x85},
+                                                    {0xA0, 0xA0},
+                                                    {0x1680, 0x1680},
+                                                    {0x2000, 0x200A},
+                                                    {0x2028, 0x2029},
+                                                    {0x202F, 0x202F},
+                                                    {0x205F, 0x205F}}};
+  return c == 0x3000 || in_ranges(c, kRanges.data(), kRanges.data() + kRanges.size());
+}
+
+bool is_numeric(char32_t c) {
+  if (c < 0x80) return c >= '0' && c <= '9';
+  const utf8proc_category_t kind = category(c);
+  return kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL ||
+         kind == UTF8PROC_CATEGORY_NO;
+}
+
+bool is_punctuation(char32_t c) {
+  if (c < 0x80) {
+    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
+           (c >= '{' && c <= '~');
+  }
+  const utf8proc_category_t kind = category(c);
+  return kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO;
+}
+
+bool is_word(char32_t c) {
+  if (c < 0x80) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  }
+  const utf8proc_category_t kind = category(c);
+  if (kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_ME) return true;  // L and M
+  if (kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL ||
+      kind == UTF8PROC_CATEGORY_PC) {
+    return true;
+  }
+  // Join_Control, and the symbols that are Alphabetic: circled and squared letters.
+  static constexpr std::array<Range, 5> kOthers = {{{0x200C, 0x200D},
+                                                    {0x24B6, 0x24E9},
+                                                    {0x1F130, 0x1F149},
+                                                    {0x1F150, 0x1F169},
+                                                    {0x1F170, 0x1F189}}};
+  return in_ranges(c, kOthers.data(), kOthers.data() + kOthers.size());
+}
+
+void append_lowercase(std::u32string& text, char32_t c) {
+  if (c == 0x130) {  // the one lower-case mapping of two characters
+    text += U"i\u0307";
+    return;
+  }
+  text.push_back(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+}
+
+}  // namespace diffllama
