@@ -1,0 +1,17 @@
+#include "kernels/cpu/detect.h"
+#include "kernels/cpu/panel_kernels.h"
+#include "kernels/cpu/row_kernels.h"
+
+// Stands in for x86/ on other machines.
+namespace diffllama {
+
+std::vector<Isa> detect_isas() { return {Isa::portable}; }
+
+PanelKernels avx2_panel_kernels() { return {}; }
+PanelKernels avx512_panel_kernels() { return {}; }
+PanelKernels amx_panel_kernels() { return {}; }
+
+RowKernels avx2_row_kernels() { return portable_row_kernels(); }
+RowKernels avx512_row_kernels() { return portable_row_kernels(); }
+
+}  // namespace diffllama

@@ -1,0 +1,242 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/panel_product.h"
+
+/// The inner loop of every panel product but AMX's, written over a vector type V (vector_*.h) and a
+/// Step, which says how one step down a panel is read and multiplied:
+///   A            element of a
+///   kDepth       k per step
+///   kBytes       bytes of a panel per step
+///   kParts       multiplications per step, each over kDepth / kParts of k
+///   load(b, column, part), broadcast(a, part), multiply_add(a, b, sum)
+/// A tile of kRows rows accumulates straight down kSumBlock values of k, then adds its sums to c.
+/// So c[i][j] has the same additions in the same order whatever tile it is in.
+namespace diffllama {
+
+/// Where a tile reads and writes: row 0, first column, first k of the block.
+template <class Step>
+struct TileArgs {
+  const typename Step::A* a;
+  std::int64_t lda;
+  const std::byte* b;
+  std::size_t panel_stride;
+  std::int64_t column;  // inside the panel
+  std::int64_t depth;   // k of this block
+  bool first;           // start from zero: c is not read
+  float* c;
+  std::int64_t ldc;
+  std::int64_t columns;  // to store: less than the tile's only at the right edge
+};
+
+/// c = sum, or c = c + sum, for the columns that are there.
+template <class V, class Step, int kRows, int kVectors>
+inline void store_tile(const TileArgs<Step>& args, bool first,
+                       typename V::Reg (&sum)[kRows][kVectors]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kVectors; ++j) {
+      const std::int64_t left = args.columns - j * V::kLanes;
+      float* c = args.c + i * args.ldc + j * V::kLanes;
+      if (left >= V::kLanes) {
+        V::store(c, first ? sum[i][j] : V::add(V::load(c), sum[i][j]));
+      } else if (left > 0) {
+        V::store_first(c, first ? sum[i][j] : V::add(V::load_first(c, left), sum[i][j]), left);
+      }
+    }
+  }
+}
+
+/// Fetches the lines of c while the tile accumulates: the hardware cannot foresee them.
+template <class V, class Step, int kRows, int kVectors>
+inline void prefetch_tile(const TileArgs<Step>& args) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kVectors; ++j) {
+      __builtin_prefetch(args.c + i * args.ldc + j * V::kLanes, 1);
+    }
+  }
+}
+
+/// Fetches what the panels hold a little further on: with few rows, memory sets the pace, and more
+/// must be under way than the hardware's own prefetching asks for.
+template <class Step, std::int64_t kWidth>
+inline void prefetch_panels(const std::byte* b, std::size_t panel_stride) {
+  constexpr std::size_t kAhead = 2048;
+  constexpr std::int64_t kPanels = kWidth / kPanelColumns;
+#pragma GCC unroll 4
+  for (std::int64_t panel = 0; panel < kPanels; ++panel) {
+    const std::byte* at = b + static_cast<std::size_t>(panel) * panel_stride + kAhead;
+#pragma GCC unroll 2
+    for (std::size_t line = 0; line < Step::kBytes; line += 64) __builtin_prefetch(at + line);
+  }
+}
+
+/// A tile of kRows rows and kVectors registers, which may run over several whole panels.
+template <class V, class Step, int kRows, int kVectors>
+void tile(const TileArgs<Step>& args) {
+  typename V::Reg sum[kRows][kVectors];
+  const std::byte* b = args.b;
+  const typename Step::A* a = args.a;
+  prefetch_tile<V, Step, kRows, kVectors>(args);
+  const auto multiply_part = [&](int part) __attribute__((always_inline)) {
+    typename Step::B columns[kVectors];
+#pragma GCC unroll 16
+    for (int j = 0; j < kVectors; ++j) {
+      const std::int64_t at = j * V::kLanes;
+      const std::byte* panel = b + static_cast<std::size_t>(at / kPanelColumns) * args.panel_stride;
+      columns[j] = Step::load(panel, args.column + at % kPanelColumns, part);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      const typename Step::Row row = Step::broadcast(a + i * args.lda, part);
+#pragma GCC unroll 16
+      for (int j = 0; j < kVectors; ++j) {
+        sum[i][j] = Step::multiply_add(row, columns[j], sum[i][j]);
+      }
+    }
+  };
+
+  for (std::int64_t start = 0; start == 0 || start < args.depth; start += kSumBlock) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = V::zero();
+    }
+    const std::int64_t depth = args.depth - start < kSumBlock ? args.depth - start : kSumBlock;
+    std::int64_t t = 0;
+    for (; t + Step::kDepth <= depth; t += Step::kDepth) {
+      if constexpr (kRows <= 4) prefetch_panels<Step, kVectors * V::kLanes>(b, args.panel_stride);
+#pragma GCC unroll 2
+      for (int part = 0; part < Step::kParts; ++part) multiply_part(part);
+      b += Step::kBytes;
+      a += Step::kDepth;
+    }
+    if (t < depth) multiply_part(0);  // an odd k: the pair's other value is padding
+    store_tile<V, Step, kRows, kVectors>(args, args.first && start == 0, sum);
+  }
+}
+
+template <class V, class Step, int kVectors, int... kRows>
+constexpr auto tiles_of_rows(std::integer_sequence<int, kRows...> /*counts less one*/) {
+  return std::array<void (*)(const TileArgs<Step>&), sizeof...(kRows)>{
+      &tile<V, Step, kRows + 1, kVectors>...};
+}
+
+/// All rows of the columns from `column` on that kVectors registers hold, for k in [k, k + depth).
+template <class V, class Step, int kVectors>
+void column_block(const PanelArgs& p, std::int64_t column, std::int64_t k, std::int64_t depth) {
+  constexpr int kRows = V::kAccumulators / kVectors;
+  static constexpr auto kTiles =
+      tiles_of_rows<V, Step, kVectors>(std::make_integer_sequence<int, kRows>());
+  constexpr std::int64_t kWidth = kVectors * V::kLanes;
+  const std::int64_t left = p.columns - column;
+  TileArgs<Step> args;
+  args.lda = p.lda;
+  args.b = p.panels + static_cast<std::size_t>(column / kPanelColumns) * p.panel_stride +
+           static_cast<std::size_t>(k / Step::kDepth) * Step::kBytes;
+  args.panel_stride = p.panel_stride;
+  args.column = column % kPanelColumns;
+  args.depth = depth;
+  args.first = k == 0 && !p.accumulate;
+  args.ldc = p.ldc;
+  args.columns = left < kWidth ? left : kWidth;
+  for (std::int64_t i = 0; i < p.m; i += kRows) {
+    args.a = static_cast<const typename Step::A*>(p.a) + i * p.lda + k;
+    args.c = p.c + i * p.ldc + column;
+    const std::int64_t rows = p.m - i < kRows ? p.m - i : kRows;
+    kTiles[static_cast<std::size_t>(rows - 1)](args);
+  }
+}
+
+/// All columns from `column` on, in tiles of kVectors registers, then of fewer at the right edge:
+/// a panel that is not there must not be read.
+template <class V, class Step, int kVectors>
+void all_columns(const PanelArgs& p, std::int64_t column, std::int64_t k, std::int64_t depth) {
+  constexpr std::int64_t kWidth = kVectors * V::kLanes;
+  constexpr std::int64_t kSpan = kWidth > kPanelColumns ? kWidth - kPanelColumns : 0;
+  for (; column + kSpan < p.columns; column += kWidth) {
+    column_block<V, Step, kVectors>(p, column, k, depth);
+  }
+  if constexpr (kVectors > 2) all_columns<V, Step, kVectors / 2>(p, column, k, depth);
+}
+
+/// The whole product. Few rows take wide tiles, whose many chains of additions hide each other's
+/// latency. Else k is cut into blocks, outermost, so that the rows' part of a block stays in the
+/// second-level cache while the panels go by.
+template <class V, class Step>
+void tile_product(const PanelArgs& p) {
+  constexpr std::int64_t kBlockSteps = (128 << 10) / static_cast<std::int64_t>(Step::kBytes);
+  constexpr std::int64_t kBlock = kBlockSteps * Step::kDepth;
+  static_assert(kBlock % kSumBlock == 0);
+  const std::int64_t depth = Step::kPadded ? (p.k + 31) / 32 * 32 : p.k;
+  if (p.m <= V::kFewRows) {
+    all_columns<V, Step, V::kWideVectors>(p, 0, 0, depth);
+    return;
+  }
+  std::int64_t k = 0;
+  do {
+    all_columns<V, Step, V::kTileVectors>(p, 0, k, depth - k < kBlock ? depth - k : kBlock);
+    k += kBlock;
+  } while (k < depth);
+}
+
+/// float32 panels, float32 fma.
+template <class V>
+struct Float32Step {
+  using A = float;
+  using B = typename V::Reg;
+  using Row = typename V::Reg;
+  static constexpr std::int64_t kDepth = 1;
+  static constexpr int kParts = 1;
+  static constexpr std::size_t kBytes = kPanelColumns * 4;
+  static constexpr bool kPadded = false;
+  static B load(const std::byte* b, std::int64_t column, int /*part*/) {
+    return V::load(reinterpret_cast<const float*>(b) + column);
+  }
+  static Row broadcast(const A* a, int /*part*/) { return V::set(*a); }
+  static typename V::Reg multiply_add(Row a, B b, typename V::Reg sum) { return V::fma(a, b, sum); }
+};
+
+/// float16 panels, widened when read.
+template <class V>
+struct Float16Step : Float32Step<V> {
+  static constexpr std::size_t kBytes = kPanelColumns * 2;
+  static typename V::Reg load(const std::byte* b, std::int64_t column, int /*part*/) {
+    return V::load_float16(b + 2 * column);
+  }
+};
+
+/// bfloat16 panels, widened when read: the even values of the pairs, then the odd ones, which is
+/// ascending k.
+template <class V>
+struct Bfloat16Step : Float32Step<V> {
+  static constexpr std::int64_t kDepth = 2;
+  static constexpr int kParts = 2;
+  static constexpr std::size_t kBytes = kPanelColumns * 4;
+  static typename V::Reg load(const std::byte* b, std::int64_t column, int part) {
+    return part == 0 ? V::load_even_bfloat16(b + 4 * column) : V::load_odd_bfloat16(b + 4 * column);
+  }
+  static typename V::Reg broadcast(const float* a, int part) { return V::set(a[part]); }
+};
+
+/// The same with rows of bfloat16: for machines without bfloat16 arithmetic.
+template <class V>
+struct Bfloat16RowsStep : Bfloat16Step<V> {
+  using A = std::uint16_t;
+  static constexpr bool kPadded = true;
+  static typename V::Reg broadcast(const std::uint16_t* a, int part) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(a[part]) << 16;
+    float x = 0;
+    __builtin_memcpy(&x, &bits, sizeof(x));
+    return V::set(x);
+  }
+};
+
+}  // namespace diffllama

@@ -1,0 +1,45 @@
+#include "kernels/cpu/expanded_product.h"
+#include "kernels/cpu/panel_kernels.h"
+#include "kernels/cpu/tile_product.h"
+#include "kernels/cpu/x86/expand_avx512.h"
+#include "kernels/cpu/x86/vector_avx512.h"
+
+namespace diffllama {
+namespace {
+
+/// Pairs of bfloat16 through vdpbf16ps.
+struct PairsStep : Float32Step<Avx512> {
+  using A = std::uint16_t;
+  using B = __m512bh;
+  using Row = __m512bh;
+  static constexpr std::int64_t kDepth = 2;
+  static constexpr bool kPadded = true;
+  static B load(const std::byte* b, std::int64_t column, int /*part*/) {
+    return reinterpret_cast<B>(_mm512_loadu_si512(b + 4 * column));
+  }
+  static Row broadcast(const A* a, int /*part*/) {
+    std::int32_t pair = 0;
+    __builtin_memcpy(&pair, a, sizeof(pair));
+    return reinterpret_cast<Row>(_mm512_set1_epi32(pair));
+  }
+  static __m512 multiply_add(Row a, B b, __m512 sum) { return _mm512_dpbf16_ps(sum, a, b); }
+};
+
+constexpr PanelProduct kPairs = tile_product<Avx512, PairsStep>;
+
+template <class Format>
+constexpr PanelProduct kExpanded = ExpandedProduct<Format, ExpandAvx512<Format>::step, kPairs>::run;
+
+}  // namespace
+
+PanelKernels avx512_panel_kernels() {
+  return {.float32 = tile_product<Avx512, Float32Step<Avx512>>,
+          .float16 = tile_product<Avx512, Float16Step<Avx512>>,
+          .bfloat16 = tile_product<Avx512, Bfloat16Step<Avx512>>,
+          .bfloat16_pairs = kPairs,
+          .q8_0 = kExpanded<Q8_0>,
+          .q4_0 = kExpanded<Q4_0>,
+          .q4_1 = kExpanded<Q4_1>};
+}
+
+}  // namespace diffllama

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace diffllama {
+
+/// 16 floats in a register: what tile_product.h and row_kernels.h are written in. Only files
+/// compiled for AVX-512 may include it.
+struct Avx512 {
+  using Reg = __m512;
+  using Mask = __mmask16;
+  static constexpr int kLanes = 16;
+  // A tile: kTileVectors registers wide, kWideVectors for up to kFewRows rows.
+  static constexpr int kAccumulators = 24;
+  static constexpr int kTileVectors = 4;
+  static constexpr int kWideVectors = 8;
+  static constexpr std::int64_t kFewRows = 3;
+
+  static Mask first(std::int64_t n) { return static_cast<Mask>((1U << n) - 1U); }
+
+  static Reg zero() { return _mm512_setzero_ps(); }
+  static Reg set(float x) { return _mm512_set1_ps(x); }
+  static Reg load(const float* p) { return _mm512_loadu_ps(p); }
+  static Reg load_first(const float* p, std::int64_t n) {
+    return _mm512_maskz_loadu_ps(first(n), p);
+  }
+  static void store(float* p, Reg x) { _mm512_storeu_ps(p, x); }
+  static void store_first(float* p, Reg x, std::int64_t n) {
+    _mm512_mask_storeu_ps(p, first(n), x);
+  }
+
+  static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
+  static Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
+  static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
+  static Reg div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
+  static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  /// a > b ? a : b, so b where either is NaN; and likewise min.
+  static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
+  static Reg min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
+  static Reg abs(Reg a) { return _mm512_abs_ps(a); }
+  static Reg copy_sign(Reg magnitude, Reg sign) {
+    return _mm512_or_ps(magnitude, _mm512_and_ps(sign, set(-0.0F)));
+  }
+  static Mask less(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static Reg select(Mask mask, Reg yes, Reg no) { return _mm512_mask_blend_ps(mask, no, yes); }
+  /// 2^n of whole numbers n in [-126, 127].
+  static Reg power_of_two(Reg n) {
+    const __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
+  }
+
+  static Reg load_float16(const std::byte* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  /// The even and the odd values of 16 pairs of bfloat16.
+  static Reg load_even_bfloat16(const std::byte* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+  }
+  static Reg load_odd_bfloat16(const std::byte* p) {
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xffff0000U))));
+  }
+  static Reg load_bfloat16(const std::uint16_t* p) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  }
+  static void store_bfloat16(std::uint16_t* p, Reg x) {
+    // vcvtneps2bf16 would flush subnormals to zero; this rounds them as every other ISA does.
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i high = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(
+        _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+    const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+    const __m512i out =
+        _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, quiet);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(out));
+  }
+};
+
+}  // namespace diffllama

@@ -1,0 +1,58 @@
+#include "kernels/elementwise.h"
+
+#include "kernels/cpu/row_kernels.h"
+
+namespace diffllama {
+namespace {
+
+const RowKernels& active() {
+  static const RowKernels kernels = row_kernels(active_isa());
+  return kernels;
+}
+
+}  // namespace
+
+RowKernels row_kernels(Isa isa) {
+  switch (isa) {
+    case Isa::portable:
+      return portable_row_kernels();
+    case Isa::avx2:
+      return avx2_row_kernels();
+    case Isa::avx512:
+    case Isa::amx:
+      return avx512_row_kernels();
+  }
+  return portable_row_kernels();
+}
+
+void rms_norm(const float* x, const float* weight, float eps, float scale, float* y,
+              std::int64_t n) {
+  active().rms_norm(x, weight, eps, scale, y, n);
+}
+
+void rotary_embed(float* x, const float* cos, const float* sin, std::int64_t d) {
+  active().rotary_embed(x, cos, sin, d);
+}
+
+void softmax(float* x, std::int64_t n, float scale) { active().softmax(x, n, scale); }
+
+void subtract_scaled(float* a1, const float* a2, float lambda, std::int64_t n) {
+  active().subtract_scaled(a1, a2, lambda, n);
+}
+
+void gated_activation(Activation activation, const float* gate, const float* up, float* out,
+                      std::int64_t n) {
+  active().gated_activation(activation, gate, up, out, n);
+}
+
+void add_to(float* y, const float* x, std::int64_t n) { active().add_to(y, x, n); }
+
+void to_bfloat16(const float* x, std::uint16_t* y, std::int64_t n) {
+  active().to_bfloat16(x, y, n);
+}
+
+void from_bfloat16(const std::uint16_t* x, float* y, std::int64_t n) {
+  active().from_bfloat16(x, y, n);
+}
+
+}  // namespace diffllama

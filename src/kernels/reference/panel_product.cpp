@@ -1,0 +1,55 @@
+#include "kernels/reference/panel_product.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/quantized_panels.h"
+#include "tensor/half.h"
+
+namespace diffllama::reference {
+
+float panel_value(PanelFormat format, const std::byte* panels, std::size_t panel_stride,
+                  std::int64_t column, std::int64_t t) {
+  const std::byte* panel = panels + static_cast<std::size_t>(column / kPanelColumns) * panel_stride;
+  const std::int64_t j = column % kPanelColumns;
+  const auto element = [&]<class T>(T value, std::int64_t at) {
+    std::memcpy(&value, panel + at * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
+    return value;
+  };
+  switch (format) {
+    case PanelFormat::float32:
+      return element(0.0F, t * kPanelColumns + j);
+    case PanelFormat::float16:
+      return float16_to_float(element(std::uint16_t{}, t * kPanelColumns + j));
+    case PanelFormat::bfloat16:
+      return bfloat16_to_float(element(std::uint16_t{}, (t / 2 * kPanelColumns + j) * 2 + t % 2));
+    case PanelFormat::q8_0:
+    case PanelFormat::q4_0:
+    case PanelFormat::q4_1:
+      return bfloat16_to_float(float_to_bfloat16(quantized_value(format, panel, j, t)));
+  }
+  return 0.0F;
+}
+
+void panel_product(PanelFormat format, ProductType type, const PanelArgs& args) {
+  for (std::int64_t i = 0; i < args.m; ++i) {
+    for (std::int64_t j = 0; j < args.columns; ++j) {
+      float total = args.accumulate ? args.c[i * args.ldc + j] : 0.0F;
+      for (std::int64_t start = 0; start < args.k; start += kSumBlock) {
+        float sum = 0.0F;
+        for (std::int64_t t = start; t < std::min(start + kSumBlock, args.k); ++t) {
+          const std::int64_t at = i * args.lda + t;
+          const float a = type == ProductType::float32
+                              ? static_cast<const float*>(args.a)[at]
+                              : bfloat16_to_float(static_cast<const std::uint16_t*>(args.a)[at]);
+          sum = std::fma(a, panel_value(format, args.panels, args.panel_stride, j, t), sum);
+        }
+        total = start == 0 && !args.accumulate ? sum : total + sum;
+      }
+      args.c[i * args.ldc + j] = total;
+    }
+  }
+}
+
+}  // namespace diffllama::reference
