@@ -1,0 +1,122 @@
+#include "checkpoint/row_codec.h"
+
+#include <cassert>
+#include <cstring>
+#include <string>
+
+#include "diffllama/error.h"
+#include "tensor/half.h"
+
+namespace diffllama {
+namespace {
+
+template <class T>
+T load(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+// [f16 scale][32 int8]: value = scale * quant.
+void decode_q8_0(const std::byte* block, float* out) {
+  const float scale = float16_to_float(load<std::uint16_t>(block));
+  for (int i = 0; i < 32; ++i) {
+    out[i] = static_cast<float>(load<std::int8_t>(block + 2 + i)) * scale;
+  }
+}
+
+// [f16 scale][16 bytes]: byte i holds quants i (low half) and i + 16; value = scale * (quant - 8).
+void decode_q4_0(const std::byte* block, float* out) {
+  const float scale = float16_to_float(load<std::uint16_t>(block));
+  for (int i = 0; i < 16; ++i) {
+    const int pair = std::to_integer<int>(block[2 + i]);
+    out[i] = scale * static_cast<float>((pair & 15) - 8);
+    out[i + 16] = scale * static_cast<float>((pair >> 4) - 8);
+  }
+}
+
+// [f16 scale][f16 minimum][16 bytes]: as q4_0, value = scale * quant + minimum.
+void decode_q4_1(const std::byte* block, float* out) {
+  const float scale = float16_to_float(load<std::uint16_t>(block));
+  const float minimum = float16_to_float(load<std::uint16_t>(block + 2));
+  for (int i = 0; i < 16; ++i) {
+    const int pair = std::to_integer<int>(block[4 + i]);
+    out[i] = scale * static_cast<float>(pair & 15) + minimum;
+    out[i + 16] = scale * static_cast<float>(pair >> 4) + minimum;
+  }
+}
+
+}  // namespace
+
+bool is_weight_dtype(DType dtype) {
+  switch (dtype) {
+    case DType::float32:
+    case DType::float16:
+    case DType::bfloat16:
+    case DType::q8_0:
+    case DType::q4_0:
+    case DType::q4_1:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void decode_row(DType dtype, std::span<const std::byte> bytes, std::span<float> out) {
+  const std::size_t elements = block_elements(dtype);
+  const std::size_t size = block_bytes(dtype);
+  assert(out.size() % elements == 0 && bytes.size() == out.size() / elements * size);
+  const std::byte* const in = bytes.data();
+  const std::size_t blocks = out.size() / elements;
+  switch (dtype) {
+    case DType::float32:
+      if (!bytes.empty()) std::memcpy(out.data(), in, bytes.size());
+      return;
+    case DType::float16:
+      for (std::size_t i = 0; i < blocks; ++i) {
+        out[i] = float16_to_float(load<std::uint16_t>(in + 2 * i));
+      }
+      return;
+    case DType::bfloat16:
+      for (std::size_t i = 0; i < blocks; ++i) {
+        out[i] = bfloat16_to_float(load<std::uint16_t>(in + 2 * i));
+      }
+      return;
+    case DType::q8_0:
+      for (std::size_t i = 0; i < blocks; ++i) decode_q8_0(in + i * size, &out[i * elements]);
+      return;
+    case DType::q4_0:
+      for (std::size_t i = 0; i < blocks; ++i) decode_q4_0(in + i * size, &out[i * elements]);
+      return;
+    case DType::q4_1:
+      for (std::size_t i = 0; i < blocks; ++i) decode_q4_1(in + i * size, &out[i * elements]);
+      return;
+    default:
+      throw InvalidArgument("[decode_row] expected a type that holds weights, got " +
+                            std::string(dtype_name(dtype)));
+  }
+}
+
+void encode_row(DType dtype, std::span<const float> values, std::span<std::byte> out) {
+  assert(out.size() == values.size() * block_bytes(dtype));
+  const auto store = [&](auto convert) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::uint16_t bits = convert(values[i]);
+      std::memcpy(out.data() + 2 * i, &bits, sizeof bits);
+    }
+  };
+  switch (dtype) {
+    case DType::float32:
+      if (!out.empty()) std::memcpy(out.data(), values.data(), out.size());
+      return;
+    case DType::float16:
+      return store(float_to_float16);
+    case DType::bfloat16:
+      return store(float_to_bfloat16);
+    default:
+      throw InvalidArgument("[encode_row] expected float32, float16 or bfloat16, got " +
+                            std::string(dtype_name(dtype)));
+  }
+}
+
+}  // namespace diffllama

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "diffllama/tensor.h"
+
+namespace diffllama {
+
+/// What a safetensors file holds: the format of github.com/huggingface/safetensors. Views point
+/// into the file's bytes.
+struct SafetensorsContent {
+  std::map<std::string, TensorView> tensors;
+  std::map<std::string, std::string> metadata;  // "__metadata__"
+};
+
+/// Reads a safetensors file that lies in memory. Everything is checked: the tensors' bytes cover
+/// the data exactly once, in any order of the header. dtypes: F64, F32, F16, BF16, I64, I32, I16,
+/// I8, U8, BOOL. Besides `bytes` it takes at most 64 MiB. Throws FormatError that starts with
+/// `where`.
+SafetensorsContent parse_safetensors(std::span<const std::byte> bytes, const std::string& where);
+
+/// A mapped safetensors file.
+class SafetensorsFile {
+ public:
+  /// Throws IoError, FormatError.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return file_->path(); }
+  const std::map<std::string, TensorView>& tensors() const { return content_.tensors; }
+  const std::map<std::string, std::string>& metadata() const { return content_.metadata; }
+  /// Keeps the views valid after this object is gone.
+  std::shared_ptr<const void> mapping() const { return file_; }
+
+ private:
+  std::shared_ptr<const MappedFile> file_;
+  SafetensorsContent content_;
+};
+
+/// A tensor to be written.
+struct TensorSource {
+  using Sink = std::function<void(std::span<const std::byte>)>;
+
+  std::string name;
+  DType dtype = DType::float32;
+  Shape shape;
+  /// Gives the tensor's bytes to the sink, in order, in as many pieces as it likes.
+  std::function<void(const Sink&)> write;
+};
+
+/// The bytes as they are; `view` must live until they are written.
+TensorSource copied_tensor(std::string name, const TensorView& view);
+/// Rows of float32, rounded to `dtype` (float32, float16 or bfloat16). `read_row` fills row `row`
+/// of the tensor seen as [rows, last size]; a vector is one row.
+TensorSource rounded_tensor(std::string name, DType dtype, Shape shape,
+                            std::function<void(std::int64_t row, std::span<float> out)> read_row);
+
+/// Writes the file atomically (AtomicFile), a piece of a tensor at a time, with the bytes that the
+/// safetensors library writes: tensors by falling alignment and then by name, the header padded to
+/// 8 bytes, metadata {"format": "pt"}. Throws IoError, and InvalidArgument for a name that comes
+/// twice or a block-quantised dtype.
+void write_safetensors(const std::filesystem::path& path, std::vector<TensorSource> tensors);
+
+}  // namespace diffllama

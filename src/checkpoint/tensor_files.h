@@ -1,0 +1,33 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+
+namespace diffllama {
+
+/// The tensors of a model's files as they lie there, by the names in the files.
+struct TensorFiles {
+  std::string where;  // the path that was opened, for messages
+  std::map<std::string, StoredTensor> tensors;
+  std::vector<std::shared_ptr<const void>> mappings;
+};
+
+/// The weights of a Hugging Face directory: model.safetensors, or else the shards that
+/// model.safetensors.index.json names. Throws IoError, FormatError.
+TensorFiles open_directory_tensors(const std::filesystem::path& directory);
+
+/// Whose names the files use.
+enum class TensorNaming { transformers, gguf };
+
+/// Takes the tensors of a model with this config out of `files`, by their names in
+/// tensor_specs(config); what the model does not use stays there. Throws one FormatError that names
+/// all missing and mis-shaped tensors.
+std::map<std::string, StoredTensor> take_model_tensors(const ModelConfig& config,
+                                                       TensorNaming naming, TensorFiles& files);
+
+}  // namespace diffllama
