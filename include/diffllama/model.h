@@ -1,0 +1,111 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "diffllama/config.h"
+#include "diffllama/tensor.h"
+
+namespace diffllama {
+
+/// How products are computed; weights stay as stored. automatic: float32 and float16 weights in
+/// float32, all others in bfloat16 (products of bfloat16 values, summed in float32).
+enum class ComputeType { automatic, float32, bfloat16 };
+
+struct LoadOptions {
+  ComputeType compute = ComputeType::automatic;
+  int threads = 0;  // 0: one per core; never changes a result
+  /// Most tokens that go through the layers at once; bounds scratch memory and never changes a
+  /// result.
+  std::int64_t prefill_chunk = 512;
+  WarningHandler warn;  // absent: stderr
+};
+
+/// Keys and values of a batch of sequences, owned by the caller. A cache belongs to the model that
+/// made it.
+class KVCache {
+ public:
+  ~KVCache();
+  KVCache(KVCache&&) noexcept;
+  KVCache& operator=(KVCache&&) noexcept;
+  std::int64_t batch_size() const;
+  /// Tokens that went through so far, masked ones included.
+  std::int64_t length() const;
+
+  struct Impl;
+  explicit KVCache(std::unique_ptr<Impl> impl);
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// What `forward` of the transformers classes takes. B batch, T tokens, S keys (cached ones and T),
+/// C hidden_size.
+struct ForwardInputs {
+  std::optional<Tensor> input_ids;       // int64 [B, T]
+  std::optional<Tensor> inputs_embeds;   // float32 [B, T, C], in place of input_ids
+  std::optional<Tensor> attention_mask;  // int64 or boolean; [B, S] or [B, 1, T, S]; 1: may be seen
+  std::optional<Tensor> position_ids;    // int64 [B, T]; default: 0..T-1 plus what the cache holds
+  std::optional<Tensor> labels;  // int64 [B, T], or [B], or float32 [B] / [B, num_labels], by head
+  std::optional<Tensor> start_positions, end_positions;  // int64 [B], question answering
+  std::int64_t logits_to_keep = 0;  // causal LM: logits of the last N tokens; 0: of all
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+};
+
+/// Which members are set depends on the head (docs/model.md "Heads").
+struct ForwardOutput {
+  std::optional<Tensor> logits;             // [B, T, V], [B, num_labels] or [B, T, num_labels]
+  std::optional<Tensor> last_hidden_state;  // base model, [B, T, C]
+  std::optional<Tensor> start_logits, end_logits;  // [B, T]
+  std::optional<float> loss;                       // when labels were given
+  std::vector<Tensor> hidden_states;  // L + 1 of [B, T, C]; the last is the final norm's output
+  std::vector<Tensor> attentions;     // L of [B, H, T, S]: the softmax maps
+};
+
+/// A DiffLlama (or Llama) with its head. Immutable but for resize_token_embeddings; one forward at
+/// a time per Model.
+class Model {
+ public:
+  /// Opens a Hugging Face directory or a .gguf file. Throws IoError, FormatError, ConfigError;
+  /// missing and mis-shaped tensors are all named in one FormatError before anything is computed.
+  static Model from_pretrained(const std::filesystem::path& path, const LoadOptions& options = {});
+  /// A new model with transformers' initialisation: normal(0, initializer_range) weights, zero
+  /// biases, ones in norms, the padding row of the embeddings zero, lambda vectors normal(0,
+  /// lambda_std_dev). The same seed gives the same bytes.
+  static Model from_config(const ModelConfig& config, std::uint64_t seed,
+                           const LoadOptions& options = {});
+
+  ~Model();
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+
+  const ModelConfig& config() const;
+  ForwardOutput forward(const ForwardInputs& inputs, KVCache* cache = nullptr) const;
+  KVCache make_cache(std::int64_t batch_size) const;
+
+  /// Writes config.json and model.safetensors as transformers names them, in the stored dtypes,
+  /// each atomically.
+  void save_pretrained(const std::filesystem::path& directory) const;
+  /// Sets vocab_size: rows are cut from the end, or added as the mean of the old ones
+  /// (transformers' mean_resizing without its noise of 1e-9 covariance). Applies to embed_tokens
+  /// and lm_head.
+  void resize_token_embeddings(std::int64_t vocab_size);
+  /// Every parameter by its transformers name, as float32; a tied lm_head is not listed.
+  std::vector<std::string> parameter_names() const;
+  Tensor parameter(const std::string& name) const;
+
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  Impl& impl() const { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace diffllama

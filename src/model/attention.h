@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/parallel.h"
+#include "model/kv_cache.h"
+
+namespace diffllama {
+
+/// Where the softmax maps of one sequence go when they are asked for: maps[h][t][s] of [H, T, S] of
+/// one batch row, zero where nothing is written.
+struct AttentionMaps {
+  float* maps = nullptr;
+  std::int64_t tokens = 0;                    // T
+  std::int64_t keys = 0;                      // S
+  std::int64_t first_token = 0;               // row of this step's first token
+  const std::int64_t* key_columns = nullptr;  // column of each cached key
+};
+
+/// One sequence's new tokens in an attention layer.
+struct AttentionInput {
+  const SequenceCache* cache = nullptr;
+  std::int64_t tokens = 0;
+  const float* queries = nullptr;           // [tokens, H, d], rotated
+  const std::int64_t* key_limit = nullptr;  // token t sees keys [0, key_limit[t])
+  const std::uint8_t* mask =
+      nullptr;  // or: token t sees the keys s with mask[t * mask_stride + s] != 0
+  std::int64_t mask_stride = 0;
+  float* output = nullptr;  // [tokens, output heads, value_columns]
+  AttentionMaps maps = {};
+};
+
+/// What the layer's own numbers are: lambda of equation 2 of arXiv 2410.05258, and the per-head
+/// norm's constants. Unused by plain attention.
+struct DifferentialParameters {
+  float lambda = 0;
+  float output_scale = 1;  // 1 - lambda_init
+  float eps = 0;
+};
+
+/// lambda_init = 0.8 - 0.6 exp(-0.3 layer), layer counted from 0.
+double lambda_init(std::int64_t layer);
+/// exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init, in float32 as
+/// transformers does it; vectors of d.
+float differential_lambda(const float* q1, const float* k1, const float* q2, const float* k2,
+                          std::int64_t d, std::int64_t layer);
+
+/// Scratch of the workers; grows to rows x maps x keys.
+struct AttentionScratch {
+  struct Worker {
+    Buffer<float> queries, scores, products, outputs;
+    Buffer<std::uint16_t> rows;  // queries or P rounded to bfloat16
+  };
+  std::vector<Worker> workers;
+};
+
+/// Attention of all sequences of a step in one layer, reading keys and values from their caches.
+///
+/// For each output head p of group j: A_m = softmax(q_m k_m^T / sqrt(d)), m < maps; P = A_1 -
+/// lambda A_2 (or A_1 alone); out_p = P [v_j | v_{j+K/2}], read once; differential heads are then
+/// normalised: (1 - lambda_init) RMSNorm(out_p).
+///
+/// Order of sums: scores and P V as panel_product.h says; the softmax as elementwise.h says; P V
+/// goes over blocks of 256 keys, each started from zero, added in ascending order. So a token's
+/// output does not depend on the tokens beside it. With bfloat16 caches queries and P are rounded
+/// to bfloat16. A token that sees no key has zero maps and zero output.
+void attention(const AttentionGeometry& geometry, const DifferentialParameters& differential,
+               std::int64_t layer, const std::vector<AttentionInput>& sequences,
+               AttentionScratch& scratch, const Parallel& parallel);
+
+}  // namespace diffllama

@@ -1,0 +1,191 @@
+#include "model/attention.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "tensor/half.h"
+
+namespace diffllama {
+namespace {
+
+// One random layer: queries, keys and values of one sequence, and the numbers of the layer.
+struct Case {
+  AttentionGeometry geometry;
+  std::int64_t tokens;
+  std::vector<float> queries, keys, values;
+  DifferentialParameters differential{.lambda = 0.37F, .output_scale = 0.62F, .eps = 1e-5F};
+};
+
+Case random_case(std::mt19937& random, std::int64_t maps, std::int64_t tokens) {
+  const auto pick = [&](std::int64_t low, std::int64_t high) {
+    return std::uniform_int_distribution<std::int64_t>(low, high)(random);
+  };
+  Case test;
+  const std::int64_t d = 2 * pick(1, 20);
+  test.geometry = {.maps = maps,
+                   .groups = pick(1, 3),
+                   .group_heads = pick(1, 5),
+                   .head_dim = d,
+                   .value_columns = maps * d};
+  test.tokens = tokens;
+  const auto fill = [&](std::vector<float>& values, std::int64_t heads) {
+    values.resize(static_cast<std::size_t>(tokens * heads * d));
+    for (float& value : values) value = std::normal_distribution<float>()(random);
+  };
+  fill(test.queries, test.geometry.query_heads());
+  fill(test.keys, test.geometry.key_heads());
+  fill(test.values, test.geometry.key_heads());
+  return test;
+}
+
+float rounded(float value, ProductType type) {
+  return type == ProductType::bfloat16 ? bfloat16_to_float(float_to_bfloat16(value)) : value;
+}
+
+// The equations of docs/model.md "One layer" in double, token t seeing keys [0, t].
+std::vector<double> reference(const Case& test, ProductType type) {
+  const AttentionGeometry& g = test.geometry;
+  const std::int64_t d = g.head_dim, width = g.value_columns;
+  std::vector<double> out(static_cast<std::size_t>(test.tokens * g.output_heads() * width));
+  for (std::int64_t t = 0; t < test.tokens; ++t) {
+    for (std::int64_t p = 0; p < g.output_heads(); ++p) {
+      std::vector<double> total(static_cast<std::size_t>(t + 1));
+      for (std::int64_t map = 0; map < g.maps; ++map) {
+        const std::int64_t head = p + map * g.output_heads();
+        const std::int64_t key_head =
+            head / g.group_heads;  // docs/model.md: head h reads KV head h / g
+        std::vector<double> scores;
+        for (std::int64_t s = 0; s <= t; ++s) {
+          double dot = 0;
+          for (std::int64_t i = 0; i < d; ++i) {
+            dot += static_cast<double>(
+                       rounded(test.queries[(t * g.query_heads() + head) * d + i], type)) *
+                   static_cast<double>(
+                       rounded(test.keys[(s * g.key_heads() + key_head) * d + i], type));
+          }
+          scores.push_back(dot / std::sqrt(static_cast<double>(d)));
+        }
+        const double maximum = *std::ranges::max_element(scores);
+        double sum = 0;
+        for (double& score : scores) sum += score = std::exp(score - maximum);
+        const double weight = map == 0 ? 1.0 : -static_cast<double>(test.differential.lambda);
+        for (std::size_t s = 0; s < scores.size(); ++s) total[s] += weight * scores[s] / sum;
+      }
+      double* row = out.data() + (t * g.output_heads() + p) * width;
+      double squares = 0;
+      for (std::int64_t c = 0; c < width; ++c) {
+        const std::int64_t value_head =
+            p / g.group_heads % g.groups + c / d * g.groups;  // [v_j | v_{j + K/2}]
+        for (std::int64_t s = 0; s <= t; ++s) {
+          row[c] += total[static_cast<std::size_t>(s)] *
+                    static_cast<double>(
+                        rounded(test.values[(s * g.key_heads() + value_head) * d + c % d], type));
+        }
+        squares += row[c] * row[c];
+      }
+      if (g.maps == 2) {
+        const double scale = static_cast<double>(test.differential.output_scale) /
+                             std::sqrt(squares / static_cast<double>(width) + 1e-5);
+        for (std::int64_t c = 0; c < width; ++c) row[c] *= scale;
+      }
+    }
+  }
+  return out;
+}
+
+// Runs the tokens in chunks of `chunk`, on `threads` threads.
+std::vector<float> run(const Case& test, ProductType type, std::int64_t chunk, int threads) {
+  const AttentionGeometry& g = test.geometry;
+  const std::int64_t query_width = g.query_heads() * g.head_dim,
+                     key_width = g.key_heads() * g.head_dim;
+  SequenceCache cache(g, 2, type);
+  std::vector<float> out(static_cast<std::size_t>(test.tokens * query_width), NAN);
+  AttentionScratch scratch;
+  for (std::int64_t first = 0; first < test.tokens; first += chunk) {
+    const std::int64_t tokens = std::min(chunk, test.tokens - first);
+    cache.reserve(tokens);
+    std::vector<std::int64_t> limits;
+    for (std::int64_t t = first; t < first + tokens; ++t) {
+      cache.write(1, t, test.keys.data() + t * key_width, test.values.data() + t * key_width);
+      limits.push_back(t + 1);
+    }
+    const AttentionInput input{.cache = &cache,
+                               .tokens = tokens,
+                               .queries = test.queries.data() + first * query_width,
+                               .key_limit = limits.data(),
+                               .output = out.data() + first * query_width,
+                               .maps = {}};
+    attention(g, test.differential, 1, {input}, scratch, Parallel(threads));
+    cache.advance(tokens, tokens);
+  }
+  return out;
+}
+
+class Attention : public testing::TestWithParam<ProductType> {};
+INSTANTIATE_TEST_SUITE_P(Types, Attention,
+                         testing::Values(ProductType::float32, ProductType::bfloat16));
+
+TEST_P(Attention, IsTheEquations) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (const std::int64_t maps : {1, 2}) {
+    for (const std::int64_t tokens : {1, 7, 33, 300}) {
+      const Case test = random_case(random, maps, tokens);
+      const std::vector<double> expected = reference(test, GetParam());
+      const std::vector<float> found = run(test, GetParam(), tokens, 2);
+      double largest = 0;
+      for (const double value : expected) largest = std::max(largest, std::abs(value));
+      // float32: sums of at most 300 terms, each rounded once: 300 * 2^-24 = 2e-5 of the largest
+      // sum, and exponentials of scores that are off by as much. bfloat16: P is rounded to 8 bits,
+      // 2^-8 = 4e-3, times the norm's gain over the smallest rows.
+      const double tolerance = (GetParam() == ProductType::float32 ? 5e-5 : 3e-2) * largest;
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        ASSERT_TRUE(std::abs(expected[i] - static_cast<double>(found[i])) <= tolerance)
+            << "maps " << maps << ", tokens " << tokens << ", element " << i << ": expected "
+            << expected[i] << ", got " << found[i];
+      }
+    }
+  }
+}
+
+TEST_P(Attention, BitsDoNotDependOnChunksOrThreads) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (const std::int64_t maps : {1, 2}) {
+    const Case test = random_case(random, maps, 530);
+    const std::vector<float> whole = run(test, GetParam(), 530, 1);
+    for (const std::int64_t chunk : {1, 7, 64, 256}) {
+      EXPECT_EQ(run(test, GetParam(), chunk, 2), whole) << "chunk " << chunk;
+    }
+  }
+}
+
+TEST(DifferentialLambda, IsEquationTwo) {
+  const std::vector<float> q1 = {0.1F, -0.2F}, k1 = {0.3F, 0.4F}, q2 = {0.5F, 0.1F},
+                           k2 = {-0.2F, 0.3F};
+  const double expected =
+      std::exp(0.03 - 0.08) - std::exp(-0.1 + 0.03) + 0.8 - 0.6 * std::exp(-0.9);
+  EXPECT_NEAR(differential_lambda(q1.data(), k1.data(), q2.data(), k2.data(), 2, 3), expected,
+              1e-6);
+  EXPECT_DOUBLE_EQ(lambda_init(0), 0.8 - 0.6);
+}
+
+TEST(SequenceCacheTest, GrowsWithoutMovingWhatItHolds) {
+  const AttentionGeometry geometry{
+      .maps = 2, .groups = 1, .group_heads = 2, .head_dim = 4, .value_columns = 8};
+  SequenceCache cache(geometry, 1, ProductType::float32);
+  cache.reserve(1);
+  const std::byte* first = cache.key_panels(0, 0, 0);
+  cache.reserve(1000);
+  EXPECT_EQ(cache.key_panels(0, 0, 0), first);
+}
+
+}  // namespace
+}  // namespace diffllama

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/parallel.h"
+#include "diffllama/config.h"
+#include "model/attention.h"
+#include "model/kv_cache.h"
+#include "model/rotary.h"
+#include "model/weights.h"
+
+namespace diffllama {
+
+/// New tokens of one sequence, and where what is wanted of them goes. T tokens, C hidden_size, S
+/// keys.
+struct SequenceStep {
+  SequenceCache* cache = nullptr;
+  std::span<const std::int64_t> input_ids;  // [T], each in 0..V-1; or
+  const float* inputs_embeds = nullptr;     // [T, C]
+  std::span<const std::int64_t> positions;  // [T]
+  /// Length that picks the frequencies of dynamic and longrope: the whole prompt's, one past its
+  /// largest position.
+  std::int64_t rotary_length = 0;
+  /// [T], 0: later tokens do not see this one; empty: all are seen.
+  std::span<const std::uint8_t> visible;
+  /// [T, S] in place of the causal rule, S = keys before the step + T, all tokens being keys; or
+  /// null.
+  const std::uint8_t* mask = nullptr;
+
+  bool last_only = false;                 // the last token's row is all that is wanted
+  float* output = nullptr;                // last_hidden_state, [T, C] or [1, C]
+  std::vector<float*> hidden_states;      // empty, or L + 1 of [T, C]
+  std::vector<AttentionMaps> attentions;  // empty, or one a layer
+
+  std::int64_t tokens() const { return static_cast<std::int64_t>(positions.size()); }
+};
+
+/// Scratch of one forward at a time; grows to what the largest chunk needs and is used again.
+struct ForwardScratch {
+  Buffer<float> x, normed, queries, keys, values, attended, gate, up, cos, sin;
+  ActivationRows rows;
+  AttentionScratch attention;
+  std::vector<AttentionInput> inputs;
+  std::vector<std::int64_t> slots, key_limits;
+};
+
+/// The stack of decoder layers (transformers' DiffLlamaModel and LlamaModel): embeddings, layers,
+/// final norm. Const: any state is the caller's.
+class DiffLlamaModel {
+ public:
+  /// `weights` and `config` must outlive it. prefill_chunk >= 1.
+  DiffLlamaModel(const ModelConfig& config, const ModelWeights& weights,
+                 std::int64_t prefill_chunk);
+
+  SequenceCache make_cache() const;
+  /// Runs the new tokens of several sequences, at most prefill_chunk at once (a step with a mask
+  /// goes whole), and moves their caches on. Each row's bits depend on its own sequence alone: not
+  /// on the others, the cut or the threads.
+  void forward(std::span<const SequenceStep> steps, ForwardScratch& scratch,
+               const Parallel& parallel) const;
+
+ private:
+  struct Piece;  // a run of one step's tokens
+  void forward_chunk(std::span<const Piece> pieces, ForwardScratch& scratch,
+                     const Parallel& parallel) const;
+  void embed(std::span<const Piece> pieces, ForwardScratch& scratch,
+             const Parallel& parallel) const;
+  void prepare(std::span<const Piece> pieces, ForwardScratch& scratch) const;
+  void decoder_layer(std::int64_t layer, std::span<const Piece> pieces, std::int64_t tokens,
+                     ForwardScratch& scratch, const Parallel& parallel) const;
+
+  const ModelConfig& config_;
+  const ModelWeights& weights_;
+  AttentionGeometry geometry_;
+  RotaryEmbedding rotary_;
+  std::int64_t prefill_chunk_;
+};
+
+}  // namespace diffllama

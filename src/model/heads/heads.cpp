@@ -1,0 +1,44 @@
+#include "model/heads/heads.h"
+
+#include "diffllama/error.h"
+#include "model/heads/head_checks.h"
+
+namespace diffllama {
+
+void require_tensor(const char* name, const Tensor& tensor, DType dtype, const Shape& shape) {
+  if (tensor.dtype() != dtype || tensor.shape() != shape) {
+    throw InvalidArgument(std::string("[") + name + "] expected " + std::string(dtype_name(dtype)) +
+                          " " + to_string(shape) + ", got " +
+                          std::string(dtype_name(tensor.dtype())) + " " +
+                          to_string(tensor.shape()));
+  }
+}
+
+void head_product(const ModelWeights& weights, const float* x, std::int64_t rows, float* y,
+                  ActivationRows& scratch, const Parallel& parallel) {
+  const PackedMatrix& w = weights.head.weight;
+  scratch.assign(x, rows, w.k(), w.k(), weights.product_type, parallel);
+  matmul(scratch, w, weights.head.bias_or_null(), y, w.n(), parallel);
+}
+
+void apply_head(const HeadContext& context, ForwardOutput& output) {
+  switch (context.config.architecture) {
+    case Architecture::base_model:
+      output.last_hidden_state = context.last_hidden_state;
+      break;
+    case Architecture::causal_lm:
+      causal_lm_head(context, output);
+      break;
+    case Architecture::sequence_classification:
+      sequence_classification_head(context, output);
+      break;
+    case Architecture::question_answering:
+      question_answering_head(context, output);
+      break;
+    case Architecture::token_classification:
+      token_classification_head(context, output);
+      break;
+  }
+}
+
+}  // namespace diffllama

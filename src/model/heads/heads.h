@@ -1,0 +1,34 @@
+#pragma once
+
+#include "base/parallel.h"
+#include "diffllama/config.h"
+#include "diffllama/model.h"
+#include "diffllama/tensor.h"
+#include "model/weights.h"
+
+namespace diffllama {
+
+/// What a head works on. B batch, T tokens, C hidden_size.
+struct HeadContext {
+  const ModelConfig& config;
+  const ModelWeights& weights;
+  const ForwardInputs& inputs;
+  const Tensor& last_hidden_state;  // float32 [B, T, C]
+  const Parallel& parallel;
+};
+
+/// Each sets the members of ForwardOutput that docs/model.md "Heads" gives its class, the loss when
+/// labels were given. Throws InvalidArgument for labels of the wrong shape, dtype or range.
+void causal_lm_head(const HeadContext& context, ForwardOutput& output);
+void sequence_classification_head(const HeadContext& context, ForwardOutput& output);
+void question_answering_head(const HeadContext& context, ForwardOutput& output);
+void token_classification_head(const HeadContext& context, ForwardOutput& output);
+
+/// The one that config.architecture names; the base model gives last_hidden_state.
+void apply_head(const HeadContext& context, ForwardOutput& output);
+
+/// y = x head^T + bias for `rows` rows of x [rows, C]; y [rows, head.n()].
+void head_product(const ModelWeights& weights, const float* x, std::int64_t rows, float* y,
+                  ActivationRows& scratch, const Parallel& parallel);
+
+}  // namespace diffllama

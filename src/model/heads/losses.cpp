@@ -1,0 +1,56 @@
+#include "model/heads/losses.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "diffllama/error.h"
+
+namespace diffllama {
+
+float cross_entropy(std::span<const float> logits, std::int64_t classes,
+                    std::span<const std::int64_t> labels, const char* field, std::int64_t ignored) {
+  double total = 0;
+  std::int64_t counted = 0;
+  for (std::size_t row = 0; row < labels.size(); ++row) {
+    const std::int64_t label = labels[row];
+    if (label == ignored) continue;
+    if (label < 0 || label >= classes) {
+      throw InvalidArgument(std::string("[") + field + "] expected " + std::to_string(ignored) +
+                            " or 0.." + std::to_string(classes - 1) + ", got " +
+                            std::to_string(label) + " at position " + std::to_string(row));
+    }
+    const auto values =
+        logits.subspan(row * static_cast<std::size_t>(classes), static_cast<std::size_t>(classes));
+    const double maximum = *std::ranges::max_element(values);
+    double sum = 0;
+    for (const float value : values) sum += std::exp(static_cast<double>(value) - maximum);
+    total += maximum + std::log(sum) - static_cast<double>(values[static_cast<std::size_t>(label)]);
+    ++counted;
+  }
+  if (counted == 0) return std::numeric_limits<float>::quiet_NaN();
+  return static_cast<float>(total / static_cast<double>(counted));
+}
+
+float mean_squared_error(std::span<const float> predictions, std::span<const float> targets) {
+  double total = 0;
+  for (std::size_t i = 0; i < predictions.size(); ++i) {
+    const double difference = static_cast<double>(predictions[i]) - static_cast<double>(targets[i]);
+    total += difference * difference;
+  }
+  return static_cast<float>(total / static_cast<double>(predictions.size()));
+}
+
+float binary_cross_entropy(std::span<const float> logits, std::span<const float> targets) {
+  double total = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    // max(x, 0) - x y + log(1 + exp(-|x|)): no overflow at either end.
+    const double x = logits[i];
+    total +=
+        std::max(x, 0.0) - x * static_cast<double>(targets[i]) + std::log1p(std::exp(-std::abs(x)));
+  }
+  return static_cast<float>(total / static_cast<double>(logits.size()));
+}
+
+}  // namespace diffllama

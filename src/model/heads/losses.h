@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace diffllama {
+
+/// Labels with this value are not counted (torch's ignore_index).
+inline constexpr std::int64_t kIgnoreLabel = -100;
+
+/// Mean over the counted rows of -log softmax(logits[row])[label]; NaN when no row is counted, as
+/// torch gives it. logits [rows, classes]. Throws InvalidArgument, naming `field`, for a label that
+/// is neither `ignored` nor in 0..classes-1.
+float cross_entropy(std::span<const float> logits, std::int64_t classes,
+                    std::span<const std::int64_t> labels, const char* field,
+                    std::int64_t ignored = kIgnoreLabel);
+
+/// Mean of (prediction - target)^2.
+float mean_squared_error(std::span<const float> predictions, std::span<const float> targets);
+
+/// Mean of the binary cross entropy of sigmoid(logit) and target (torch's BCEWithLogitsLoss).
+float binary_cross_entropy(std::span<const float> logits, std::span<const float> targets);
+
+}  // namespace diffllama

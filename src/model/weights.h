@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/parallel.h"
+#include "diffllama/config.h"
+#include "diffllama/model.h"
+#include "kernels/matmul.h"
+#include "model/attention.h"
+#include "model/parameters.h"
+
+namespace diffllama {
+
+/// y = x W^T + b, packed for the products.
+struct Linear {
+  PackedMatrix weight;      // [out, in]
+  std::vector<float> bias;  // [out], or empty
+
+  const float* bias_or_null() const { return bias.empty() ? nullptr : bias.data(); }
+};
+
+struct LayerWeights {
+  std::vector<float> input_layernorm, post_attention_layernorm;  // [C]
+  Linear q_proj, k_proj, v_proj, o_proj;  // [H d, C], [K d, C], [K d, C], [C, H d]
+  Linear gate_proj, up_proj, down_proj;   // [F, C], [F, C], [C, F]
+  DifferentialParameters differential;
+};
+
+/// A model's weights, ready to compute; const once made, shared by every forward.
+struct ModelWeights {
+  Parameter embed_tokens;  // [V, C]; rows are read where they are stored, tied or not
+  std::vector<LayerWeights> layers;
+  std::vector<float> norm;  // [C]
+  Linear head;              // lm_head, score or qa_outputs; empty for the base model
+  ProductType product_type = ProductType::float32;
+
+  /// Of all packed matrices: what one decoded token reads.
+  std::size_t packed_bytes() const;
+  /// Parameters of the layers' matrices, which every token is multiplied with.
+  std::int64_t layer_parameters() const;
+};
+
+/// "lm_head", "score", "qa_outputs"; "" for the base model.
+std::string head_name(Architecture architecture);
+
+/// What products are computed in. automatic: float32 where every matrix is stored as float32 or
+/// float16, else bfloat16.
+ProductType product_type(ComputeType compute, const Parameters& parameters);
+
+/// Packs the parameters tensor by tensor, releasing each as it is done. Products in float32 keep
+/// float32, float16 and bfloat16 weights as stored and expand block-quantised ones to float32;
+/// products in bfloat16 keep block-quantised weights as stored too, and pack all others as bfloat16
+/// (rounded to nearest even).
+ModelWeights pack_weights(const ModelConfig& config, const Parameters& parameters,
+                          ComputeType compute, const Parallel& parallel);
+
+}  // namespace diffllama
