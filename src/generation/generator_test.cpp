@@ -1,0 +1,289 @@
+#include "generation/generator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <random>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "diffllama/error.h"
+#include "generation/test_model.h"
+
+namespace diffllama {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+using Ids = std::vector<std::int64_t>;
+
+const std::string kTiny = DIFFLLAMA_SOURCE_DIR "/models/diffllama-tiny";
+
+std::vector<GeneratedSequence> run(const TestModel& model, const std::vector<Ids>& prompts,
+                                   const GenerationConfig& config,
+                                   const GenerationHooks& hooks = {}) {
+  return generate(model.forward_model(), model.parallel(), prompts, config, hooks);
+}
+
+std::vector<Ids> ids_of(const std::vector<GeneratedSequence>& sequences) {
+  std::vector<Ids> ids;
+  ids.reserve(sequences.size());
+  for (const GeneratedSequence& sequence : sequences) ids.push_back(sequence.ids);
+  return ids;
+}
+
+std::unique_ptr<TestModel> small_model(int threads = 1, std::int64_t prefill_chunk = 512) {
+  const ModelConfig config = TestModel::small_config();
+  return std::make_unique<TestModel>(config, initial_parameters(config, 7), threads, prefill_chunk);
+}
+
+GenerationConfig options(std::int64_t max_new_tokens, bool ignore_eos = true) {
+  GenerationConfig config;
+  config.max_new_tokens = max_new_tokens;
+  config.ignore_eos = ignore_eos;
+  return config;
+}
+
+std::vector<Ids> random_prompts(std::size_t count, std::int64_t vocab_size, unsigned seed) {
+  std::mt19937 rng(seed);
+  std::vector<Ids> prompts(count);
+  for (Ids& ids : prompts) {
+    ids.resize(1 + rng() % 30);
+    for (std::int64_t& id : ids) id = static_cast<std::int64_t>(rng() % vocab_size);
+  }
+  return prompts;
+}
+
+GenerationConfig golden_config(const nlohmann::json& fields) {
+  GenerationConfig config;
+  for (const auto& [name, value] : fields.items()) {
+    if (name == "max_new_tokens") {
+      config.max_new_tokens = value;
+    } else if (name == "min_new_tokens") {
+      config.min_new_tokens = value;
+    } else if (name == "repetition_penalty") {
+      config.repetition_penalty = value;
+    } else if (name == "no_repeat_ngram_size") {
+      config.no_repeat_ngram_size = value;
+    } else if (name == "eos_token_id") {
+      config.eos_token_ids = value.is_array() ? value.get<Ids>() : Ids{value};
+    } else if (name == "stop_strings") {
+      config.stop_strings = value;
+    } else {
+      ADD_FAILURE() << "unknown option of the golden: " << name;
+    }
+  }
+  return config;
+}
+
+// tools/make_generation_goldens.py: greedy ids of transformers.
+TEST(Generate, EqualsTransformers) {
+  std::ifstream file(DIFFLLAMA_SOURCE_DIR "/tests/golden/generate.json");
+  ASSERT_TRUE(file) << "tests/golden/generate.json";
+  const auto golden = nlohmann::json::parse(file);
+  const auto model = TestModel::open(kTiny);
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(kTiny);
+  std::map<std::string, nlohmann::json> by_name;
+  for (const auto& record : golden["sequences"]) {
+    SCOPED_TRACE(record["name"].get<std::string>());
+    by_name[record["name"]] = record;
+    const GenerationConfig config = golden_config(record["options"]);
+    const auto results =
+        run(*model, {record["prompt_ids"].get<Ids>()}, config, {.tokenizer = &tokenizer});
+    ASSERT_EQ(results.size(), 1U);
+    EXPECT_EQ(results[0].ids, record["ids"].get<Ids>());
+    if (results[0].stop_reason == StopReason::stop_string) {
+      // transformers' text goes on to the end of the last token.
+      EXPECT_THAT(record["text"].get<std::string>(), HasSubstr(results[0].text));
+      EXPECT_LT(results[0].text.size(), record["text"].get<std::string>().size());
+    } else {
+      EXPECT_EQ(results[0].text, record["text"].get<std::string>());
+    }
+    EXPECT_EQ(results[0].stop_reason == StopReason::length,
+              results[0].ids.size() == static_cast<std::size_t>(config.max_new_tokens));
+  }
+
+  std::vector<Ids> prompts;
+  for (const std::string name : golden["batch"]["names"]) {
+    prompts.push_back(by_name.at(name)["prompt_ids"]);
+  }
+  const std::int64_t length = golden["batch"]["max_new_tokens"];
+  const auto results = run(*model, prompts, options(length, false));
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const std::string name = golden["batch"]["names"][i];
+    const Ids alone = by_name.at(name)["ids"];
+    EXPECT_EQ(results[i].ids, Ids(alone.begin(), alone.begin() + length)) << name;
+  }
+}
+
+TEST(Generate, DoesNotDependOnBatchChunkAndThreads) {
+  const auto prompts = random_prompts(9, 61, 21);
+  GenerationConfig config = options(40);
+  config.do_sample = true;
+  config.num_return_sequences = 2;
+  config.seed = 3;
+  std::vector<Ids> alone;
+  for (const Ids& prompt : prompts) {
+    for (const Ids& ids : ids_of(run(*small_model(), {prompt}, config))) alone.push_back(ids);
+  }
+  for (const int threads : {1, 2}) {
+    for (const std::int64_t prefill_chunk : {1, 7, 512}) {
+      EXPECT_EQ(ids_of(run(*small_model(threads, prefill_chunk), prompts, config)), alone)
+          << threads << " threads, chunks of " << prefill_chunk;
+    }
+  }
+  EXPECT_NE(alone[0], alone[1]);  // the two sequences of a prompt have draws of their own
+}
+
+TEST(Generate, TakesMoreSequencesThanGoThroughAtOnce) {
+  const auto model = small_model();
+  const auto prompts = random_prompts(kMaxActiveSequences + 9, 61, 5);
+  GenerationConfig config = options(12, false);
+  config.eos_token_ids = {1, 2, 3, 4, 5, 6, 7, 8};  // so that some end early
+  const auto together = run(*model, prompts, config);
+  ASSERT_EQ(together.size(), prompts.size());
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(together[i].prompt_index, static_cast<std::int64_t>(i));
+    EXPECT_EQ(together[i].ids, run(*model, {prompts[i]}, config)[0].ids) << i;
+  }
+}
+
+TEST(Generate, StopsAtEosUnlessToldToIgnoreIt) {
+  const auto model = small_model();
+  const Ids free = run(*model, {{5, 9}}, options(10))[0].ids;
+  ASSERT_EQ(free.size(), 10U);
+  GenerationConfig config = options(10, false);
+  config.eos_token_ids = {free[3]};
+  const auto first = std::ranges::find(free, free[3]);
+  const auto stopped = run(*model, {{5, 9}}, config)[0];
+  EXPECT_EQ(stopped.ids, Ids(free.begin(), first + 1));
+  EXPECT_EQ(stopped.stop_reason, StopReason::eos);
+
+  config.ignore_eos = true;
+  const auto ignored = run(*model, {{5, 9}}, config)[0];
+  EXPECT_EQ(ignored.ids, free);
+  EXPECT_EQ(ignored.stop_reason, StopReason::length);
+}
+
+TEST(Generate, TakesEosOfTheModelWhereNoneIsGiven) {
+  ModelConfig config = TestModel::small_config();
+  const Parameters parameters = initial_parameters(config, 7);
+  const Ids free = run(TestModel(config, parameters), {{5, 9}}, options(10))[0].ids;
+  config.eos_token_ids = {free[0]};
+  const auto stopped = run(TestModel(config, parameters), {{5, 9}}, options(10, false))[0];
+  EXPECT_THAT(stopped.ids, ElementsAre(free[0]));
+}
+
+TEST(Generate, MaxLengthCountsThePrompt) {
+  const auto model = small_model();
+  GenerationConfig config = options(100);
+  config.max_length = 6;
+  EXPECT_EQ(run(*model, {{5, 9}}, config)[0].ids.size(), 4U);
+  EXPECT_THAT(
+      [&] {
+        run(*model, {{5}, {1, 2, 3, 4, 5, 6}}, config);
+      },
+      ThrowsMessage<InvalidArgument>(
+          AllOf(HasSubstr("prompt 1"), HasSubstr("max_length 6, got 6"))));
+}
+
+TEST(Generate, GivesEveryTokenToTheCallback) {
+  const auto model = TestModel::open(kTiny);
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(kTiny);
+  GenerationConfig config = options(30);
+  config.do_sample = true;
+  config.temperature = 3;  // wild enough for incomplete characters
+  config.top_k = 0;
+  config.num_return_sequences = 3;
+  std::vector<Ids> ids(6);
+  std::vector<std::string> texts(6);
+  const auto results =
+      run(*model, {{1, 40}, {1, 300, 20}}, config,
+          {.tokenizer = &tokenizer,
+           .on_token = [&](std::int64_t sequence, std::int64_t id, const std::string& text) {
+             ids.at(static_cast<std::size_t>(sequence)).push_back(id);
+             texts.at(static_cast<std::size_t>(sequence)) += text;
+           }});
+  ASSERT_EQ(results.size(), 6U);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    EXPECT_EQ(results[i].prompt_index, static_cast<std::int64_t>(i / 3));
+    EXPECT_EQ(results[i].ids, ids[i]);
+    EXPECT_EQ(results[i].text, texts[i]);
+    EXPECT_EQ(results[i].text, tokenizer.decode(results[i].ids, true));
+  }
+}
+
+TEST(Generate, GoesOnPastTheContextWithAWarning) {
+  const auto model = small_model();
+  std::vector<std::string> warnings;
+  const auto warn = [&](const std::string& text) { warnings.push_back(text); };
+  const Ids prompt(62, 3);
+  EXPECT_EQ(run(*model, {prompt}, options(2), {.warn = warn})[0].ids.size(), 2U);
+  EXPECT_THAT(warnings, ElementsAre());
+  EXPECT_EQ(run(*model, {prompt}, options(20), {.warn = warn})[0].ids.size(), 20U);
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("max_position_embeddings 64")));
+}
+
+TEST(Generate, RefusesWhatItCannotContinue) {
+  const auto model = small_model();
+  const auto expect = [&](const std::vector<Ids>& prompts, const GenerationConfig& config,
+                          const std::string& message) {
+    EXPECT_THAT([&] { run(*model, prompts, config); },
+                ThrowsMessage<InvalidArgument>(HasSubstr(message)));
+  };
+  expect({{1}, {}}, {}, "prompt 1: expected at least one token");
+  expect({{1, 61}}, {}, "expected 0..60, got 61");
+  expect({{-1}}, {}, "expected 0..60, got -1");
+  GenerationConfig config;
+  config.max_new_tokens = 0;
+  expect({{1}}, config, "max_new_tokens");
+  config = {};
+  config.temperature = std::numeric_limits<double>::quiet_NaN();
+  expect({{1}}, config, "temperature");
+  config = {};
+  config.num_return_sequences = 2;
+  expect({{1}}, config, "num_return_sequences");
+  config = {};
+  config.stop_strings = {"x"};
+  expect({{1}}, config, "expected a tokenizer");
+}
+
+TEST(Generate, RefusesOtherHeads) {
+  for (const Architecture architecture :
+       {Architecture::base_model, Architecture::sequence_classification,
+        Architecture::question_answering, Architecture::token_classification}) {
+    ModelConfig config = TestModel::small_config();
+    config.architecture = architecture;
+    const TestModel model(config, initial_parameters(config, 1));
+    EXPECT_THAT([&] { run(model, {{1}}, {}); },
+                ThrowsMessage<InvalidArgument>(HasSubstr("expected a causal LM, got DiffLlama")));
+  }
+}
+
+TEST(Generate, RefusesNaN) {
+  const ModelConfig config = TestModel::small_config();
+  Parameters parameters = initial_parameters(config, 1);
+  Parameter& head = parameters.at("lm_head.weight");
+  head.read_row = [row_of = head.read_row](std::int64_t row, std::span<float> out) {
+    row_of(row, out);
+    if (row == 17) out[0] = std::numeric_limits<float>::quiet_NaN();
+  };
+  const TestModel model(config, parameters);
+  EXPECT_THAT(
+      [&] {
+        run(model, {{1, 2}}, {});
+      },
+      ThrowsMessage<Error>(HasSubstr("got NaN for token id 17 after 2 tokens")));
+}
+
+TEST(Generate, OfNothingIsNothing) { EXPECT_TRUE(run(*small_model(), {}, {}).empty()); }
+
+}  // namespace
+}  // namespace diffllama

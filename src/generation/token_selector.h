@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "diffllama/generation_config.h"
+#include "generation/logits_processors.h"
+
+namespace diffllama {
+
+/// The first of the largest scores, as torch.argmax gives it.
+std::int64_t argmax(std::span<const float> scores);
+
+/// The token that `uniform` in [0, 1) falls on when [0, 1) is divided by softmax(scores), tokens in
+/// ascending order. Throws Error when every token is ruled out or a score is infinite.
+std::int64_t sample(std::span<const float> scores, double uniform, LogitsScratch& scratch);
+
+/// What a token is chosen for.
+struct SelectionContext {
+  std::span<const std::int64_t> ids;  // the prompt's and the new ones
+  std::int64_t prompt_length = 0;
+  std::uint64_t stream = 0;  // picks the sequence's own random numbers
+};
+
+/// Chooses the next token of a sequence from its logits, as transformers' `generate` does: the
+/// processors repetition_penalty, no_repeat_ngram_size, min_length, min_new_tokens; then, when
+/// sampling, temperature, top_k, top_p, min_p and a draw; else the largest score.
+class TokenSelector {
+ public:
+  /// `config` has no problem (config/generation_config.h); eos_token_ids are those that end a
+  /// sequence, whatever the config says of them.
+  TokenSelector(GenerationConfig config, std::vector<std::int64_t> eos_token_ids);
+
+  /// `scores` [V] are the logits, and are changed. The draw depends on the seed, the stream and the
+  /// number of new tokens alone. Throws Error when the logits hold NaN.
+  std::int64_t select(std::span<float> scores, const SelectionContext& context);
+
+  /// Changes logits to the scores that the choice is made from.
+  void process(std::span<float> scores, const SelectionContext& context);
+
+ private:
+  bool samples() const { return config_.do_sample && config_.temperature > 0; }
+
+  GenerationConfig config_;
+  std::vector<std::int64_t> eos_token_ids_;
+  LogitsScratch scratch_;
+};
+
+}  // namespace diffllama
