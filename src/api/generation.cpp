@@ -1,0 +1,17 @@
+#include "diffllama/generation.h"
+
+#include "api/model.h"
+#include "generation/generator.h"
+
+namespace diffllama {
+
+std::vector<GeneratedSequence> generate(const Model& model,
+                                        std::span<const std::vector<std::int64_t>> prompts,
+                                        const GenerationConfig& config, const Tokenizer* tokenizer,
+                                        const TokenCallback& on_token) {
+  const Model::Impl& impl = model.impl();
+  return generate(impl.forward_model(), impl.parallel, prompts, config,
+                  {.tokenizer = tokenizer, .on_token = on_token, .warn = impl.options.warn});
+}
+
+}  // namespace diffllama

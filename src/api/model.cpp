@@ -1,0 +1,109 @@
+#include "api/model.h"
+
+#include <string>
+#include <utility>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/save.h"
+#include "config/model_config.h"
+#include "diffllama/error.h"
+#include "model/parameters.h"
+
+namespace diffllama {
+
+KVCache::KVCache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+KVCache::~KVCache() = default;
+KVCache::KVCache(KVCache&&) noexcept = default;
+KVCache& KVCache::operator=(KVCache&&) noexcept = default;
+std::int64_t KVCache::batch_size() const {
+  return static_cast<std::int64_t>(impl_->state.sequences.size());
+}
+std::int64_t KVCache::length() const { return impl_->state.length; }
+
+Model::Impl::Impl(ModelConfig model_config, Parameters model_parameters,
+                  const LoadOptions& load_options)
+    : config(std::move(model_config)),
+      options(load_options),
+      parallel(load_options.threads),
+      parameters(std::move(model_parameters)) {
+  if (options.prefill_chunk < 1) {
+    throw InvalidArgument("[prefill_chunk] expected at least 1, got " +
+                          std::to_string(options.prefill_chunk));
+  }
+  pack();
+}
+
+void Model::Impl::pack() {
+  weights = pack_weights(config, parameters, options.compute, parallel);
+  stack = std::make_unique<DiffLlamaModel>(config, weights, options.prefill_chunk);
+}
+
+Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Model::~Model() = default;
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+
+Model Model::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(path, options.warn));
+  return Model(
+      std::make_unique<Impl>(checkpoint->config(), stored_parameters(checkpoint), options));
+}
+
+Model Model::from_config(const ModelConfig& config, std::uint64_t seed,
+                         const LoadOptions& options) {
+  validate(config);
+  return Model(std::make_unique<Impl>(config, initial_parameters(config, seed), options));
+}
+
+const ModelConfig& Model::config() const { return impl_->config; }
+
+ForwardOutput Model::forward(const ForwardInputs& inputs, KVCache* cache) const {
+  BatchState* state = cache == nullptr ? nullptr : &cache->impl().state;
+  return diffllama::forward(impl_->forward_model(), inputs, state, impl_->parallel);
+}
+
+KVCache Model::make_cache(std::int64_t batch_size) const {
+  auto impl = std::make_unique<KVCache::Impl>();
+  impl->state = make_batch_state(*impl_->stack, batch_size);
+  return KVCache(std::move(impl));
+}
+
+void Model::save_pretrained(const std::filesystem::path& directory) const {
+  std::vector<TensorSource> tensors;
+  for (const auto& [name, parameter] : impl_->parameters) {
+    // Block-quantised values have no place in safetensors: they are written as the float32 they
+    // stand for.
+    const DType dtype = block_elements(parameter.dtype) == 1 ? parameter.dtype : DType::float32;
+    tensors.push_back(rounded_tensor(name, dtype, parameter.shape, parameter.read_row));
+  }
+  save_model_directory(directory, impl_->config, std::move(tensors));
+}
+
+void Model::resize_token_embeddings(std::int64_t vocab_size) {
+  ModelConfig config = impl_->config;
+  config.vocab_size = vocab_size;
+  validate(config);
+  const std::string embeddings = base_model_prefix(config.architecture) + "embed_tokens.weight";
+  for (const std::string& name : {embeddings, std::string("lm_head.weight")}) {
+    const auto found = impl_->parameters.find(name);
+    if (found != impl_->parameters.end()) found->second = resized_rows(found->second, vocab_size);
+  }
+  impl_->config = std::move(config);
+  impl_->pack();
+}
+
+std::vector<std::string> Model::parameter_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, parameter] : impl_->parameters) names.push_back(name);
+  return names;
+}
+
+Tensor Model::parameter(const std::string& name) const {
+  const auto found = impl_->parameters.find(name);
+  if (found == impl_->parameters.end()) {
+    throw InvalidArgument("[parameter] expected one of parameter_names(), got \"" + name + "\"");
+  }
+  return found->second.read();
+}
+
+}  // namespace diffllama

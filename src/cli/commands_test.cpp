@@ -1,0 +1,306 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/common.h"
+#include "diffllama/error.h"
+
+namespace diffllama::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+const std::string kTiny = DIFFLLAMA_SOURCE_DIR "/models/diffllama-tiny";
+
+struct Output {
+  std::string text, errors;
+};
+
+Output run(std::vector<std::string> arguments) {
+  CLI::App app;
+  add_generate_command(app);
+  add_info_command(app);
+  add_perplexity_command(app);
+  std::ranges::reverse(arguments);  // CLI11 takes them from the back
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  try {
+    app.parse(std::move(arguments));
+  } catch (...) {
+    testing::internal::GetCapturedStdout();
+    testing::internal::GetCapturedStderr();
+    throw;
+  }
+  std::cout.flush();
+  return {testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
+}
+
+std::vector<json> json_lines(const std::string& text) {
+  std::vector<json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(json::parse(line));
+  return lines;
+}
+
+json golden(const std::string& name) {
+  std::ifstream file(DIFFLLAMA_SOURCE_DIR "/tests/golden/generate.json");
+  const json goldens = json::parse(file);
+  for (const json& record : goldens["sequences"]) {
+    if (record["name"] == name) return record;
+  }
+  ADD_FAILURE() << "no golden " << name;
+  return {};
+}
+
+// A folder of its own that goes with the test.
+class Folder {
+ public:
+  Folder()
+      : path_(fs::path(testing::TempDir()) /
+              ("diffllama_cli_" +
+               std::string(testing::UnitTest::GetInstance()->current_test_info()->name()))) {
+    fs::remove_all(path_);
+    fs::create_directories(path_);
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  fs::path operator/(const char* name) const { return path_ / name; }
+  std::string write(const char* name, const std::string& text) const {
+    std::ofstream(path_ / name, std::ios::binary) << text;
+    return (path_ / name).string();
+  }
+  std::string path() const { return path_.string(); }
+
+ private:
+  fs::path path_;
+};
+
+TEST(GenerateCommand, WritesTheTextAlone) {
+  const json expected = golden("plain");
+  const Output output = run({"generate", "-m", kTiny, "--dtype", "float32", "-p",
+                             expected["prompt"], "--max-new-tokens", "100"});
+  EXPECT_EQ(output.text, expected["text"].get<std::string>());
+  EXPECT_THAT(output.errors, HasSubstr("100 new tokens"));
+}
+
+TEST(GenerateCommand, WritesAnObjectForEachSequence) {
+  const json one = golden("dialogue");
+  const json two = golden("scripture");
+  const Output output = run({"generate", "-m", kTiny, "--dtype", "float32", "-p", one["prompt"],
+                             "-p", two["prompt"], "--max-new-tokens", "64", "--json"});
+  const std::vector<json> lines = json_lines(output.text);
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0]["index"], 0);
+  EXPECT_EQ(lines[0]["ids"], one["ids"]);
+  EXPECT_EQ(lines[0]["text"], one["text"]);
+  EXPECT_EQ(lines[0]["stop_reason"], "length");
+  EXPECT_EQ(lines[0]["timings"]["prompt_tokens"], one["prompt_ids"].size());
+  EXPECT_EQ(lines[0]["timings"]["new_tokens"], 64);
+  EXPECT_EQ(lines[1]["index"], 1);
+  EXPECT_EQ(lines[1]["ids"], two["ids"]);
+}
+
+TEST(GenerateCommand, TakesPromptsWithBracketsAndDashes) {
+  const Output output = run({"generate", "-m", kTiny, "-p", "[a, b]", "-p", "--json", "-p", "",
+                             "--max-new-tokens", "1", "--json"});
+  EXPECT_EQ(json_lines(output.text).size(), 3U);
+}
+
+TEST(GenerateCommand, TakesAFileWithoutItsLastNewline) {
+  const Folder folder;
+  const json expected = golden("plain");
+  const std::string file = folder.write("prompt.txt", expected["prompt"].get<std::string>() + "\n");
+  EXPECT_EQ(
+      run({"generate", "-m", kTiny, "--dtype", "float32", "-f", file, "--max-new-tokens", "100"})
+          .text,
+      expected["text"].get<std::string>());
+}
+
+TEST(GenerateCommand, TakesTokenIdsWithoutATokenizer) {
+  const Folder folder;
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    fs::create_symlink(fs::path(kTiny) / name, folder / name);
+  }
+  const json expected = golden("from_ids");
+  const std::string ids = json{expected["prompt_ids"], json{1}}.dump();
+  const std::vector<std::string> arguments = {
+      "generate",    "-m", folder.path(),      "--dtype", "float32",
+      "--input-ids", ids,  "--max-new-tokens", "64"};
+  const Output plain = run(arguments);
+  EXPECT_EQ(json_lines(plain.text).at(0), expected["ids"]);
+  EXPECT_EQ(json_lines(plain.text).at(1), golden("from_bos")["ids"]);
+  EXPECT_THAT(plain.errors, HasSubstr("token ids only"));
+
+  auto with_json = arguments;
+  with_json.emplace_back("--json");
+  const std::vector<json> lines = json_lines(run(with_json).text);
+  EXPECT_EQ(lines.at(0)["ids"], expected["ids"]);
+  EXPECT_EQ(lines.at(0)["text"], "");
+}
+
+TEST(GenerateCommand, StopsAtStrings) {
+  const Output output =
+      run({"generate", "-m", kTiny, "--dtype", "float32", "-p", golden("plain")["prompt"], "--stop",
+           "zzz", "--stop", "KING RICHARD", "--json"});
+  const json line = json_lines(output.text).at(0);
+  EXPECT_EQ(line["ids"], golden("stop_string")["ids"]);
+  EXPECT_EQ(line["text"], " done, nor to be done.\n\n");
+  EXPECT_EQ(line["stop_reason"], "stop_string");
+}
+
+TEST(GenerateCommand, DrawsBySeed) {
+  const auto draw = [](const std::string& seed) {
+    return run({"generate", "-m", kTiny, "--input-ids", "[[1,40]]", "--temperature", "1.5",
+                "--seed", seed, "--num-return-sequences", "2", "--max-new-tokens", "12", "--json"});
+  };
+  const auto ids = [](const Output& output) {
+    std::vector<json> all;
+    for (const json& line : json_lines(output.text)) {
+      EXPECT_EQ(line["index"], 0);
+      all.push_back(line["ids"]);
+    }
+    return all;
+  };
+  const auto first = ids(draw("1"));
+  ASSERT_EQ(first.size(), 2U);
+  EXPECT_NE(first[0], first[1]);
+  EXPECT_EQ(first, ids(draw("1")));
+  EXPECT_NE(first, ids(draw("18446744073709551615")));
+}
+
+TEST(GenerateCommand, TakesDefaultsFromGenerationConfig) {
+  const Folder folder;
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"}) {
+    fs::create_symlink(fs::path(kTiny) / name, folder / name);
+  }
+  folder.write(
+      "generation_config.json",
+      R"({"max_length": 7, "do_sample": true, "temperature": 2.0, "num_return_sequences": 3})");
+  const auto count = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"generate",    "-m",       folder.path(),
+                                          "--input-ids", "[[1,40]]", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto lines = json_lines(run(arguments).text);
+    return std::pair(lines.size(), lines.at(0)["ids"].size());
+  };
+  EXPECT_EQ(count({"--ignore-eos"}), std::pair(std::size_t{3}, std::size_t{5}));
+  EXPECT_EQ(count({"--ignore-eos", "--max-new-tokens", "9"}),
+            std::pair(std::size_t{3}, std::size_t{9}));
+  EXPECT_EQ(count({"--temperature", "0", "--num-return-sequences", "1"}).first, 1U);
+}
+
+TEST(GenerateCommand, WarnsOfOptionsThatChangeNothing) {
+  EXPECT_THAT(
+      run({"generate", "-m", kTiny, "-p", "a", "--max-new-tokens", "1", "--top-k", "4"}).errors,
+      HasSubstr("warning: --top-k"));
+}
+
+TEST(GenerateCommand, RefusesAWrongCommandLine) {
+  const auto expect = [](std::vector<std::string> more, const std::string& message) {
+    std::vector<std::string> arguments = {"generate", "-m", kTiny};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    EXPECT_THAT([&] { run(arguments); }, ThrowsMessage<CLI::ParseError>(HasSubstr(message)));
+  };
+  expect({"-p", "a", "--max-new-tokens", "0"}, "max_new_tokens: expected");
+  expect({"-p", "a", "--max-new-tokens", "x"}, "--max-new-tokens");
+  expect({"-p", "a", "--max-new-tokens", "99999999999999999999"}, "max_new_tokens");
+  expect({"-p", "a", "--temperature", "nan"}, "temperature: expected");
+  expect({"-p", "a", "--temperature", "-1"}, "temperature: expected");
+  expect({"-p", "a", "--top-p", "1.5"}, "top_p: expected");
+  expect({"-p", "a", "--num-return-sequences", "2"}, "num_return_sequences: expected");
+  expect({"-p", "a", "--stop", ""}, "stop_strings: expected");
+  for (const char* seed : {"-1", "1.5", "18446744073709551616"}) {
+    expect({"-p", "a", "--seed", seed}, "expected an integer from 0 to 18446744073709551615");
+  }
+  expect({"-p", "a", "--input-ids", "[[1]]"}, "excludes");
+  for (const char* ids : {"[1,2]", "5", "[[1.5]]", "[[1],\"a\"]", "[[1]", "[]", "", "[[2e3]]",
+                          "[[9223372036854775808]]"}) {
+    expect({"--input-ids", ids}, "expected lists of token ids");
+  }
+}
+
+TEST(GenerateCommand, RefusesWhatTheModelCannotDo) {
+  const auto expect = [](const std::string& ids, const std::string& message) {
+    EXPECT_THAT(
+        [&] {
+          run({"generate", "-m", kTiny, "--input-ids", ids});
+        },
+        ThrowsMessage<InvalidArgument>(HasSubstr(message)));
+  };
+  expect("[[4096]]", "expected 0..4095, got 4096");
+  expect("[[-1]]", "expected 0..4095, got -1");
+  expect("[[]]", "expected at least one token");
+  EXPECT_THAT(
+      [] {
+        run({"generate", "-m", kTiny, "-f", "/nowhere/at/all"});
+      },
+      ThrowsMessage<IoError>(HasSubstr("/nowhere/at/all: expected a file")));
+}
+
+TEST(PerplexityCommand, CountsDocumentsAndTokens) {
+  const Folder folder;
+  const std::string file = folder.write(
+      "two.jsonl", "{\"text\": \"To be, or not to be\"}\n\n{\"text\": \"KING\", \"id\": 3}\r\n");
+  const json result = json::parse(run({"perplexity", "-m", kTiny, file, "--json"}).text);
+  EXPECT_EQ(result["documents"], 2);
+  EXPECT_EQ(result["tokens"], golden("plain")["prompt_ids"].size() - 1 + 1);
+  EXPECT_NEAR(result["perplexity"].get<double>(),
+              std::exp(result["negative_log_likelihood"].get<double>()), 1e-6);
+  EXPECT_THAT(run({"perplexity", "-m", kTiny, file}).text,
+              AllOf(HasSubstr("perplexity "), HasSubstr("\ndocuments 2\n")));
+}
+
+TEST(PerplexityCommand, NamesTheLineThatIsWrong) {
+  const Folder folder;
+  const auto expect = [&](const std::string& text, const std::string& message) {
+    const std::string file = folder.write("bad.jsonl", text);
+    EXPECT_THAT(
+        [&] {
+          run({"perplexity", "-m", kTiny, file});
+        },
+        ThrowsMessage<Error>(HasSubstr(message)));
+  };
+  expect("{\"text\": \"a b\"}\n[1]\n",
+         "line 2: expected an object with a string \"text\", got [1]");
+  expect("{\"text\": 7}", "line 1: expected an object with a string \"text\"");
+  expect("{\"text\"", "line 1");
+  expect("", "expected a document");
+  EXPECT_THAT(
+      [&] {
+        run({"perplexity", "-m", kTiny, folder.path()});
+      },
+      ThrowsMessage<IoError>(HasSubstr("expected a file")));
+}
+
+TEST(InfoCommand, TellsWhatAModelIs) {
+  const json info = json::parse(run({"info", "-m", kTiny, "--json"}).text);
+  EXPECT_EQ(info["architecture"], "DiffLlamaForCausalLM");
+  EXPECT_EQ(info["parameters"], 5476352);
+  EXPECT_EQ(info["bytes"], 2 * 5476352);
+  EXPECT_EQ(info["storage"]["bfloat16"]["tensors"], 80);
+  EXPECT_EQ(info["compute"], "bfloat16");
+  EXPECT_EQ(info["kv_bytes_per_token"], 2 * 6 * 4 * 32 * 2);
+  EXPECT_EQ(info["tokenizer"]["vocab_size"], 4096);
+  EXPECT_EQ(info["config"]["hidden_size"], 256);
+  EXPECT_THAT(run({"info", "-m", kTiny}).text,
+              AllOf(HasSubstr("5476352"), HasSubstr("\"hidden_size\": 256")));
+}
+
+}  // namespace
+}  // namespace diffllama::cli

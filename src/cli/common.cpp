@@ -1,0 +1,93 @@
+#include "cli/common.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <system_error>
+
+#include "diffllama/error.h"
+
+namespace diffllama::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kDefaultModel = "diffllama-tiny";
+
+const std::map<std::string, ComputeType> kComputeTypes = {{"auto", ComputeType::automatic},
+                                                          {"float32", ComputeType::float32},
+                                                          {"bfloat16", ComputeType::bfloat16}};
+
+std::string compute_name(ComputeType compute) {
+  for (const auto& [name, type] : kComputeTypes) {
+    if (type == compute) return name;
+  }
+  return "";
+}
+
+fs::path program_folder() {
+  std::error_code error;
+  return fs::read_symlink("/proc/self/exe", error).parent_path();
+}
+
+}  // namespace
+
+void add_model_option(CLI::App& command, ModelOptions& options) {
+  command.add_option(
+      "-m,--model", options.model,
+      "Hugging Face directory or .gguf file (default: $DIFFLLAMA_MODEL, else diffllama-tiny)");
+}
+
+void add_compute_options(CLI::App& command, ModelOptions& options) {
+  command
+      .add_option("-t,--threads", options.threads,
+                  "Threads; 0: one per core. Never changes a result")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command
+      .add_option("--prefill-chunk", options.prefill_chunk,
+                  "Most tokens at once. Never changes a result")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  command
+      .add_option_function<std::string>(
+          "--dtype",
+          [&options](const std::string& name) { options.compute = kComputeTypes.at(name); },
+          "How products are computed: auto (float32 for float32 and float16 weights, else "
+          "bfloat16), float32, bfloat16")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->default_str(compute_name(options.compute));
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  add_model_option(command, options);
+  add_compute_options(command, options);
+}
+
+fs::path model_path(const ModelOptions& options) {
+  if (!options.model.empty()) return options.model;
+  if (const char* model = std::getenv("DIFFLLAMA_MODEL"); model != nullptr && *model != '\0')
+    return model;
+  const fs::path in_source = fs::path(DIFFLLAMA_MODELS_IN_SOURCE) / kDefaultModel;
+  const fs::path installed =
+      (program_folder() / DIFFLLAMA_MODELS_FROM_PROGRAM / kDefaultModel).lexically_normal();
+  // An installed program must not depend on the tree that it was built in.
+  for (const fs::path& path : {installed, in_source}) {
+    if (fs::exists(path / "config.json")) return path;
+  }
+  throw IoError("expected a model: give -m or $DIFFLLAMA_MODEL; found none in " +
+                installed.string() + " or " + in_source.string());
+}
+
+Model load_model(const ModelOptions& options) {
+  LoadOptions load;
+  load.compute = options.compute;
+  load.threads = options.threads;
+  load.prefill_chunk = options.prefill_chunk;
+  load.warn = [](const std::string& text) { std::cerr << "warning: " << text << '\n'; };
+  return Model::from_pretrained(model_path(options), load);
+}
+
+}  // namespace diffllama::cli

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "diffllama/model.h"
+
+namespace diffllama::cli {
+
+/// What every command that computes takes.
+struct ModelOptions {
+  std::string model;  // empty: the model that ships in models/
+  int threads = 0;    // 0: one per core
+  std::int64_t prefill_chunk = 512;
+  ComputeType compute = ComputeType::automatic;
+};
+
+/// -m, --model
+void add_model_option(CLI::App& command, ModelOptions& options);
+/// -t/--threads, --prefill-chunk and --dtype, the default of which is what `options` holds.
+void add_compute_options(CLI::App& command, ModelOptions& options);
+/// Both.
+void add_model_options(CLI::App& command, ModelOptions& options);
+
+/// The path that -m gives; without it $DIFFLLAMA_MODEL, or diffllama-tiny in the source tree or the
+/// installed prefix. Throws IoError that says where it looked.
+std::filesystem::path model_path(const ModelOptions& options);
+/// Loads it; warnings go to stderr.
+Model load_model(const ModelOptions& options);
+
+// One for each file of this folder; the callback may throw diffllama::Error.
+void add_forward_command(CLI::App& app);
+void add_tokenize_command(CLI::App& app);
+void add_generate_command(CLI::App& app);
+void add_info_command(CLI::App& app);
+void add_perplexity_command(CLI::App& app);
+void add_bench_command(CLI::App& app);
+
+}  // namespace diffllama::cli

@@ -1,0 +1,121 @@
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/safetensors.h"
+#include "cli/common.h"
+#include "diffllama/error.h"
+
+namespace diffllama::cli {
+namespace {
+
+struct ForwardOptions {
+  ForwardOptions() { model.compute = ComputeType::float32; }
+
+  ModelOptions model;
+  std::string inputs, outputs;
+  std::int64_t logits_to_keep = 0;
+  bool hidden_states = false;
+  bool attentions = false;
+};
+
+Tensor copy(const TensorView& view) {
+  Tensor tensor(view.dtype, view.shape);
+  std::ranges::copy(view.bytes, tensor.bytes().begin());
+  return tensor;
+}
+
+ForwardInputs read_inputs(const ForwardOptions& options) {
+  ForwardInputs inputs;
+  const SafetensorsFile file(options.inputs);
+  for (const auto& [name, view] : file.tensors()) {
+    if (name == "input_ids") {
+      inputs.input_ids = copy(view);
+    } else if (name == "inputs_embeds") {
+      inputs.inputs_embeds = copy(view);
+    } else if (name == "attention_mask") {
+      inputs.attention_mask = copy(view);
+    } else if (name == "position_ids") {
+      inputs.position_ids = copy(view);
+    } else if (name == "labels") {
+      inputs.labels = copy(view);
+    } else if (name == "start_positions") {
+      inputs.start_positions = copy(view);
+    } else if (name == "end_positions") {
+      inputs.end_positions = copy(view);
+    } else {
+      throw InvalidArgument(
+          options.inputs +
+          ": expected input_ids, inputs_embeds, attention_mask, position_ids, labels, "
+          "start_positions or end_positions, got \"" +
+          name + "\"");
+    }
+  }
+  inputs.logits_to_keep = options.logits_to_keep;
+  inputs.output_hidden_states = options.hidden_states;
+  inputs.output_attentions = options.attentions;
+  return inputs;
+}
+
+void write_outputs(const ForwardOutput& output, const std::string& path) {
+  std::vector<TensorSource> tensors;
+  const auto add = [&](const std::string& name, const Tensor& tensor) {
+    tensors.push_back(copied_tensor(name, tensor.view()));
+  };
+  if (output.logits) add("logits", *output.logits);
+  if (output.last_hidden_state) add("last_hidden_state", *output.last_hidden_state);
+  if (output.start_logits) add("start_logits", *output.start_logits);
+  if (output.end_logits) add("end_logits", *output.end_logits);
+  Tensor loss(DType::float32, {1});
+  if (output.loss) {
+    loss.f32()[0] = *output.loss;
+    add("loss", loss);
+  }
+  for (std::size_t i = 0; i < output.hidden_states.size(); ++i) {
+    add("hidden_states." + std::to_string(i), output.hidden_states[i]);
+  }
+  for (std::size_t i = 0; i < output.attentions.size(); ++i) {
+    add("attentions." + std::to_string(i), output.attentions[i]);
+  }
+  write_safetensors(path, std::move(tensors));
+}
+
+}  // namespace
+
+void add_forward_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "forward", "Run a model once on tensors from a file; write what it computes");
+  const auto options = std::make_shared<ForwardOptions>();
+  add_model_options(*command, options->model);
+  command
+      ->add_option("--inputs", options->inputs,
+                   "safetensors: input_ids or inputs_embeds; attention_mask, position_ids, labels, "
+                   "start_positions, "
+                   "end_positions")
+      ->required();
+  command->add_option("--outputs", options->outputs, "safetensors to write: logits, loss, ...")
+      ->required();
+  command->add_flag("--hidden-states", options->hidden_states,
+                    "Write hidden_states.0 to hidden_states.L");
+  command->add_flag("--attentions", options->attentions,
+                    "Write attentions.I, the softmax maps of each layer");
+  command
+      ->add_option("--logits-to-keep", options->logits_to_keep,
+                   "Logits of the last N tokens only; 0: of all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag_callback(
+      "--gradients",
+      [] {
+        throw CLI::ValidationError("--gradients",
+                                   "not available yet: expected a build with training/backward");
+      },
+      "Not available yet");
+  command->callback([options] {
+    const ForwardInputs inputs = read_inputs(*options);
+    const Model model = load_model(options->model);
+    write_outputs(model.forward(inputs), options->outputs);
+  });
+}
+
+}  // namespace diffllama::cli

@@ -1,0 +1,180 @@
+#include <cstdio>
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/checkpoint.h"
+#include "cli/common.h"
+#include "config/model_config.h"
+#include "config/names.h"
+#include "diffllama/error.h"
+#include "diffllama/tokenizer.h"
+#include "kernels/isa.h"
+#include "model/parameters.h"
+#include "model/weights.h"
+
+namespace diffllama::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct InfoOptions {
+  ModelOptions model;
+  bool json = false;
+};
+
+struct Storage {
+  std::int64_t tensors = 0, parameters = 0, bytes = 0;
+
+  void add(std::int64_t count, std::int64_t size) {
+    ++tensors;
+    parameters += count;
+    bytes += size;
+  }
+};
+
+struct TokenizerInfo {
+  std::int64_t vocab_size = 0;
+  std::optional<std::int64_t> bos_token_id, eos_token_id;
+};
+
+struct Info {
+  fs::path path;
+  ModelConfig config;
+  Storage all;
+  std::map<DType, Storage> by_dtype;
+  ProductType compute = ProductType::float32;
+  std::int64_t kv_bytes_per_token = 0;
+  std::optional<TokenizerInfo> tokenizer;
+
+  const char* format() const { return fs::is_directory(path) ? "Hugging Face" : "GGUF"; }
+  const char* compute_name() const {
+    return compute == ProductType::float32 ? "float32" : "bfloat16";
+  }
+  std::string architecture() const {
+    return architecture_name(config.model_type, config.architecture);
+  }
+};
+
+void warn(const std::string& text) { std::cerr << "warning: " << text << '\n'; }
+
+Info gather(const ModelOptions& options) {
+  Info info;
+  info.path = model_path(options);
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(info.path, warn));
+  info.config = checkpoint->config();
+  for (const TensorSpec& spec : tensor_specs(info.config)) {
+    const StoredTensor* stored = checkpoint->find(spec.name);
+    if (stored == nullptr) continue;
+    const std::int64_t count = element_count(spec.shape);
+    const auto bytes = static_cast<std::int64_t>(stored->view.bytes.size());
+    info.all.add(count, bytes);
+    info.by_dtype[stored->view.dtype].add(count, bytes);
+  }
+  info.compute = product_type(ComputeType::automatic, stored_parameters(checkpoint));
+  info.kv_bytes_per_token = 2 * info.config.num_hidden_layers * info.config.num_key_value_heads *
+                            info.config.head_dim * (info.compute == ProductType::float32 ? 4 : 2);
+  try {
+    const Tokenizer tokenizer = Tokenizer::from_pretrained(info.path, warn);
+    info.tokenizer = {.vocab_size = tokenizer.vocab_size(),
+                      .bos_token_id = tokenizer.bos_token_id(),
+                      .eos_token_id = tokenizer.eos_token_id()};
+  } catch (const Error& error) {
+    warn(std::string("no tokenizer: ") + error.what());
+  }
+  return info;
+}
+
+nlohmann::ordered_json to_json(const std::optional<std::int64_t>& id) {
+  return id ? nlohmann::ordered_json(*id) : nlohmann::ordered_json();
+}
+
+void print_json(const Info& info) {
+  using nlohmann::ordered_json;
+  ordered_json storage = ordered_json::object();
+  for (const auto& [dtype, part] : info.by_dtype) {
+    storage[std::string(dtype_name(dtype))] = {
+        {"tensors", part.tensors}, {"parameters", part.parameters}, {"bytes", part.bytes}};
+  }
+  ordered_json tokenizer;
+  if (info.tokenizer) {
+    tokenizer = {{"vocab_size", info.tokenizer->vocab_size},
+                 {"bos_token_id", to_json(info.tokenizer->bos_token_id)},
+                 {"eos_token_id", to_json(info.tokenizer->eos_token_id)}};
+  }
+  const ordered_json result = {{"path", info.path.string()},
+                               {"format", info.format()},
+                               {"architecture", info.architecture()},
+                               {"parameters", info.all.parameters},
+                               {"bytes", info.all.bytes},
+                               {"storage", storage},
+                               {"compute", info.compute_name()},
+                               {"isa", isa_name(active_isa())},
+                               {"kv_bytes_per_token", info.kv_bytes_per_token},
+                               {"tokenizer", tokenizer},
+                               {"config", ordered_json::parse(write_model_config(info.config))}};
+  std::cout << result.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+}
+
+std::string with_unit(std::int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f MiB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
+void print_text(const Info& info) {
+  const ModelConfig& config = info.config;
+  const auto line = [](const char* name, const std::string& value) {
+    std::cout << std::left << std::setw(15) << name << value << '\n';
+  };
+  const auto number = [](std::int64_t value) { return std::to_string(value); };
+  line("model", info.path.string() + " (" + info.format() + ")");
+  line("architecture", info.architecture());
+  line("parameters", number(info.all.parameters) + ", " + with_unit(info.all.bytes));
+  for (const auto& [dtype, part] : info.by_dtype) {
+    line("", std::string(dtype_name(dtype)) + ": " + number(part.parameters) + " in " +
+                 number(part.tensors) + " tensors, " + with_unit(part.bytes));
+  }
+  line("compute", std::string(info.compute_name()) + " products, " +
+                      std::string(isa_name(active_isa())) + " kernels");
+  line("kv cache", number(info.kv_bytes_per_token) + " bytes a token, " +
+                       with_unit(info.kv_bytes_per_token * config.max_position_embeddings) +
+                       " for " + number(config.max_position_embeddings) + " tokens");
+  if (info.tokenizer) {
+    const auto id = [&](const std::optional<std::int64_t>& value) {
+      return value ? number(*value) : std::string("none");
+    };
+    line("tokenizer", number(info.tokenizer->vocab_size) + " tokens, BOS " +
+                          id(info.tokenizer->bos_token_id) + ", EOS " +
+                          id(info.tokenizer->eos_token_id));
+  } else {
+    line("tokenizer", "none");
+  }
+  std::cout << write_model_config(config);
+}
+
+}  // namespace
+
+void add_info_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "info", "What a model is: configuration, parameters, dtypes, tokenizer. Loads no weights");
+  const auto options = std::make_shared<InfoOptions>();
+  add_model_option(*command, options->model);
+  command->add_flag("--json", options->json, "One JSON object");
+  command->callback([options] {
+    const Info info = gather(options->model);
+    if (options->json) {
+      print_json(info);
+    } else {
+      print_text(info);
+    }
+  });
+}
+
+}  // namespace diffllama::cli

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace diffllama::cli {
+
+/// Progress of long work on stderr: on a terminal a bar with rate and time left, elsewhere a plain
+/// line every ten seconds.
+class Progress {
+ public:
+  /// `total` steps of work (0: unknown); `unit` names what `update` counts, "tokens".
+  Progress(std::uint64_t total, std::string unit);
+  /// Clears the bar.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// `done` of `total` steps; `count` units so far.
+  void update(std::uint64_t done, std::int64_t count);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::uint64_t total_;
+  std::string unit_;
+  bool terminal_;
+  bool drawn_ = false;
+  Clock::time_point start_, last_;
+};
+
+}  // namespace diffllama::cli

@@ -1,0 +1,115 @@
+#include <cstdint>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "cli/common.h"
+#include "diffllama/error.h"
+#include "diffllama/tokenizer.h"
+
+namespace diffllama::cli {
+namespace {
+
+struct TokenizeOptions {
+  ModelOptions model;
+  bool json = false;
+  bool no_special = false;
+  bool offsets = false;
+  bool decode = false;
+  bool skip_special = false;
+};
+
+std::string read_stdin() {
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+}
+
+std::vector<std::int64_t> read_ids(const std::string& text) {
+  JsonLimits limits;
+  limits.extra_bytes = std::size_t{1} << 32;  // our own user's list
+  const nlohmann::json list = parse_json(text, "stdin", limits);
+  std::vector<std::int64_t> ids;
+  if (list.is_array()) {
+    for (const nlohmann::json& id : list) {
+      if (!id.is_number_integer()) break;
+      ids.push_back(id.get<std::int64_t>());
+    }
+  }
+  if (!list.is_array() || ids.size() != list.size()) {
+    throw InvalidArgument("stdin: expected a JSON list of token ids, got " + json_excerpt(list));
+  }
+  return ids;
+}
+
+void print_json(const Encoding& encoding, bool offsets) {
+  std::cout << "{\"ids\": [";
+  for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
+    std::cout << (i > 0 ? ", " : "") << encoding.ids[i];
+  }
+  std::cout << ']';
+  if (offsets) {
+    std::cout << ", \"offsets\": [";
+    for (std::size_t i = 0; i < encoding.offsets.size(); ++i) {
+      std::cout << (i > 0 ? ", " : "") << '[' << encoding.offsets[i].begin << ", "
+                << encoding.offsets[i].end << ']';
+    }
+    std::cout << ']';
+  }
+  std::cout << "}\n";
+}
+
+void print_lines(const Tokenizer& tokenizer, const Encoding& encoding, bool offsets) {
+  for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
+    std::cout << encoding.ids[i];
+    if (offsets) {
+      std::cout << '\t' << encoding.offsets[i].begin << '-' << encoding.offsets[i].end;
+    }
+    // As a JSON string, so that a token is always one line.
+    const nlohmann::json token = tokenizer.id_to_token(encoding.ids[i]);
+    std::cout << '\t' << token.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+              << '\n';
+  }
+}
+
+void run(const TokenizeOptions& options) {
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(model_path(options.model));
+  const std::string input = read_stdin();
+  if (options.decode) {
+    std::cout << tokenizer.decode(read_ids(input), options.skip_special);
+  } else {
+    const Encoding encoding = tokenizer.encode(input, !options.no_special);
+    if (options.json) {
+      print_json(encoding, options.offsets);
+    } else {
+      print_lines(tokenizer, encoding, options.offsets);
+    }
+  }
+}
+
+}  // namespace
+
+void add_tokenize_command(CLI::App& app) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* command = app.add_subcommand(
+      "tokenize", "Turn the text on stdin into token ids, or ids into text with --decode");
+  add_model_option(*command, options->model);
+  auto* decode = command->add_flag("--decode", options->decode,
+                                   "Read a JSON list of ids and print exactly its text");
+  command->add_flag("--skip-special", options->skip_special, "Leave special tokens out of the text")
+      ->needs(decode);
+  command->add_flag("--json", options->json, "Print {\"ids\": [...]} instead of a line a token")
+      ->excludes(decode);
+  command
+      ->add_flag("--no-special", options->no_special,
+                 "Add no special tokens; those in the text still match")
+      ->excludes(decode);
+  command->add_flag("--offsets", options->offsets, "Print each token's bytes [begin, end) too")
+      ->excludes(decode);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace diffllama::cli
