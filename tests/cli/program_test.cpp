@@ -1,0 +1,141 @@
+// The program as its users meet it: a process with arguments, streams, an environment and an exit
+// status. 0: done; 1: the work failed; 2: the command line was wrong. A failure is one line on
+// standard error, and nothing on standard output.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cli/expectations.h"
+
+namespace diffllama::cli_test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+TEST(CommandLine, HelpAndVersion) {
+  for (const Arguments& arguments :
+       std::vector<Arguments>{{"--help"}, {"-h"}, {"forward", "--help"}, {"tokenize", "--help"}}) {
+    const Result help = run_program(arguments);
+    EXPECT_EQ(help.status, 0);
+    EXPECT_THAT(help.out, HasSubstr("Usage: "));
+    EXPECT_THAT(help.err, IsEmpty());
+  }
+  const Result version = run_program({"--version"});
+  EXPECT_EQ(version.status, 0);
+  EXPECT_THAT(version.out, testing::MatchesRegex("diffllama [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_THAT(version.err, IsEmpty());
+}
+
+TEST(CommandLine, WrongOnesAreNamed) {
+  const Arguments to_nowhere = forward(kCausal, "/dev/null/outputs");
+  const struct {
+    Arguments arguments;
+    const char* named;
+  } wrong[] = {
+      {{}, "subcommand"},
+      {{"frobnicate"}, ""},
+      {{"--frobnicate"}, ""},
+      {{"tokenize", "--frobnicate"}, "--frobnicate"},
+      {{"tokenize", "stray"}, "stray"},
+      {{"tokenize", "--decode", "--json"}, "--json"},
+      {{"tokenize", "--skip-special"}, "--decode"},
+      {{"tokenize", "-m"}, "--model"},
+      {{"forward", "-m", kCausal, "--outputs", "x"}, "--inputs"},
+      {{"forward", "-m", kCausal, "--inputs", "x"}, "--outputs"},
+      {to_nowhere + Arguments{"--gradients"}, "--gradients"},
+      {to_nowhere + Arguments{"-t", "-1"}, "--threads"},
+      {to_nowhere + Arguments{"--threads", "many"}, "--threads"},
+      {to_nowhere + Arguments{"--threads", "99999999999999999999"}, "--threads"},
+      {to_nowhere + Arguments{"--prefill-chunk", "0"}, "--prefill-chunk"},
+      {to_nowhere + Arguments{"--dtype", "float64"}, "--dtype"},
+      {to_nowhere + Arguments{"--logits-to-keep", "-1"}, "--logits-to-keep"},
+  };
+  for (const auto& [arguments, named] : wrong) {
+    SCOPED_TRACE(testing::PrintToString(arguments));
+    expect_failure(run_program(arguments), 2, HasSubstr(named));
+  }
+}
+
+TEST(CommandLine, GradientsAreRefusedClearly) {
+  const Scratch scratch;
+  const std::string outputs = scratch.path() / "outputs.safetensors";
+  expect_failure(run_program(forward(kCausal, outputs) + Arguments{"--gradients"}), 2,
+                 HasSubstr("--gradients: not available yet"));
+  EXPECT_FALSE(fs::exists(outputs));
+}
+
+TEST(CommandLine, AnErrorIsOneLineWhateverTheArgument) {
+  expect_failure(run_program({"tokenize", "--two\nlines"}), 2, HasSubstr("--two"));
+  expect_failure(run_program({"tokenize", "-m", "/no\nsuch\rmodel"}), 1, HasSubstr("model"));
+}
+
+TEST(Environment, ModelFromTheVariable) {
+  const Surroundings golden{.input = "To be", .variables = {{"DIFFLLAMA_MODEL", kTiny}}};
+  const Result result = run_program({"tokenize", "--json"}, golden);
+  expect_success(result);
+  EXPECT_EQ(result.out, run_program({"tokenize", "-m", kTiny, "--json"}, {.input = "To be"}).out);
+  expect_failure(run_program({"tokenize"}, {.variables = {{"DIFFLLAMA_MODEL", "/no/such/model"}}}),
+                 1, HasSubstr("/no/such/model"));
+  // -m is stronger, and an empty variable is none.
+  expect_success(run_program({"tokenize", "-m", kTiny},
+                             {.variables = {{"DIFFLLAMA_MODEL", "/no/such/model"}}}));
+  expect_success(run_program({"tokenize"}, {.variables = {{"DIFFLLAMA_MODEL", ""}}}));
+}
+
+TEST(Environment, IsaFromTheVariable) {
+  const Scratch scratch;
+  const std::string outputs = scratch.path() / "outputs.safetensors";
+  expect_success(
+      run_program(forward(kCausal, outputs), {.variables = {{"DIFFLLAMA_ISA", "portable"}}}));
+  fs::remove(outputs);
+  expect_failure(
+      run_program(forward(kCausal, outputs), {.variables = {{"DIFFLLAMA_ISA", "avx1024"}}}), 1,
+      AllOf(HasSubstr("DIFFLLAMA_ISA"), HasSubstr("portable"), HasSubstr("avx1024")));
+  EXPECT_FALSE(fs::exists(outputs));
+}
+
+void expect_no_crash(const Result& result) {
+  if (result.status == 1) {
+    EXPECT_THAT(result.err, HasSubstr("error: "));
+  } else {
+    EXPECT_THAT(result.status, testing::AnyOf(0, -SIGPIPE)) << result.err;
+  }
+}
+
+const Arguments kEncode = {"tokenize", "-m", kTiny, "--json"};
+
+TEST(Output, FullDiskIsAnError) {
+  expect_failure(run_program(kEncode, {.input = "a", .output = "/dev/full"}), 1,
+                 HasSubstr("standard output"));
+  for (const Arguments& arguments : std::vector<Arguments>{
+           {"info", "-m", kTiny}, {"generate", "-m", kTiny, "-t", "1", "-p", "To be"}}) {
+    const Result result = run_program(arguments, {.output = "/dev/full"});
+    EXPECT_EQ(result.status, 1) << arguments[0];
+    EXPECT_THAT(result.err, HasSubstr("standard output")) << arguments[0];
+  }
+  expect_failure(run_program({"--help"}, {.output = "/dev/full"}), 1, HasSubstr("standard output"));
+}
+
+TEST(Output, ClosedOutputIsAnError) {
+  expect_failure(run_program(kEncode, {.input = "a", .output_is_closed = true}), 1,
+                 HasSubstr("standard output"));
+}
+
+TEST(Output, ReaderThatLeavesDoesNotCrash) {
+  expect_no_crash(
+      run_program({"generate", "-m", kTiny, "-t", "1", "-p", "To be"}, {.reader_is_gone = true}));
+  expect_no_crash(run_program({"info", "-m", kTiny}, {.reader_is_gone = true}));
+  const std::string much(1 << 20, 'a');
+  expect_no_crash(run_program(kEncode, {.input = much, .reader_is_gone = true}));
+}
+
+}  // namespace
+}  // namespace diffllama::cli_test

@@ -1,0 +1,318 @@
+#!/usr/bin/env python3
+"""Makes the goldens of generation and perplexity under tests/golden, with transformers in float32:
+
+    generate.json            greedy ids of models/diffllama-tiny
+    logits_processors.json   scores after each processor and warper, alone and together
+    perplexity.json          models/diffllama-tiny on tests/data/documents.jsonl
+    smollm2.json             greedy ids of SmolLM2-135M-Instruct.Q4_1.gguf (tools/fetch_smollm2.sh)
+
+    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch transformers safetensors gguf
+    /tmp/venv/bin/python tools/make_generation_goldens.py generate processors perplexity
+    /tmp/venv/bin/python tools/make_generation_goldens.py smollm2 --gguf FILE
+    /tmp/venv/bin/python tools/make_generation_goldens.py perplexity --corpus FILE.jsonl
+
+With --corpus, perplexity.json also records the figure for a file that the repository does not hold.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DiffLlamaConfig,
+    DiffLlamaForCausalLM,
+    GenerationConfig,
+)
+
+import reference
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GOLDEN = REPOSITORY / "tests" / "golden"
+TINY = REPOSITORY / "models" / "diffllama-tiny"
+DOCUMENTS = REPOSITORY / "tests" / "data" / "documents.jsonl"
+# A greedy choice must not hang on float32 rounding, which moves logits by about 1e-5.
+MARGIN = 2e-4
+
+
+def write(name, value):
+    """One list item or key a line: small diffs, short lines."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    (GOLDEN / name).write_text(compact_numbers(text) + "\n", encoding="utf-8")
+    print(f"{name}: {(GOLDEN / name).stat().st_size} bytes")
+
+
+def compact_numbers(text):
+    """Joins the lines of lists that hold only numbers and nulls."""
+    lines, run = [], None
+    for line in text.split("\n"):
+        item = line.strip().rstrip(",")
+        if run is not None and (item == "null" or item.lstrip("-").replace(".", "").isdigit()
+                                or "e-" in item and item[0] in "-0123456789"):
+            run.append(item)
+        elif run and item == "]":
+            lines[-1] += ", ".join(run) + line.strip()
+            run = None
+        else:
+            if run:
+                lines[-1] += ", ".join(run)
+            lines.append(line)
+            run = [] if line.endswith("[") else None
+    return "\n".join(lines)
+
+
+def greedy(model, prompt_ids, options, tokenizer=None):
+    """The new tokens of one prompt, and by how much the closest choice was made."""
+    result = model.generate(
+        torch.tensor([prompt_ids]),
+        attention_mask=torch.ones(1, len(prompt_ids), dtype=torch.long),
+        do_sample=False,
+        output_scores=True,
+        return_dict_in_generate=True,
+        tokenizer=tokenizer if "stop_strings" in options else None,
+        **options,
+    )
+    top = torch.stack([s[0].topk(2).values for s in result.scores])
+    margin = (top[:, 0] - top[:, 1]).min().item()
+    return result.sequences[0, len(prompt_ids):].tolist(), margin
+
+
+def sequence_record(model, tokenizer, name, prompt, options):
+    """prompt: text, or token ids."""
+    ids = prompt if isinstance(prompt, list) else tokenizer(prompt)["input_ids"]
+    new, margin = greedy(model, ids, options, tokenizer)
+    print(f"  {name}: {len(new)} tokens, margin {margin:.1e}")
+    assert margin > MARGIN, f"{name}: too close a choice for a golden"
+    record = {"name": name}
+    if not isinstance(prompt, list):
+        record["prompt"] = prompt
+    return record | {
+        "prompt_ids": ids,
+        "options": options,
+        "ids": new,
+        "text": tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+    }
+
+
+def generate():
+    model = reference.load(TINY)
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    newline = tokenizer("\n", add_special_tokens=False)["input_ids"][-1]
+    to_be, king, lord = "To be, or not to be", "KING HENRY:\nMy lord,", "And the LORD said unto"
+    whale = "It was on a dreary night of November that I beheld"
+    long_prompt = tokenizer(lord + " Moses, Speak unto the children of Israel, saying, " * 30)["input_ids"]
+    cases = [
+        ("plain", to_be, {"max_new_tokens": 100}),
+        ("dialogue", king, {"max_new_tokens": 64}),
+        ("scripture", lord, {"max_new_tokens": 64}),
+        ("novel", whale, {"max_new_tokens": 64}),
+        ("one_token", to_be, {"max_new_tokens": 1}),
+        ("from_ids", [1, 37, 512, 4000, 95, 300], {"max_new_tokens": 64}),
+        ("from_bos", [1], {"max_new_tokens": 64}),
+        ("past_256_keys", long_prompt[:230], {"max_new_tokens": 64}),
+        ("repetition_penalty", to_be, {"max_new_tokens": 80, "repetition_penalty": 1.25}),
+        ("repetition_reward", king, {"max_new_tokens": 32, "repetition_penalty": 0.8}),
+        ("no_repeat_ngram_2", lord, {"max_new_tokens": 80, "no_repeat_ngram_size": 2}),
+        ("no_repeat_ngram_3", to_be, {"max_new_tokens": 80, "no_repeat_ngram_size": 3}),
+        ("no_repeat_ngram_1", king, {"max_new_tokens": 48, "no_repeat_ngram_size": 1}),
+        (
+            "penalty_and_ngram",
+            whale,
+            {"max_new_tokens": 64, "repetition_penalty": 1.2, "no_repeat_ngram_size": 3},
+        ),
+        ("eos", to_be, {"max_new_tokens": 64, "eos_token_id": newline}),
+        ("eos_list", king, {"max_new_tokens": 64, "eos_token_id": [2, newline]}),
+        (
+            "min_new_tokens",
+            to_be,
+            {"max_new_tokens": 64, "min_new_tokens": 20, "eos_token_id": newline},
+        ),
+        ("stop_string", to_be, {"max_new_tokens": 64, "stop_strings": ["KING RICHARD", "zzz"]}),
+    ]
+    records = [sequence_record(model, tokenizer, *case) for case in cases]
+    write("generate.json", {
+        "model": "models/diffllama-tiny",
+        "sequences": records,
+        "batch": left_padded_batch(model, records[:4]),
+    })
+
+
+def left_padded_batch(model, records):
+    """generate() on one left-padded batch must give what each prompt gives alone."""
+    longest = max(len(r["prompt_ids"]) for r in records)
+    ids = torch.zeros(len(records), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, record in enumerate(records):
+        ids[row, longest - len(record["prompt_ids"]):] = torch.tensor(record["prompt_ids"])
+        mask[row, longest - len(record["prompt_ids"]):] = 1
+    out = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=64)
+    for row, record in enumerate(records):
+        assert out[row, longest:].tolist() == record["ids"][:64], record["name"]
+    return {"names": [r["name"] for r in records], "max_new_tokens": 64}
+
+
+def processors():
+    vocab = 24
+    config = DiffLlamaConfig(
+        vocab_size=vocab, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2,
+    )  # fmt: skip
+    model = DiffLlamaForCausalLM(config)
+    rng = reference.generator("logits_processors")
+    prompt = [3, 5, 7, 3, 5]
+    new = [9, 3, 5]
+    spread = (torch.randn(vocab, generator=rng) * 3).tolist()
+    flat = (torch.randn(vocab, generator=rng) * 0.1).tolist()
+    peaked = [12.0] + (torch.randn(vocab - 1, generator=rng)).tolist()
+    tied = [2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0] + [-1.0] * (vocab - 7)
+    settings = [
+        {"repetition_penalty": 1.7},
+        {"repetition_penalty": 0.6},
+        {"no_repeat_ngram_size": 1},
+        {"no_repeat_ngram_size": 2},
+        {"no_repeat_ngram_size": 3},
+        {"no_repeat_ngram_size": 9},
+        {"min_new_tokens": 4, "eos_token_id": [2, 11]},
+        {"min_new_tokens": 3, "eos_token_id": [2, 11]},
+        {"temperature": 0.4},
+        {"temperature": 2.5},
+        {"top_k": 1},
+        {"top_k": 5},
+        {"top_k": 100},
+        {"top_p": 0.9},
+        {"top_p": 0.3},
+        {"top_p": 0.01},
+        {"min_p": 0.1},
+        {"min_p": 0.9},
+        {"temperature": 0.7, "top_k": 8, "top_p": 0.8, "min_p": 0.05},
+        {"temperature": 1.5, "top_k": 12, "top_p": 0.95},
+        {
+            "repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "min_new_tokens": 9,
+            "eos_token_id": [2], "temperature": 0.8, "top_k": 10, "top_p": 0.85, "min_p": 0.02,
+        },
+    ]  # fmt: skip
+    cases = []
+    for scores_name, scores in dict(spread=spread, flat=flat, peaked=peaked, tied=tied).items():
+        for options in settings:
+            if scores_name == "tied" and "top_p" in options:
+                continue  # which of equal scores stays is the sort's choice
+            defaults = {"do_sample": True, "top_k": 0, "eos_token_id": [2], "max_new_tokens": 20}
+            generation = GenerationConfig(**(defaults | options))
+            model._prepare_special_tokens(generation, device="cpu")
+            chain = model._get_logits_processor(
+                generation, input_ids_seq_length=len(prompt), device="cpu"
+            )
+            result = chain(torch.tensor([prompt + new]), torch.tensor([scores]))[0]
+            top_p_is_clear(options, result, chain, prompt + new, scores)
+            cases.append({
+                "scores": scores_name,
+                "options": options,
+                "processed": [None if x == float("-inf") else x for x in result.tolist()],
+            })
+    write("logits_processors.json", {
+        "prompt_ids": prompt,
+        "new_ids": new,
+        "scores": dict(spread=spread, flat=flat, peaked=peaked, tied=tied),
+        "cases": cases,
+    })
+
+
+def top_p_is_clear(options, result, chain, ids, scores):
+    """The cut of top_p must not hang on rounding: a little more or less keeps the same tokens."""
+    for warper in chain:
+        if not hasattr(warper, "top_p"):
+            continue
+        exact = warper.top_p
+        for nearby in (exact - 1e-4, exact + 1e-4):
+            warper.top_p = nearby
+            other = chain(torch.tensor([ids]), torch.tensor([scores]))[0]
+            assert torch.equal(other, result), f"{options}: top_p at the edge"
+        warper.top_p = exact
+
+
+def perplexity_of(path):
+    """As `diffllama perplexity`: each document alone, special tokens added, windows of
+    max_position_embeddings that do not overlap, mean over all predicted tokens."""
+    model = reference.load(TINY)
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    window = model.config.max_position_embeddings
+    total, count = 0.0, 0
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        ids = tokenizer(json.loads(line)["text"])["input_ids"]
+        for start in range(0, len(ids), window):
+            piece = torch.tensor([ids[start : start + window]])
+            if piece.shape[1] < 2:
+                continue
+            with torch.no_grad():
+                logits = model(piece).logits[0, :-1]
+            nll = torch.nn.functional.cross_entropy(logits, piece[0, 1:], reduction="none")
+            total += nll.double().sum().item()
+            count += nll.numel()
+    return {
+        "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+        "perplexity": float(torch.tensor(total / count, dtype=torch.float64).exp()),
+        "tokens": count,
+    }
+
+
+def perplexity(corpus):
+    golden = GOLDEN / "perplexity.json"
+    old = json.loads(golden.read_text()) if golden.exists() else {"files": {}}
+    files = old["files"] | {"tests/data/documents.jsonl": perplexity_of(DOCUMENTS)}
+    if corpus:
+        files[Path(corpus).name] = perplexity_of(corpus)
+    write("perplexity.json", {"model": "models/diffllama-tiny", "files": files})
+
+
+def smollm2(gguf):
+    """The lm_head is the file's Q8_0 embeddings; everything is expanded to float32."""
+    gguf = Path(gguf)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model.generation_config.eos_token_id = None  # as --ignore-eos
+    options = {"max_new_tokens": 48}
+    prompts = {
+        "france": "The capital of France is",
+        "recipe": "To bake a loaf of bread, you first",
+        "code": "def fibonacci(n):\n    ",
+        "unicode": "Der Fluß fließt über die Brücke — naïve café, 東京 and 🙂",
+        "chat": "<|im_start|>user\nWhy is the sky blue?<|im_end|>\n<|im_start|>assistant\n",
+        "ids": [504, 2365, 282, 4649, 314],
+        "numbers": "1, 1, 2, 3, 5, 8, 13,",
+    }
+    records = [sequence_record(model, tokenizer, n, p, options) for n, p in prompts.items()]
+    write("smollm2.json", {
+        "file": gguf.name,
+        "sha256": hashlib.sha256(gguf.read_bytes()).hexdigest(),
+        "sequences": records,
+    })
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "what", nargs="+", choices=["generate", "processors", "perplexity", "smollm2"]
+    )
+    parser.add_argument("--gguf", help="SmolLM2-135M-Instruct.Q4_1.gguf, for smollm2")
+    parser.add_argument("--corpus", help="a .jsonl file, for perplexity")
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    if "generate" in arguments.what:
+        generate()
+    if "processors" in arguments.what:
+        processors()
+    if "perplexity" in arguments.what:
+        perplexity(arguments.corpus)
+    if "smollm2" in arguments.what:
+        if not arguments.gguf:
+            parser.error("smollm2 needs --gguf FILE")
+        smollm2(arguments.gguf)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/forward: small random checkpoints and what transformers computes for them.
+
+    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch transformers safetensors gguf
+    /tmp/venv/bin/python tools/make_goldens.py [NAME...]
+
+Layout: tests/golden/forward/MODEL/{config.json, model.safetensors or shards with an index} and
+MODEL/CASE/{inputs.safetensors, outputs.safetensors, case.json}, inputs and outputs as `diffllama
+forward` reads and writes them. In case.json:
+    logits_to_keep, hidden_states, attentions   the options of the call
+    checkpoint         a directory of the repository, where MODEL holds none
+    length_dependent   rotary frequencies follow the prompt's length: a cache fed in pieces differs
+    for_each_token     a base model or a causal LM: a cache may be fed in pieces
+    not_comparable     [row, position] pairs that see nothing
+
+Everything follows from the names below, so a second run writes the same files. NAME limits the run
+to models whose name contains it.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+import reference
+from golden_cases import MODELS
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ROOT = REPOSITORY / "tests" / "golden" / "forward"
+TOLERANCE = 2e-5
+
+
+def every_parameter_matters(name, model, inputs, options, wanted):
+    """A golden proves nothing about a parameter that its outputs do not depend on: moving any
+    one by half must show well past the tolerance."""
+    rng = reference.generator(name + ".perturb")
+    good = reference.comparable_rows(inputs)
+    for key, parameter in model.named_parameters():
+        old = parameter.detach().clone()
+        worst = 0.0
+        for _ in range(4):  # a draw may happen to leave lambda where it was
+            with torch.no_grad():
+                parameter.copy_(old * (1 + 0.5 * torch.randn(old.shape, generator=rng)))
+            moved = reference.run(model, inputs, options)
+            differences = (
+                reference.relative_difference(k, moved[k], wanted[k], good, options)
+                for k in wanted
+            )
+            worst = max([worst, *differences])
+        with torch.no_grad():
+            parameter.copy_(old)
+        assert worst > 20 * TOLERANCE, f"{name}: {key} moves the outputs by {worst:.1e} only"
+
+
+def write_case(spec, model_name, case_name, case):
+    directory = REPOSITORY / spec.checkpoint if spec.checkpoint else ROOT / model_name
+    model = reference.load(directory)  # afresh: dynamic rotary keeps state between calls
+    inputs = case.inputs(reference.generator(f"{model_name}/{case_name}"), model.config)
+    options = case.options
+    outputs = reference.run(model, inputs, options)
+    good = reference.comparable_rows(inputs)
+    if "start_positions" in inputs:
+        assert good.all(), f"{case_name}: the loss is over every row"
+    for key, value in outputs.items():
+        assert case.nan_loss == bool(value.isnan().any()) or key != "loss", f"{case_name} {key}"
+        assert value.dtype == torch.float32
+    if case.check_parameters:
+        every_parameter_matters(
+            f"{model_name}/{case_name}", reference.load(directory), inputs, options, outputs
+        )
+    target = ROOT / model_name / case_name
+    target.mkdir()
+    reference.save_tensors(target / "inputs.safetensors", inputs)
+    reference.save_tensors(target / "outputs.safetensors", outputs)
+    record = {
+        "logits_to_keep": options.get("logits_to_keep", 0),
+        "hidden_states": bool(options.get("hidden_states")),
+        "attentions": bool(options.get("attentions")),
+        "length_dependent": case.length_dependent,
+        "for_each_token": type(model).__name__.endswith(("Model", "ForCausalLM")),
+        "not_comparable": (~good).nonzero().tolist(),
+    }
+    if spec.checkpoint:
+        record["checkpoint"] = spec.checkpoint
+    (target / "case.json").write_text(json.dumps(record, indent=1) + "\n")
+    # How much of the tolerance transformers' own rounding takes.
+    with reference.in_double():
+        exact = reference.run(reference.load(directory).double(), inputs, options)
+    return max(
+        reference.relative_difference(k, outputs[k], exact[k], good, options) for k in outputs
+    )
+
+
+def main():
+    torch.set_num_threads(1)
+    wanted = sys.argv[1:]
+    worst = 0.0
+    for name, spec in MODELS.items():
+        if wanted and not any(w in name for w in wanted):
+            continue
+        directory = ROOT / name
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        if spec.config:
+            reference.write_checkpoint(directory, spec.config, name, **spec.files)
+        for case_name, case in spec.cases.items():
+            noise = write_case(spec, name, case_name, case)
+            worst = max(worst, noise)
+            print(f"{name}/{case_name}: float32 rounding {noise:.1e}", flush=True)
+    size = sum(f.stat().st_size for f in ROOT.rglob("*") if f.is_file())
+    print(f"worst float32 rounding {worst:.1e} of {TOLERANCE:.0e}; {size / 2**20:.2f} MiB")
+
+
+if __name__ == "__main__":
+    main()
