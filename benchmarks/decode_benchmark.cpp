@@ -14,6 +14,7 @@
 
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
+#include "kernels/quantized_panels.h"
 
 namespace {
 
@@ -65,12 +66,22 @@ void read_plain(benchmark::State& state, PanelFormat format, std::int64_t bytes,
   report_rate(state, static_cast<std::size_t>(pieces * kPiece));
 }
 
-bool valid(const std::vector<float>& y, std::int64_t m, std::int64_t n) {
-  for (std::int64_t i = 0; i < m; ++i) {
-    for (std::int64_t j = 0; j < n; j += n / 50 + 1) {
-      float sum = 0;
-      for (std::int64_t t = 0; t < kDepth; ++t) sum += value(i, t) * value(j, t);
-      if (!(y[static_cast<std::size_t>(i * n + j)] == sum)) return false;
+/// Whether y is x w^T; `precision`: how far x may be off, of its largest value.
+bool valid(const std::vector<float>& x, const PackedMatrix& w, const std::vector<float>& y,
+           std::int64_t m, double precision) {
+  std::vector<float> row(kDepth);
+  for (std::int64_t j = 0; j < w.n(); j += w.n() / 50 + 1) {
+    w.read_row(j, row);
+    for (std::int64_t i = 0; i < m; ++i) {
+      double sum = 0;
+      double bound = 0;
+      for (std::int64_t t = 0; t < kDepth; ++t) {
+        const double weight = row[static_cast<std::size_t>(t)];
+        sum += double{x[static_cast<std::size_t>(i * kDepth + t)]} * weight;
+        bound += std::abs(weight) * 2.0;
+      }
+      const double difference = std::abs(double{y[static_cast<std::size_t>(i * w.n() + j)]} - sum);
+      if (!(difference <= precision * bound)) return false;
     }
   }
   return true;
@@ -82,24 +93,45 @@ struct Kind {
   ProductType type;
 };
 
+/// One row of blocks again and again, whose scales are 2^-6 where the format has them in float16.
+PackedMatrix make_blocks(PanelFormat format, std::int64_t bytes, const Parallel& parallel) {
+  constexpr std::uint16_t kScale = 0x2400;
+  const std::size_t size = diffllama::file_block_bytes(format);
+  const std::int64_t blocks = kDepth / diffllama::quant_layout(format).block_depth();
+  std::vector<std::byte> row(size * static_cast<std::size_t>(blocks));
+  for (std::size_t at = 0; at < row.size(); ++at) row[at] = static_cast<std::byte>(at * 37 >> 2);
+  for (std::size_t block = 0; block < row.size(); block += size) {
+    const std::size_t first = format == PanelFormat::q6_k ? size - 2 : 0;
+    const auto halves = static_cast<std::size_t>(diffllama::quant_layout(format).halves);
+    for (std::size_t half = 0; half < halves; ++half) {
+      std::memcpy(&row[block + first + 2 * half], &kScale, sizeof(kScale));
+    }
+  }
+  return PackedMatrix::of_blocks(
+      format, bytes / static_cast<std::int64_t>(row.size()), kDepth,
+      [&](std::int64_t) { return std::span<const std::byte>(row); }, parallel);
+}
+
 void decode(benchmark::State& state, const Kind& kind, std::int64_t bytes,
             const Parallel& parallel) {
   const std::int64_t m = state.range(0);
-  const PackedMatrix weights = make_weights(kind.format, bytes, parallel);
+  const bool quantized = diffllama::is_quantized(kind.format);
+  const PackedMatrix weights = quantized ? make_blocks(kind.format, bytes, parallel)
+                                         : make_weights(kind.format, bytes, parallel);
   std::vector<float> x(static_cast<std::size_t>(m * kDepth));
   for (std::int64_t i = 0; i < m; ++i) {
     for (std::int64_t t = 0; t < kDepth; ++t) {
       x[static_cast<std::size_t>(i * kDepth + t)] = value(i, t);
     }
   }
-  ActivationRows rows;
-  rows.assign(x.data(), m, kDepth, kDepth, kind.type, parallel);
   std::vector<float> y(static_cast<std::size_t>(m * weights.n()));
+  ActivationRows rows;
   const auto run = [&] {
-    diffllama::matmul(rows, weights, nullptr, y.data(), weights.n(), parallel);
+    rows.assign(x.data(), m, kDepth, kDepth, kind.type);
+    diffllama::matmul(rows, {{&weights, nullptr, y.data(), weights.n()}}, parallel);
   };
   run();
-  if (!valid(y, m, weights.n())) {
+  if (!valid(x, weights, y, m, quantized ? 1.0 / 254 : 0.0)) {
     state.SkipWithError("wrong result");
     return;
   }
@@ -127,7 +159,15 @@ int main(int argc, char** argv) {
       {"float32", PanelFormat::float32, ProductType::float32},
       {"float16_in_float32", PanelFormat::float16, ProductType::float32},
       {"bfloat16_in_float32", PanelFormat::bfloat16, ProductType::float32},
-      {"bfloat16", PanelFormat::bfloat16, ProductType::bfloat16}};
+      {"bfloat16", PanelFormat::bfloat16, ProductType::bfloat16},
+      {"q8_0", PanelFormat::q8_0, ProductType::bfloat16},
+      {"q4_0", PanelFormat::q4_0, ProductType::bfloat16},
+      {"q4_1", PanelFormat::q4_1, ProductType::bfloat16},
+      {"q5_0", PanelFormat::q5_0, ProductType::bfloat16},
+      {"q5_1", PanelFormat::q5_1, ProductType::bfloat16},
+      {"q4_k", PanelFormat::q4_k, ProductType::bfloat16},
+      {"q5_k", PanelFormat::q5_k, ProductType::bfloat16},
+      {"q6_k", PanelFormat::q6_k, ProductType::bfloat16}};
   for (const Kind& kind : kKinds) {
     benchmark::RegisterBenchmark(
         kind.name, [&](benchmark::State& state) { decode(state, kind, bytes, parallel); })

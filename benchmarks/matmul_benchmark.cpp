@@ -51,7 +51,7 @@ class Contest {
           std::copy_n(w_.begin() + row * sizes.k, sizes.k, out.begin());
         },
         parallel_);
-    rows_.assign(x_.data(), sizes.m, sizes.k, sizes.k, type, parallel_);
+    rows_.assign(x_.data(), sizes.m, sizes.k, sizes.k, type);
     try {
       prepare_onednn();
     } catch (const dnnl::error& error) {
@@ -60,7 +60,9 @@ class Contest {
     }
   }
 
-  void run_ours() { diffllama::matmul(rows_, packed_, nullptr, ours_.data(), sizes_.n, parallel_); }
+  void run_ours() {
+    diffllama::matmul(rows_, {{&packed_, nullptr, ours_.data(), sizes_.n}}, parallel_);
+  }
   void run_onednn() {
     product_.execute(
         stream_, {{DNNL_ARG_SRC, source_}, {DNNL_ARG_WEIGHTS, weights_}, {DNNL_ARG_DST, target_}});

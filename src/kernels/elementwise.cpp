@@ -1,6 +1,7 @@
 #include "kernels/elementwise.h"
 
 #include "kernels/cpu/row_kernels.h"
+#include "kernels/quantized_rows.h"
 
 namespace diffllama {
 namespace {
@@ -53,6 +54,10 @@ void to_bfloat16(const float* x, std::uint16_t* y, std::int64_t n) {
 
 void from_bfloat16(const std::uint16_t* x, float* y, std::int64_t n) {
   active().from_bfloat16(x, y, n);
+}
+
+void quantize_row(const float* x, std::int64_t k, std::byte* out) {
+  active().quantize_row(x, k, out);
 }
 
 }  // namespace diffllama

@@ -4,14 +4,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <vector>
 
 #include "kernels/elementwise.h"
 #include "kernels/quantized_panels.h"
+#include "kernels/quantized_rows.h"
 #include "tensor/half.h"
 
 namespace diffllama {
@@ -19,6 +22,7 @@ namespace {
 
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::int64_t kRowsPerTask = 16;
 
 /// Large blocks ask for huge pages: streaming weights then misses the TLB 512 times less often.
 void* allocate(std::size_t bytes) {
@@ -100,7 +104,7 @@ PackedMatrix::PackedMatrix(PanelFormat format, std::int64_t n, std::int64_t k,
 
 PackedMatrix PackedMatrix::of_blocks(PanelFormat format, std::int64_t n, std::int64_t k,
                                      const BlockReader& read_blocks, const Parallel& parallel) {
-  assert(is_quantized(format) && k % kQuantBlock == 0);
+  assert(is_quantized(format) && k % quant_layout(format).block_depth() == 0);
   PackedMatrix matrix;
   matrix.format_ = format;
   matrix.n_ = n;
@@ -144,92 +148,149 @@ void PackedMatrix::read_row(std::int64_t row, std::span<float> out) const {
       case PanelFormat::bfloat16:
         value = bfloat16_to_float(half((t / 2 * kPanelColumns + column) * 2 + t % 2));
         break;
-      case PanelFormat::q8_0:
-      case PanelFormat::q4_0:
-      case PanelFormat::q4_1:
+      default:
         value = quantized_value(format_, panel, column, t);
         break;
     }
   }
 }
 
-void ActivationRows::Free::operator()(std::uint16_t* data) const { std::free(data); }
-
 void ActivationRows::assign(const float* x, std::int64_t m, std::int64_t k, std::int64_t ldx,
-                            ProductType type, const Parallel& parallel) {
+                            ProductType compute) {
+  x_ = x;
   m_ = m;
   k_ = k;
-  type_ = type;
-  if (type == ProductType::float32) {
-    data_ = x;
-    lda_ = ldx;
-    return;
-  }
-  // An odd number of cache lines between rows: a power of two would put the rows of a tile into a
-  // few sets of the cache.
-  constexpr std::int64_t kLine = 32;
-  const std::int64_t depth = padded_depth(PanelFormat::bfloat16, k);
-  lda_ = (depth / kLine | 1) * kLine;
-  const auto needed = static_cast<std::size_t>(m * lda_);
-  if (needed > capacity_) {
-    buffer_.reset(static_cast<std::uint16_t*>(allocate(needed * sizeof(std::uint16_t))));
-    capacity_ = needed;
-  }
-  data_ = buffer_.get();
-  constexpr std::int64_t kRows = 16;
-  parallel.run(ceil_div(m, kRows), [&](std::int64_t task, int /*worker*/) {
-    for (std::int64_t i = task * kRows; i < std::min(m, (task + 1) * kRows); ++i) {
-      std::uint16_t* row = buffer_.get() + i * lda_;
-      to_bfloat16(x + i * ldx, row, k);
-      std::fill(row + k, row + depth, std::uint16_t{0});
-    }
-  });
+  ldx_ = ldx;
+  compute_ = compute;
+  has_bfloat16_ = has_int8_ = false;
 }
 
-void matmul(const ActivationRows& a, const PackedMatrix& w, const float* bias, float* y,
-            std::int64_t ldy, const Parallel& parallel) {
-  assert(a.k() == w.k());
-  if (a.m() == 0 || w.n() == 0) return;
-  const PanelProduct product = panel_product(w.format(), a.type(), active_isa());
-  const std::int64_t element = a.type() == ProductType::float32 ? 4 : 2;
-  const std::int64_t panels = ceil_div(w.n(), kPanelColumns);
+ActivationRows::Rows ActivationRows::rows_for(PanelFormat format, const Parallel& parallel) {
+  if (is_quantized(format)) return int8_rows(parallel);
+  if (compute_ == ProductType::bfloat16) return bfloat16_rows(parallel);
+  return {reinterpret_cast<const std::byte*>(x_), ldx_, 4 * ldx_, ProductType::float32};
+}
 
-  // A task is a block of rows, which stays in the second-level cache, times a run of panels, each
-  // of which goes by once. Tasks of one block of rows follow each other.
-  constexpr std::int64_t kRowStep = 96;  // whole tiles of every ISA
-  constexpr std::int64_t kTasksPerThread = 8;
-  constexpr std::int64_t kDepthBytes = 4096;  // the block of k that products take at a time
-  const std::int64_t row_bytes = std::min(a.lda() * element, kDepthBytes);
-  const std::int64_t blocks = ceil_div(a.m() * row_bytes, row_block_bytes());
-  const std::int64_t rows =
-      ceil_div(a.m(), std::max<std::int64_t>(blocks, 1) * kRowStep) * kRowStep;
-  const std::int64_t row_blocks = ceil_div(a.m(), rows);
-  // Waking threads costs microseconds: a product of that size is one task, which runs here.
-  constexpr std::int64_t kSmall = 1 << 17;
-  const bool small = a.m() * w.n() <= kSmall / std::max<std::int64_t>(a.k(), 1);
-  const std::int64_t tasks_wanted =
-      small ? 1 : ceil_div(kTasksPerThread * parallel.threads(), row_blocks);
-  const std::int64_t run = std::max<std::int64_t>(1, panels / tasks_wanted);
-  const std::int64_t runs = ceil_div(panels, run);
+// Rows of both kinds are an odd number of cache lines apart: a power of two would put the rows of a
+// tile into a few sets of the cache.
 
-  parallel.run(row_blocks * runs, [&](std::int64_t task, int /*worker*/) {
+ActivationRows::Rows ActivationRows::bfloat16_rows(const Parallel& parallel) {
+  constexpr auto kLine = static_cast<std::int64_t>(kCacheLine) / 2;
+  const std::int64_t depth = padded_depth(PanelFormat::bfloat16, k_);
+  const std::int64_t stride = (depth / kLine | 1) * kLine;
+  std::uint16_t* rows = bfloat16_.reserve(static_cast<std::size_t>(m_ * stride));
+  if (!has_bfloat16_) {
+    parallel.run(ceil_div(m_, kRowsPerTask), [&](std::int64_t task, int /*worker*/) {
+      for (std::int64_t i = task * kRowsPerTask; i < std::min(m_, (task + 1) * kRowsPerTask); ++i) {
+        std::uint16_t* row = rows + i * stride;
+        to_bfloat16(x_ + i * ldx_, row, k_);
+        std::fill(row + k_, row + depth, std::uint16_t{0});
+      }
+    });
+    has_bfloat16_ = true;
+  }
+  return {reinterpret_cast<const std::byte*>(rows), stride, 2 * stride, ProductType::bfloat16};
+}
+
+ActivationRows::Rows ActivationRows::int8_rows(const Parallel& parallel) {
+  constexpr auto kLine = static_cast<std::int64_t>(kCacheLine);
+  const std::int64_t stride = (ceil_div(quantized_row_bytes(k_), kLine) | 1) * kLine;
+  std::byte* rows = int8_.reserve(static_cast<std::size_t>(m_ * stride));
+  if (!has_int8_) {
+    parallel.run(ceil_div(m_, kRowsPerTask), [&](std::int64_t task, int /*worker*/) {
+      for (std::int64_t i = task * kRowsPerTask; i < std::min(m_, (task + 1) * kRowsPerTask); ++i) {
+        quantize_row(x_ + i * ldx_, k_, rows + i * stride);
+      }
+    });
+    has_int8_ = true;
+  }
+  return {rows, stride, stride, ProductType::int8};
+}
+
+namespace {
+
+/// A product cut into tasks: a block of rows, which stays in the second-level cache, times a run of
+/// panels, each of which goes by once. Tasks of one block of rows follow each other.
+struct Tasks {
+  Product product;
+  ActivationRows::Rows a;
+  PanelProduct multiply;
+  std::int64_t m, rows, run, runs, count;
+
+  Tasks(const Product& which, ActivationRows& activations, std::int64_t tasks_wanted,
+        const Parallel& parallel)
+      : product(which),
+        a(activations.rows_for(which.w->format(), parallel)),
+        multiply(panel_product(which.w->format(), a.type, active_isa())),
+        m(activations.m()) {
+    constexpr std::int64_t kRowStep = 96;       // whole tiles of every ISA
+    constexpr std::int64_t kDepthBytes = 4096;  // the block of k that products take at a time
+    const std::int64_t row_bytes = std::min(a.stride_bytes, kDepthBytes);
+    const std::int64_t blocks = ceil_div(m * row_bytes, row_block_bytes());
+    rows = ceil_div(m, std::max<std::int64_t>(blocks, 1) * kRowStep) * kRowStep;
+    const std::int64_t row_blocks = ceil_div(m, rows);
+    const std::int64_t panels = ceil_div(which.w->n(), kPanelColumns);
+    run = std::max<std::int64_t>(1, panels / ceil_div(tasks_wanted, row_blocks));
+    runs = ceil_div(panels, run);
+    count = row_blocks * runs;
+  }
+
+  void run_task(std::int64_t task) const {
+    const PackedMatrix& w = *product.w;
     const std::int64_t row = task / runs * rows;
     const std::int64_t panel = task % runs * run;
     const std::int64_t column = panel * kPanelColumns;
     PanelArgs args;
-    args.a = static_cast<const std::byte*>(a.data()) + row * a.lda() * element;
-    args.lda = a.lda();
-    args.m = std::min(rows, a.m() - row);
+    args.a = a.data + row * a.stride_bytes;
+    args.lda = a.stride;
+    args.m = std::min(rows, m - row);
     args.panels = w.panels() + static_cast<std::size_t>(panel) * w.panel_stride();
     args.panel_stride = w.panel_stride();
     args.columns = std::min(run * kPanelColumns, w.n() - column);
-    args.k = a.k();
-    args.c = y + row * ldy + column;
-    args.ldc = ldy;
-    product(args);
-    if (bias == nullptr) return;
-    for (std::int64_t i = 0; i < args.m; ++i) add_to(args.c + i * ldy, bias + column, args.columns);
-  });
+    args.k = w.k();
+    args.c = product.y + row * product.ldy + column;
+    args.ldc = product.ldy;
+    multiply(args);
+    if (product.bias == nullptr) return;
+    for (std::int64_t i = 0; i < args.m; ++i) {
+      add_to(args.c + i * product.ldy, product.bias + column, args.columns);
+    }
+  }
+};
+
+}  // namespace
+
+void matmul(ActivationRows& a, std::initializer_list<Product> products, const Parallel& parallel) {
+  constexpr std::int64_t kTasksPerThread = 8;
+  // Waking threads costs microseconds: products of that size are done by this one alone.
+  constexpr std::int64_t kSmall = 1 << 17;
+  constexpr std::size_t kMost = 3;
+  assert(products.size() <= kMost);
+  std::int64_t columns = 0;
+  for (const Product& product : products) columns += product.w->n();
+  if (a.m() == 0 || columns == 0) return;
+  const bool small = a.m() * columns <= kSmall / std::max<std::int64_t>(a.k(), 1);
+
+  std::array<std::optional<Tasks>, kMost> parts;
+  std::int64_t count = 0;
+  std::size_t used = 0;
+  for (const Product& product : products) {
+    assert(a.k() == product.w->k());
+    if (product.w->n() == 0) continue;
+    const std::int64_t share = kTasksPerThread * parallel.threads() * product.w->n() / columns;
+    const std::int64_t wanted = small ? 1 : std::max<std::int64_t>(share, 1);
+    count += parts[used++].emplace(product, a, wanted, parallel).count;
+  }
+  const auto run = [&](std::int64_t task, int /*worker*/) {
+    std::size_t part = 0;
+    while (task >= parts[part]->count) task -= parts[part++]->count;
+    parts[part]->run_task(task);
+  };
+  if (small) {
+    for (std::int64_t task = 0; task < count; ++task) run(task, 0);
+  } else {
+    parallel.run(count, run);
+  }
 }
 
 }  // namespace diffllama

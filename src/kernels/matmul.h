@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <span>
 
+#include "base/buffer.h"
 #include "base/parallel.h"
 #include "kernels/panel_product.h"
 
@@ -26,7 +28,7 @@ class PackedMatrix {
 
   /// Row `row` of W as a file stores it in blocks; called from several threads.
   using BlockReader = std::function<std::span<const std::byte>(std::int64_t row)>;
-  /// Packs n rows of k values, a multiple of 32, stored in the blocks of a quantised format.
+  /// Packs n rows of k values, whole blocks, stored in the blocks of a quantised format.
   static PackedMatrix of_blocks(PanelFormat format, std::int64_t n, std::int64_t k,
                                 const BlockReader& read_blocks, const Parallel& parallel);
 
@@ -50,35 +52,51 @@ class PackedMatrix {
   std::unique_ptr<std::byte, Free> data_;
 };
 
-/// Rows of activations in the type that products take: float32 rows are borrowed, bfloat16 ones
-/// rounded (to nearest even) into a buffer of its own, which grows and is used again. Rounding
-/// happens once for all products of the same rows.
+/// Rows of activations in the types that products take: float32 rows are borrowed, bfloat16 and
+/// int8 ones (quantized_rows.h) made in buffers of its own, which grow and are used again. Each is
+/// made when the first product asks for it, once for all products of the same rows.
 class ActivationRows {
  public:
-  /// x: m rows of k values, ldx apart. Borrowed for float32: valid while x is.
-  void assign(const float* x, std::int64_t m, std::int64_t k, std::int64_t ldx, ProductType type,
-              const Parallel& parallel);
-  const void* data() const { return data_; }
-  std::int64_t lda() const { return lda_; }
+  /// x: m rows of k values, ldx apart; valid until the last product of them. `compute`: float32 or
+  /// bfloat16, for panels that are not quantised.
+  void assign(const float* x, std::int64_t m, std::int64_t k, std::int64_t ldx,
+              ProductType compute);
+
+  struct Rows {
+    const std::byte* data;
+    std::int64_t stride;  // elements; bytes for int8, as PanelArgs::lda
+    std::int64_t stride_bytes;
+    ProductType type;
+  };
+  /// In the type that panels of `format` are multiplied in.
+  Rows rows_for(PanelFormat format, const Parallel& parallel);
+
   std::int64_t m() const { return m_; }
   std::int64_t k() const { return k_; }
-  ProductType type() const { return type_; }
 
  private:
-  struct Free {
-    void operator()(std::uint16_t* data) const;
-  };
-  const void* data_ = nullptr;
-  std::int64_t lda_ = 0, m_ = 0, k_ = 0;
-  ProductType type_ = ProductType::float32;
-  std::unique_ptr<std::uint16_t, Free> buffer_;
-  std::size_t capacity_ = 0;
+  Rows bfloat16_rows(const Parallel& parallel);
+  Rows int8_rows(const Parallel& parallel);
+
+  const float* x_ = nullptr;
+  std::int64_t ldx_ = 0, m_ = 0, k_ = 0;
+  ProductType compute_ = ProductType::float32;
+  Buffer<std::uint16_t> bfloat16_;
+  Buffer<std::byte> int8_;
+  bool has_bfloat16_ = false, has_int8_ = false;
 };
 
-/// y[i][j] = sum over t of a[i][t] w[j][t] (+ bias[j]); y has a.m() rows of w.n() values, ldy
-/// apart. Summed as panel_product.h says, the bias added last; the split over threads never changes
-/// a bit. bias may be null.
-void matmul(const ActivationRows& a, const PackedMatrix& w, const float* bias, float* y,
-            std::int64_t ldy, const Parallel& parallel);
+/// y = a w^T + bias: y has a.m() rows of w.n() values, ldy apart; bias may be null.
+struct Product {
+  const PackedMatrix* w;
+  const float* bias;
+  float* y;
+  std::int64_t ldy;
+};
+
+/// Up to three products of the same rows, in one go: y[i][j] = sum over t of a[i][t] w[j][t] (+
+/// bias[j]). Summed as panel_product.h says, the bias added last; neither the split over threads
+/// nor what else is computed ever changes a bit.
+void matmul(ActivationRows& a, std::initializer_list<Product> products, const Parallel& parallel);
 
 }  // namespace diffllama

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/quantized_rows.h"
 #include "tensor/half.h"
 
 namespace diffllama {
@@ -99,9 +100,9 @@ std::vector<float> multiply(const Case& c, const std::vector<float>& x, const Pa
                             const float* bias, int threads) {
   const Parallel parallel(threads);
   ActivationRows rows;
-  rows.assign(x.data(), c.m, c.k, c.k, c.type, parallel);
+  rows.assign(x.data(), c.m, c.k, c.k, c.type);
   std::vector<float> y(static_cast<std::size_t>(c.m * c.n), -1.0F);
-  matmul(rows, w, bias, y.data(), c.n, parallel);
+  matmul(rows, {{&w, bias, y.data(), c.n}}, parallel);
   return y;
 }
 
@@ -159,24 +160,61 @@ TEST(Matmul, ARowIsTheSameInEveryBatch) {
   }
 }
 
-TEST(ActivationRows, GrowsAndIsUsedAgain) {
-  const std::vector<float> x(std::size_t{64} * 40, 1.5F);
-  const Parallel parallel(1);
-  ActivationRows rows;
-  rows.assign(x.data(), 2, 40, 40, ProductType::bfloat16, parallel);
-  rows.assign(x.data(), 64, 33, 40, ProductType::bfloat16, parallel);
-  const auto* data = static_cast<const std::uint16_t*>(rows.data());
-  for (std::int64_t i = 0; i < 64; ++i) {
-    for (std::int64_t t = 0; t < 64; ++t) {
-      EXPECT_EQ(data[i * rows.lda() + t], t < 33 ? 0x3fc0 : 0);
+TEST(Matmul, SeveralProductsAtOnceAreThoseOneByOne) {
+  std::mt19937 random(6);
+  const Parallel parallel(2);
+  constexpr std::int64_t kDepth = 96;
+  for (const std::int64_t m : {1, 5, 130}) {
+    const auto x = random_values(random, m * kDepth);
+    const auto bias = random_values(random, 200);
+    std::vector<PackedMatrix> weights;
+    for (const std::int64_t n : {200, 0, 33}) {
+      weights.push_back(
+          pack(PanelFormat::bfloat16, random_values(random, n * kDepth), n, kDepth, parallel));
+    }
+    std::vector<std::vector<float>> y;
+    for (const PackedMatrix& w : weights) y.emplace_back(static_cast<std::size_t>(m * w.n()));
+    ActivationRows rows;
+    rows.assign(x.data(), m, kDepth, kDepth, ProductType::bfloat16);
+    matmul(rows,
+           {{weights.data(), bias.data(), y[0].data(), 200},
+            {&weights[1], nullptr, y[1].data(), 0},
+            {&weights[2], nullptr, y[2].data(), 33}},
+           parallel);
+    for (std::size_t i : {0, 2}) {
+      const Case c{PanelFormat::bfloat16, ProductType::bfloat16, m, weights[i].n(), kDepth};
+      EXPECT_EQ(y[i], multiply(c, x, weights[i], i == 0 ? bias.data() : nullptr, 1));
     }
   }
-  const void* before = rows.data();
-  rows.assign(x.data(), 1, 33, 40, ProductType::bfloat16, parallel);
-  EXPECT_EQ(rows.data(), before);
-  rows.assign(x.data(), 1, 33, 40, ProductType::float32, parallel);
-  EXPECT_EQ(rows.data(), x.data());
-  EXPECT_EQ(rows.lda(), 40);
+}
+
+TEST(ActivationRows, AreMadeOnceInTheTypeThatPanelsTake) {
+  std::vector<float> x(std::size_t{64} * 40, 1.5F);
+  const Parallel parallel(1);
+  ActivationRows rows;
+  rows.assign(x.data(), 64, 33, 40, ProductType::bfloat16);
+  const ActivationRows::Rows narrow = rows.rows_for(PanelFormat::bfloat16, parallel);
+  EXPECT_EQ(narrow.type, ProductType::bfloat16);
+  const auto* data = reinterpret_cast<const std::uint16_t*>(narrow.data);
+  for (std::int64_t i = 0; i < 64; ++i) {
+    for (std::int64_t t = 0; t < 64; ++t) {
+      EXPECT_EQ(data[i * narrow.stride + t], t < 33 ? 0x3fc0 : 0);
+    }
+  }
+  x[0] = 3.0F;
+  EXPECT_EQ(rows.rows_for(PanelFormat::bfloat16, parallel).data, narrow.data);
+  EXPECT_EQ(data[0], 0x3fc0) << "made once";
+  rows.assign(x.data(), 64, 32, 40, ProductType::bfloat16);
+  const ActivationRows::Rows quantised = rows.rows_for(PanelFormat::q4_0, parallel);
+  EXPECT_EQ(quantised.type, ProductType::int8);
+  const QuantizedRow row{quantised.data + quantised.stride, 32};
+  EXPECT_EQ(row.quants()[31], 127);
+  EXPECT_EQ(row.scales()[0], 1.5F / 127.0F);
+  rows.assign(x.data(), 1, 33, 40, ProductType::float32);
+  const ActivationRows::Rows wide = rows.rows_for(PanelFormat::bfloat16, parallel);
+  EXPECT_EQ(wide.type, ProductType::float32);
+  EXPECT_EQ(wide.data, reinterpret_cast<const std::byte*>(x.data()));
+  EXPECT_EQ(wide.stride, 40);
 }
 
 }  // namespace

@@ -24,22 +24,33 @@ PanelKernels kernels_of(Isa isa) {
 }
 
 PanelProduct choose(const PanelKernels& kernels, PanelFormat format, ProductType type) {
-  const bool wide = type == ProductType::float32;
+  if (is_quantized(format)) {
+    const auto index = static_cast<std::size_t>(format) - kFirstQuantized;
+    return type == ProductType::int8 ? kernels.quantized[index] : nullptr;
+  }
+  if (type == ProductType::bfloat16) {
+    return format == PanelFormat::bfloat16 ? kernels.bfloat16_pairs : nullptr;
+  }
+  if (type == ProductType::int8) return nullptr;
   switch (format) {
     case PanelFormat::float32:
-      return wide ? kernels.float32 : nullptr;
+      return kernels.float32;
     case PanelFormat::float16:
-      return wide ? kernels.float16 : nullptr;
-    case PanelFormat::bfloat16:
-      return wide ? kernels.bfloat16 : kernels.bfloat16_pairs;
-    case PanelFormat::q8_0:
-      return wide ? nullptr : kernels.q8_0;
-    case PanelFormat::q4_0:
-      return wide ? nullptr : kernels.q4_0;
-    case PanelFormat::q4_1:
-      return wide ? nullptr : kernels.q4_1;
+      return kernels.float16;
+    default:
+      return kernels.bfloat16;
   }
-  return nullptr;
+}
+
+constexpr const char* name(ProductType type) {
+  switch (type) {
+    case ProductType::float32:
+      return "float32";
+    case ProductType::bfloat16:
+      return "bfloat16";
+    default:
+      return "int8";
+  }
 }
 
 }  // namespace
@@ -51,8 +62,8 @@ std::int64_t padded_depth(PanelFormat format, std::int64_t k) {
 
 std::size_t panel_bytes(PanelFormat format, std::int64_t k) {
   if (is_quantized(format)) {
-    return static_cast<std::size_t>(padded_depth(format, k) / kQuantBlock) *
-           quantized_step_bytes(format);
+    const QuantLayout layout = quant_layout(format);
+    return static_cast<std::size_t>(k / layout.block_depth()) * layout.block_bytes();
   }
   const std::size_t element = format == PanelFormat::float32 ? 4 : 2;
   return static_cast<std::size_t>(padded_depth(format, k) * kPanelColumns) * element;
@@ -62,10 +73,9 @@ PanelProduct panel_product(PanelFormat format, ProductType type, Isa isa) {
   PanelProduct product = choose(kernels_of(isa), format, type);
   if (product == nullptr) {
     throw InvalidArgument(
-        "panel_product: expected float32 compute with float32, float16 or bfloat16 panels, or "
-        "bfloat16 compute with bfloat16 or quantised ones, got format " +
-        std::to_string(static_cast<int>(format)) + " and " +
-        (type == ProductType::float32 ? "float32" : "bfloat16") + " compute on " +
+        "panel_product: expected float32 compute with float32, float16 or bfloat16 panels, "
+        "bfloat16 compute with bfloat16 ones, or int8 compute with quantised ones, got format " +
+        std::to_string(static_cast<int>(format)) + " and " + name(type) + " compute on " +
         std::string(isa_name(isa)));
   }
   return product;

@@ -188,10 +188,13 @@ void DiffLlamaModel::decoder_layer(std::int64_t layer, std::span<const Piece> pi
     });
   };
   const auto input = [&](const float* rows, std::int64_t columns) {
-    scratch.rows.assign(rows, tokens, columns, columns, weights_.product_type, parallel);
+    scratch.rows.assign(rows, tokens, columns, columns, weights_.product_type);
   };
-  const auto project = [&](const Linear& linear, float* out) {
-    matmul(scratch.rows, linear.weight, linear.bias_or_null(), out, linear.weight.n(), parallel);
+  const auto projection = [](const Linear& linear, float* out) {
+    return Product{&linear.weight, linear.bias_or_null(), out, linear.weight.n()};
+  };
+  const auto project = [&](std::initializer_list<Product> products) {
+    matmul(scratch.rows, products, parallel);
   };
   const auto add_to_residual = [&](const float* update) {
     for_rows(tokens, parallel,
@@ -200,9 +203,8 @@ void DiffLlamaModel::decoder_layer(std::int64_t layer, std::span<const Piece> pi
 
   norm(weights.input_layernorm);
   input(normed, width);
-  project(weights.q_proj, queries);
-  project(weights.k_proj, keys);
-  project(weights.v_proj, values);
+  project({projection(weights.q_proj, queries), projection(weights.k_proj, keys),
+           projection(weights.v_proj, values)});
 
   for (const Piece& piece : pieces) {
     for_rows(piece.tokens, parallel, [&](std::int64_t i) {
@@ -238,19 +240,18 @@ void DiffLlamaModel::decoder_layer(std::int64_t layer, std::span<const Piece> pi
   }
   attention(geometry_, weights.differential, layer, scratch.inputs, scratch.attention, parallel);
   input(attended, query_width);
-  project(weights.o_proj, normed);
+  project({projection(weights.o_proj, normed)});
   add_to_residual(normed);
 
   norm(weights.post_attention_layernorm);
   input(normed, width);
-  project(weights.gate_proj, gate);
-  project(weights.up_proj, up);
+  project({projection(weights.gate_proj, gate), projection(weights.up_proj, up)});
   for_rows(tokens, parallel, [&](std::int64_t row) {
     gated_activation(config_.hidden_act, gate + row * inner, up + row * inner, gate + row * inner,
                      inner);
   });
   input(gate, inner);
-  project(weights.down_proj, normed);
+  project({projection(weights.down_proj, normed)});
   add_to_residual(normed);
 }
 

@@ -1,18 +1,23 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
+
 #include "kernels/panel_product.h"
 
 namespace diffllama {
+
+inline constexpr auto kFirstQuantized = static_cast<std::size_t>(PanelFormat::q8_0);
+inline constexpr std::size_t kQuantizedFormats =
+    static_cast<std::size_t>(PanelFormat::q6_k) - kFirstQuantized + 1;
 
 /// The panel products of one ISA, by format of the panels; null where it has none.
 struct PanelKernels {
   PanelProduct float32 = nullptr;
   PanelProduct float16 = nullptr;
-  PanelProduct bfloat16 = nullptr;        // computing in float32
-  PanelProduct bfloat16_pairs = nullptr;  // computing in bfloat16
-  PanelProduct q8_0 = nullptr;
-  PanelProduct q4_0 = nullptr;
-  PanelProduct q4_1 = nullptr;
+  PanelProduct bfloat16 = nullptr;                             // computing in float32
+  PanelProduct bfloat16_pairs = nullptr;                       // computing in bfloat16
+  std::array<PanelProduct, kQuantizedFormats> quantized = {};  // in the order of PanelFormat
 };
 
 PanelKernels portable_panel_kernels();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "diffllama/config.h"
@@ -7,7 +8,7 @@
 
 namespace diffllama {
 
-/// The functions of elementwise.h on one ISA.
+/// The functions of elementwise.h and quantized_rows.h on one ISA.
 struct RowKernels {
   void (*rms_norm)(const float* x, const float* weight, float eps, float scale, float* y,
                    std::int64_t n);
@@ -19,6 +20,7 @@ struct RowKernels {
   void (*add_to)(float* y, const float* x, std::int64_t n);
   void (*to_bfloat16)(const float* x, std::uint16_t* y, std::int64_t n);
   void (*from_bfloat16)(const std::uint16_t* x, float* y, std::int64_t n);
+  void (*quantize_row)(const float* x, std::int64_t k, std::byte* out);
 };
 
 RowKernels portable_row_kernels();

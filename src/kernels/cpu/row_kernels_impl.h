@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/quantize_row_impl.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/vector_math.h"
 
@@ -327,7 +328,8 @@ RowKernels make_row_kernels() {
           .gated_activation = gated_activation<V>,
           .add_to = add_to<V>,
           .to_bfloat16 = to_bfloat16<V>,
-          .from_bfloat16 = from_bfloat16<V>};
+          .from_bfloat16 = from_bfloat16<V>,
+          .quantize_row = quantize_row<V>};
 }
 
 }  // namespace diffllama

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/quantized_panels.h"
+#include "kernels/quantized_rows.h"
 #include "tensor/half.h"
 
 namespace diffllama::reference {
@@ -24,17 +25,45 @@ float panel_value(PanelFormat format, const std::byte* panels, std::size_t panel
       return float16_to_float(element(std::uint16_t{}, t * kPanelColumns + j));
     case PanelFormat::bfloat16:
       return bfloat16_to_float(element(std::uint16_t{}, (t / 2 * kPanelColumns + j) * 2 + t % 2));
-    case PanelFormat::q8_0:
-    case PanelFormat::q4_0:
-    case PanelFormat::q4_1:
-      return bfloat16_to_float(float_to_bfloat16(quantized_value(format, panel, j, t)));
+    default:
+      return quantized_value(format, panel, j, t);
   }
-  return 0.0F;
 }
+
+namespace {
+
+// One element of an int8 product.
+float quantized_product(PanelFormat format, const std::byte* panel, std::int64_t column,
+                        const QuantizedRow& row) {
+  const std::int64_t depth = format == PanelFormat::q6_k ? 16 : 32;  // of a scale
+  const bool minima = quant_layout(format).halves == 2;
+  float total = 0.0F;
+  for (std::int64_t start = 0; start < row.k; start += depth) {
+    std::int32_t sum = 0;
+    QuantizedWeight weight = {};
+    for (std::int64_t t = start; t < start + depth; ++t) {
+      weight = quantized_weight(format, panel, column, t);
+      sum += weight.quant * row.quants()[t];
+    }
+    const float scale = weight.scale * row.scales()[start / 32];
+    total = std::fma(static_cast<float>(sum), scale, total);
+    if (minima) total = std::fma(weight.minimum, row.scaled_sums()[start / 32], total);
+  }
+  return total;
+}
+
+}  // namespace
 
 void panel_product(PanelFormat format, ProductType type, const PanelArgs& args) {
   for (std::int64_t i = 0; i < args.m; ++i) {
     for (std::int64_t j = 0; j < args.columns; ++j) {
+      if (type == ProductType::int8) {
+        const std::byte* panel =
+            args.panels + static_cast<std::size_t>(j / kPanelColumns) * args.panel_stride;
+        const QuantizedRow row = {static_cast<const std::byte*>(args.a) + i * args.lda, args.k};
+        args.c[i * args.ldc + j] = quantized_product(format, panel, j % kPanelColumns, row);
+        continue;
+      }
       float total = args.accumulate ? args.c[i * args.ldc + j] : 0.0F;
       for (std::int64_t start = 0; start < args.k; start += kSumBlock) {
         float sum = 0.0F;

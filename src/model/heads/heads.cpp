@@ -17,8 +17,8 @@ void require_tensor(const char* name, const Tensor& tensor, DType dtype, const S
 void head_product(const ModelWeights& weights, const float* x, std::int64_t rows, float* y,
                   ActivationRows& scratch, const Parallel& parallel) {
   const PackedMatrix& w = weights.head.weight;
-  scratch.assign(x, rows, w.k(), w.k(), weights.product_type, parallel);
-  matmul(scratch, w, weights.head.bias_or_null(), y, w.n(), parallel);
+  scratch.assign(x, rows, w.k(), w.k(), weights.product_type);
+  matmul(scratch, {{&w, weights.head.bias_or_null(), y, w.n()}}, parallel);
 }
 
 void apply_head(const HeadContext& context, ForwardOutput& output) {

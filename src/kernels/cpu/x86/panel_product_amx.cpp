@@ -3,9 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/expanded_product.h"
 #include "kernels/cpu/panel_kernels.h"
-#include "kernels/cpu/x86/expand_avx512.h"
 
 // Rows of bfloat16 through tdpbf16ps. One instruction adds 32 of k to a tile of 16 x 16: the even
 // and the odd values of the pairs in two chains, added to each other and then to the tile. Every
@@ -181,18 +179,11 @@ void bfloat16_pairs(const PanelArgs& p) {
   _tile_release();
 }
 
-template <class Format>
-constexpr PanelProduct kExpanded =
-    ExpandedProduct<Format, ExpandAvx512<Format>::step, bfloat16_pairs>::run;
-
 }  // namespace
 
 PanelKernels amx_panel_kernels() {
   PanelKernels kernels = avx512_panel_kernels();
   kernels.bfloat16_pairs = bfloat16_pairs;
-  kernels.q8_0 = kExpanded<Q8_0>;
-  kernels.q4_0 = kExpanded<Q4_0>;
-  kernels.q4_1 = kExpanded<Q4_1>;
   return kernels;
 }
 

@@ -1,15 +1,13 @@
-#include "kernels/cpu/expanded_product.h"
 #include "kernels/cpu/panel_kernels.h"
+#include "kernels/cpu/quantized_product.h"
 #include "kernels/cpu/tile_product.h"
+#include "kernels/cpu/x86/int8_avx2.h"
 #include "kernels/cpu/x86/vector_avx2.h"
 
 namespace diffllama {
 namespace {
 
 constexpr PanelProduct kPairs = tile_product<Avx2, Bfloat16RowsStep<Avx2>>;
-
-template <class Format>
-constexpr PanelProduct kExpanded = ExpandedProduct<Format, Expand<Avx2, Format>::step, kPairs>::run;
 
 }  // namespace
 
@@ -18,9 +16,7 @@ PanelKernels avx2_panel_kernels() {
           .float16 = tile_product<Avx2, Float16Step<Avx2>>,
           .bfloat16 = tile_product<Avx2, Bfloat16Step<Avx2>>,
           .bfloat16_pairs = kPairs,
-          .q8_0 = kExpanded<Q8_0>,
-          .q4_0 = kExpanded<Q4_0>,
-          .q4_1 = kExpanded<Q4_1>};
+          .quantized = quantized_products<Int8Avx2>()};
 }
 
 }  // namespace diffllama

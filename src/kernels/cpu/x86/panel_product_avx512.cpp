@@ -1,7 +1,7 @@
-#include "kernels/cpu/expanded_product.h"
 #include "kernels/cpu/panel_kernels.h"
+#include "kernels/cpu/quantized_product.h"
 #include "kernels/cpu/tile_product.h"
-#include "kernels/cpu/x86/expand_avx512.h"
+#include "kernels/cpu/x86/int8_avx512.h"
 #include "kernels/cpu/x86/vector_avx512.h"
 
 namespace diffllama {
@@ -27,9 +27,6 @@ struct PairsStep : Float32Step<Avx512> {
 
 constexpr PanelProduct kPairs = tile_product<Avx512, PairsStep>;
 
-template <class Format>
-constexpr PanelProduct kExpanded = ExpandedProduct<Format, ExpandAvx512<Format>::step, kPairs>::run;
-
 }  // namespace
 
 PanelKernels avx512_panel_kernels() {
@@ -37,9 +34,7 @@ PanelKernels avx512_panel_kernels() {
           .float16 = tile_product<Avx512, Float16Step<Avx512>>,
           .bfloat16 = tile_product<Avx512, Bfloat16Step<Avx512>>,
           .bfloat16_pairs = kPairs,
-          .q8_0 = kExpanded<Q8_0>,
-          .q4_0 = kExpanded<Q4_0>,
-          .q4_1 = kExpanded<Q4_1>};
+          .quantized = quantized_products<Int8Avx512>()};
 }
 
 }  // namespace diffllama

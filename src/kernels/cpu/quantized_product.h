@@ -1,0 +1,254 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/cpu/panel_kernels.h"
+#include "kernels/panel_product.h"
+#include "kernels/quantized_panels.h"
+#include "kernels/quantized_rows.h"
+
+/// Products of quantised rows with block-quantised panels, written over V (x86/int8_avx512.h), the
+/// int8 arithmetic of an ISA. Quants are expanded in registers to bytes and multiplied by the rows'
+/// quants four of k at a time; the sum over the k that share a scale is an exact integer, so every
+/// ISA has the same bits.
+namespace diffllama {
+
+template <class V, PanelFormat kFormat>
+class QuantizedProduct {
+ public:
+  static void run(const PanelArgs& p) {
+    static constexpr auto kTiles = tiles_of_rows(std::make_integer_sequence<int, V::kTileRows>());
+    for (std::int64_t column = 0; column < p.columns; column += kPanelColumns) {
+      const std::byte* panel =
+          p.panels + static_cast<std::size_t>(column / kPanelColumns) * p.panel_stride;
+      for (std::int64_t i = 0; i < p.m; i += V::kTileRows) {
+        const std::int64_t rows = p.m - i < V::kTileRows ? p.m - i : V::kTileRows;
+        kTiles[static_cast<std::size_t>(rows - 1)](p, panel, i, column);
+      }
+    }
+  }
+
+ private:
+  using F = typename V::Float;
+  using Reg = typename F::Reg;
+  using Bytes = typename V::Bytes;
+  using Sums = typename V::Sums;
+  static constexpr QuantLayout kLayout = quant_layout(kFormat);
+  static constexpr std::size_t kHeaderBytes = kLayout.header_bytes();
+  static constexpr std::size_t kHighOffset = kLayout.high_offset();
+  static constexpr std::size_t kQuantsOffset = kLayout.quants_offset();
+  static constexpr std::size_t kStepBytes = kLayout.step_bytes();
+  static constexpr std::size_t kBlockBytes = kLayout.block_bytes();
+  // Registers of columns that a tile holds.
+  static constexpr int kVectors = V::kTileVectors;
+  // The offset that sums start with: a dot product of signed weights needs none.
+  static constexpr int kOffset = kLayout.quant_bits == 8 && V::kSignedDot ? 0 : kLayout.offset;
+  static constexpr int kGroupsOfScale = kLayout.scales == 2 ? 4 : 8;
+
+  template <int... kRows>
+  static constexpr auto tiles_of_rows(std::integer_sequence<int, kRows...> /*counts less one*/) {
+    return std::array<void (*)(const PanelArgs&, const std::byte*, std::int64_t, std::int64_t),
+                      sizeof...(kRows)>{&tiles<kRows + 1>...};
+  }
+
+  /// kRows rows from `row` on times one panel.
+  template <int kRows>
+  static void tiles(const PanelArgs& p, const std::byte* panel, std::int64_t row,
+                    std::int64_t column) {
+    constexpr std::int64_t kWidth = kVectors * F::kLanes;
+    for (std::int64_t j = 0; j < kPanelColumns && column + j < p.columns; j += kWidth) {
+      tile<kRows>(p, panel, row, column, j);
+    }
+  }
+
+  /// Quants of group `kGroup` (4 of k) of the columns at `at`, not offset.
+  template <int kGroup>
+  static Bytes quants(const std::byte* step, std::int64_t at) {
+    constexpr std::size_t kPart = 4 * kPanelColumns;
+    const std::byte* low = step + kQuantsOffset + 4 * at;
+    if constexpr (kLayout.quant_bits == 8) {
+      return V::load(low + kGroup * kPart);
+    } else {
+      const Bytes both = V::load(low + kGroup / 2 * kPart);
+      const Bytes nibbles = kGroup % 2 == 0 ? V::low_nibbles(both) : V::high_nibbles(both);
+      if constexpr (kLayout.high_bits == 0) {
+        return nibbles;
+      } else {
+        constexpr int kGroups = 8 / kLayout.high_bits;
+        const Bytes high = V::load(step + kHighOffset + kGroup / kGroups * kPart + 4 * at);
+        // Bits kGroup % kGroups * high_bits and up go to bit 4 and up.
+        constexpr int kShift = 4 - kGroup % kGroups * kLayout.high_bits;
+        constexpr int kMask = ((1 << kLayout.high_bits) - 1) << 4;
+        return V::template insert<kShift, kMask>(nibbles, high);
+      }
+    }
+  }
+
+  template <int kRows>
+  struct Tile {
+    const std::byte* block;  // of the panel
+    const std::byte* step;
+    std::int64_t at;  // first column in the panel
+    QuantizedRow rows[kRows];
+    std::int64_t k;  // where the step begins
+    Sums sums[kRows][kVectors];
+    Reg totals[kRows][kVectors];
+    Reg d[kVectors];
+  };
+
+  template <int kGroup, int kRows>
+  __attribute__((always_inline)) static void multiply_group(Tile<kRows>& t) {
+    Bytes weights[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) {
+      weights[j] = quants<kGroup>(t.step, t.at + j * F::kLanes);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Bytes row = V::broadcast(t.rows[i].quants() + t.k + 4 * kGroup);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        t.sums[i][j] = V::template dot<kLayout.quant_bits>(t.sums[i][j], weights[j], row);
+      }
+    }
+  }
+
+  /// The k of one scale: kFirst is its first group.
+  template <int kFirst, int kRows, int... kGroups>
+  __attribute__((always_inline)) static void multiply_scaled(
+      Tile<kRows>& t, std::integer_sequence<int, kGroups...> /*of the scale*/) {
+    const std::int64_t sixteenth = t.k / 16 + kFirst / 4;
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      Sums start = V::zero();
+      if constexpr (kOffset != 0) {
+        const std::int32_t* sums = t.rows[i].sums() + sixteenth;
+        start = V::set(-kOffset * (kGroupsOfScale == 4 ? sums[0] : sums[0] + sums[1]));
+      }
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) t.sums[i][j] = start;
+    }
+    (multiply_group<kFirst + kGroups>(t), ...);
+    Reg scale[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) {
+      const std::byte* scales = t.step + kFirst / 4 * kPanelColumns + t.at + j * F::kLanes;
+      if constexpr (kLayout.scales == 2) {
+        scale[j] = F::mul(t.d[j], V::load_int8(scales));
+      } else if constexpr (kLayout.scales == 1) {
+        scale[j] = F::mul(t.d[j], V::load_uint8(scales));
+      } else {
+        scale[j] = t.d[j];
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Reg row_scale = F::set(t.rows[i].scales()[t.k / 32]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        t.totals[i][j] =
+            V::fma(V::to_float(t.sums[i][j]), F::mul(scale[j], row_scale), t.totals[i][j]);
+      }
+    }
+  }
+
+  template <int kRows>
+  __attribute__((always_inline)) static void add_minima(Tile<kRows>& t) {
+    Reg minimum[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) {
+      const std::int64_t at = t.at + j * F::kLanes;
+      minimum[j] = F::load_float16(t.block + 2 * (kPanelColumns + at));
+      if constexpr (kLayout.minima == 1) {
+        const Reg scale = V::load_uint8(t.step + kPanelColumns + at);
+        minimum[j] = F::sub(F::zero(), F::mul(minimum[j], scale));
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Reg sum = F::set(t.rows[i].scaled_sums()[t.k / 32]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        t.totals[i][j] = V::fma(minimum[j], sum, t.totals[i][j]);
+      }
+    }
+  }
+
+  /// With few rows, memory sets the pace, and more must be under way than the hardware's own
+  /// prefetching asks for.
+  static void prefetch(const std::byte* step) {
+    constexpr std::size_t kAhead = 4096;
+#pragma GCC unroll 32
+    for (std::size_t line = 0; line < kStepBytes; line += 64) {
+      __builtin_prefetch(step + kAhead + line);
+    }
+  }
+
+  template <int kRows>
+  static void tile(const PanelArgs& p, const std::byte* panel, std::int64_t row,
+                   std::int64_t column, std::int64_t j0) {
+    Tile<kRows> t;
+    t.at = j0;
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      t.rows[i] = {static_cast<const std::byte*>(p.a) + (row + i) * p.lda, p.k};
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) t.totals[i][j] = F::zero();
+    }
+    t.block = panel;
+    for (t.k = 0; t.k < p.k; t.block += kBlockBytes) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        t.d[j] = F::load_float16(t.block + 2 * (t.at + j * F::kLanes));
+      }
+      t.step = t.block + kHeaderBytes;
+      for (int step = 0; step < kLayout.steps; ++step) {
+        if constexpr (kRows <= 2) prefetch(t.step);
+        if constexpr (kGroupsOfScale == 4) {
+          multiply_scaled<0>(t, std::make_integer_sequence<int, 4>());
+          multiply_scaled<4>(t, std::make_integer_sequence<int, 4>());
+        } else {
+          multiply_scaled<0>(t, std::make_integer_sequence<int, 8>());
+        }
+        if constexpr (kLayout.halves == 2) add_minima(t);
+        t.step += kStepBytes;
+        t.k += kQuantStep;
+      }
+    }
+    store(p, t, row, column + j0);
+  }
+
+  template <int kRows>
+  static void store(const PanelArgs& p, const Tile<kRows>& t, std::int64_t row,
+                    std::int64_t column) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        const std::int64_t at = column + j * F::kLanes;
+        const std::int64_t left = p.columns - at;
+        float* c = p.c + (row + i) * p.ldc + at;
+        if (left >= F::kLanes) {
+          F::store(c, t.totals[i][j]);
+        } else if (left > 0) {
+          F::store_first(c, t.totals[i][j], left);
+        }
+      }
+    }
+  }
+};
+
+/// Those of every quantised format, in the order of PanelFormat.
+template <class V>
+constexpr auto quantized_products() {
+  return []<std::size_t... kIndex>(std::index_sequence<kIndex...> /*formats*/) {
+    return std::array<PanelProduct, kQuantizedFormats>{
+        &QuantizedProduct<V, static_cast<PanelFormat>(kFirstQuantized + kIndex)>::run...};
+  }
+  (std::make_index_sequence<kQuantizedFormats>());
+}
+
+}  // namespace diffllama

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu/x86/vector_avx2.h"
+
+namespace diffllama {
+
+/// The int8 arithmetic of quantized_product.h: registers of 8 columns by 4 of k. Only files
+/// compiled for AVX2, FMA and F16C may include it.
+struct Int8Avx2 {
+  using Float = Avx2;
+  using Bytes = __m256i;
+  using Sums = __m256i;  // 8 int32
+  static constexpr int kTileRows = 2;
+  static constexpr int kTileVectors = 2;
+  static constexpr bool kSignedDot = true;
+
+  static Bytes load(const std::byte* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Bytes low_nibbles(Bytes x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
+  static Bytes high_nibbles(Bytes x) {
+    return _mm256_and_si256(_mm256_srli_epi16(x, 4), _mm256_set1_epi8(15));
+  }
+  template <int kShift, int kMask>
+  static Bytes insert(Bytes nibbles, Bytes high) {
+    const Bytes shifted = kShift >= 0 ? _mm256_slli_epi16(high, kShift > 0 ? kShift : 0)
+                                      : _mm256_srli_epi16(high, kShift < 0 ? -kShift : 0);
+    return _mm256_or_si256(nibbles, _mm256_and_si256(shifted, _mm256_set1_epi8(kMask)));
+  }
+  static Bytes broadcast(const std::int8_t* p) {
+    std::int32_t four = 0;
+    __builtin_memcpy(&four, p, sizeof(four));
+    return _mm256_set1_epi32(four);
+  }
+
+  static Sums zero() { return _mm256_setzero_si256(); }
+  static Sums set(std::int32_t x) { return _mm256_set1_epi32(x); }
+  /// vpmaddubsw saturates at 16 bits, which products of 8-bit quants less their offset do not reach
+  /// (2 * 128 * 127), nor those of 6 bits (2 * 63 * 127).
+  template <int kQuantBits>
+  static Sums dot(Sums sums, Bytes weights, Bytes row) {
+    if constexpr (kQuantBits == 8) {
+      const Bytes w = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+      weights = _mm256_abs_epi8(w);
+      row = _mm256_sign_epi8(row, w);
+    }
+    const __m256i pairs = _mm256_maddubs_epi16(weights, row);
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static Float::Reg to_float(Sums x) { return _mm256_cvtepi32_ps(x); }
+  static Float::Reg fma(Float::Reg a, Float::Reg b, Float::Reg c) { return Float::fma(a, b, c); }
+  static Float::Reg load_uint8(const std::byte* p) {
+    return to_float(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static Float::Reg load_int8(const std::byte* p) {
+    return to_float(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+};
+
+}  // namespace diffllama
