@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "checkpoint/block_quantizer.h"
 #include "checkpoint/k_blocks.h"
 #include "diffllama/error.h"
 #include "tensor/half.h"
@@ -142,7 +143,14 @@ void decode_row(DType dtype, std::span<const std::byte> bytes, std::span<float> 
 }
 
 void encode_row(DType dtype, std::span<const float> values, std::span<std::byte> out) {
-  assert(out.size() == values.size() * block_bytes(dtype));
+  const std::size_t elements = block_elements(dtype);
+  const std::size_t size = block_bytes(dtype);
+  assert(values.size() % elements == 0 && out.size() == values.size() / elements * size);
+  const auto quantize = [&](auto quantize_block) {
+    for (std::size_t i = 0; i < values.size() / elements; ++i) {
+      quantize_block(&values[i * elements], &out[i * size]);
+    }
+  };
   const auto store = [&](auto convert) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::uint16_t bits = convert(values[i]);
@@ -157,8 +165,24 @@ void encode_row(DType dtype, std::span<const float> values, std::span<std::byte>
       return store(float_to_float16);
     case DType::bfloat16:
       return store(float_to_bfloat16);
+    case DType::q8_0:
+      return quantize(quantize_q8_0);
+    case DType::q4_0:
+      return quantize(quantize_q4_0);
+    case DType::q4_1:
+      return quantize(quantize_q4_1);
+    case DType::q5_0:
+      return quantize(quantize_q5_0);
+    case DType::q5_1:
+      return quantize(quantize_q5_1);
+    case DType::q4_k:
+      return quantize(quantize_q4_k);
+    case DType::q5_k:
+      return quantize(quantize_q5_k);
+    case DType::q6_k:
+      return quantize(quantize_q6_k);
     default:
-      throw InvalidArgument("[encode_row] expected float32, float16 or bfloat16, got " +
+      throw InvalidArgument("[encode_row] expected a type that holds weights, got " +
                             std::string(dtype_name(dtype)));
   }
 }
