@@ -79,7 +79,10 @@ def dequantized(path):
 def make_types():
     rng = np.random.default_rng(1)
     writer = gguf.GGUFWriter(ROOT / "types.gguf", "llama")
-    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1):
+    for kind in (
+        *(Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1),
+        *(Type.Q5_0, Type.Q5_1),
+    ):
         values = rng.standard_normal((6, 64)).astype(np.float32)
         values[1] = 0
         values[2] *= 1e-7  # float16 scales below the normal range
@@ -88,8 +91,13 @@ def make_types():
         values[5] = np.abs(values[5]) + 2
         add(writer, kind.name, values, kind)
     # Bytes that no quantiser writes: every scale and quant, negative and infinite ones included.
-    for kind, size in ((Type.Q8_0, 34), (Type.Q4_0, 18), (Type.Q4_1, 20)):
-        blocks = rng.integers(0, 256, (16, 4 * size), dtype=np.uint8)
+    # gguf-py cannot make the K types, so these bytes are all that they are tried with.
+    for kind in (
+        *(Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1),
+        *(Type.Q4_K, Type.Q5_K, Type.Q6_K),
+    ):
+        size = gguf.GGML_QUANT_SIZES[kind][1]
+        blocks = rng.integers(0, 256, (8, 2 * size), dtype=np.uint8)
         writer.add_tensor(f"{kind.name}.bytes", blocks, raw_dtype=kind)
     finish(writer)
     save_file(dequantized(ROOT / "types.gguf"), ROOT / "types.safetensors")

@@ -27,11 +27,18 @@ enum class DType : std::uint8_t {
   q8_0,
   q4_0,
   q4_1,
+  q5_0,
+  q5_1,
+  q4_k,
+  q5_k,
+  q6_k,
 };
 
-/// Elements in one block: 1 for plain types, 32 for q8_0, q4_0 and q4_1.
+/// Elements in one block: 1 for plain types, 32 for q8_0, q4_0, q4_1, q5_0 and q5_1, 256 for q4_k,
+/// q5_k and q6_k.
 std::size_t block_elements(DType dtype);
-/// Bytes of one block: the element's size for plain types, 34 for q8_0, 18 for q4_0, 20 for q4_1.
+/// Bytes of one block: the element's size for plain types, 34 for q8_0, 18 for q4_0, 20 for q4_1,
+/// 22 for q5_0, 24 for q5_1, 144 for q4_k, 176 for q5_k, 210 for q6_k.
 std::size_t block_bytes(DType dtype);
 /// "float32", "bfloat16", "q8_0", ...: torch's names for plain types, GGUF's in lower case for
 /// blocks.

@@ -17,7 +17,7 @@ class GgufFile;
 struct TensorFiles;
 
 /// A tensor as it lies in a mapped file, with transformers' shape (outermost first). A model's
-/// weights are float32, float16, bfloat16, q8_0, q4_0 or q4_1.
+/// weights are of a type that is_weight_dtype (row_codec.h) knows.
 struct StoredTensor {
   TensorView view;
   std::string where;  // "PATH: tensor NAME", for messages; NAME as the file has it

@@ -203,7 +203,7 @@ class GgufParser {
     const auto type = read<std::uint32_t>(what + ": type");
     const std::optional<DType> dtype = gguf_tensor_dtype(type);
     if (!dtype) {
-      fail(what, "a type of F32, F16, BF16, Q8_0, Q4_0, Q4_1", gguf_tensor_type_name(type));
+      fail(what, "a type of " + gguf_tensor_type_list(), gguf_tensor_type_name(type));
     }
     view.dtype = *dtype;
     if (row % block_elements(*dtype) != 0) {

@@ -362,8 +362,10 @@ TEST(Gguf, RefusesNamesOfTensors) {
 }
 
 TEST(Gguf, RefusesTypesOfTensors) {
-  EXPECT_EQ(refused_tensor("t", {256}, 12),
-            "m.gguf: tensor \"t\": expected a type of F32, F16, BF16, Q8_0, Q4_0, Q4_1, got Q4_K");
+  EXPECT_EQ(
+      refused_tensor("t", {256}, 11),
+      "m.gguf: tensor \"t\": expected a type of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
+      "Q4_K, Q5_K, Q6_K, got Q3_K");
   EXPECT_THAT(refused_tensor("t", {256}, 4), HasSubstr("got unknown type 4"));
   EXPECT_THAT(refused_tensor("t", {256}, 4096), HasSubstr("got unknown type 4096"));
   EXPECT_THAT(refused_tensor("t", {48}, 8),
@@ -444,7 +446,7 @@ TEST(Gguf, ReadsRowsAsGgufPyDoes) {
       std::filesystem::path(DIFFLLAMA_SOURCE_DIR) / "tests/golden/gguf";
   const GgufFile file(golden / "types.gguf");
   const SafetensorsFile expected(golden / "types.safetensors");
-  ASSERT_EQ(file.tensors().size(), 9U);
+  ASSERT_EQ(file.tensors().size(), 16U);
   for (const auto& [name, view] : file.tensors()) {
     const TensorView& wanted = expected.tensors().at(name);
     ASSERT_EQ(view.shape, wanted.shape);

@@ -36,6 +36,19 @@ constexpr std::array<std::string_view, 42> kTensorTypes = {
     "I64",     "F64",   "IQ1_M",  "BF16",  "",      "",       "",     "TQ1_0",   "TQ2_0",
     "",        "",      "",       "MXFP4", "NVFP4", "Q1_0"};
 
+// What this engine reads and writes, by ggml's type numbers.
+constexpr std::array<std::pair<DType, std::uint32_t>, 11> kReadTypes = {{{DType::float32, 0},
+                                                                         {DType::float16, 1},
+                                                                         {DType::bfloat16, 30},
+                                                                         {DType::q8_0, 8},
+                                                                         {DType::q4_0, 2},
+                                                                         {DType::q4_1, 3},
+                                                                         {DType::q5_0, 6},
+                                                                         {DType::q5_1, 7},
+                                                                         {DType::q4_k, 12},
+                                                                         {DType::q5_k, 13},
+                                                                         {DType::q6_k, 14}}};
+
 template <class T>
 T load(const std::byte* from) {
   T value;
@@ -91,22 +104,25 @@ double gguf_number(GgufType type, const std::byte* bytes) {
 }
 
 std::optional<DType> gguf_tensor_dtype(std::uint32_t type) {
-  switch (type) {
-    case 0:
-      return DType::float32;
-    case 1:
-      return DType::float16;
-    case 2:
-      return DType::q4_0;
-    case 3:
-      return DType::q4_1;
-    case 8:
-      return DType::q8_0;
-    case 30:
-      return DType::bfloat16;
-    default:
-      return std::nullopt;
+  for (const auto& [dtype, number] : kReadTypes) {
+    if (number == type) return dtype;
   }
+  return std::nullopt;
+}
+
+std::optional<std::uint32_t> gguf_tensor_type(DType dtype) {
+  for (const auto& [known, number] : kReadTypes) {
+    if (known == dtype) return number;
+  }
+  return std::nullopt;
+}
+
+std::string gguf_tensor_type_list() {
+  std::string list;
+  for (const auto& [dtype, number] : kReadTypes) {
+    list += (list.empty() ? "" : ", ") + gguf_tensor_type_name(number);
+  }
+  return list;
 }
 
 std::string gguf_tensor_type_name(std::uint32_t type) {

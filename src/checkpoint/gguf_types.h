@@ -24,6 +24,10 @@ double gguf_number(GgufType type, const std::byte* bytes);
 /// The type of a tensor by its number in the file; nothing for those that this engine does not
 /// read.
 std::optional<DType> gguf_tensor_dtype(std::uint32_t type);
+/// The number of a type in the file; nothing for those that GGUF files do not hold here.
+std::optional<std::uint32_t> gguf_tensor_type(DType dtype);
+/// "F32, F16, ...": the types that are read.
+std::string gguf_tensor_type_list();
 /// "Q4_K", or "unknown type 99".
 std::string gguf_tensor_type_name(std::uint32_t type);
 

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <string>
 
+#include "checkpoint/block_quantizer.h"
+#include "checkpoint/k_blocks.h"
 #include "diffllama/error.h"
 #include "tensor/half.h"
 
@@ -46,6 +48,29 @@ void decode_q4_1(const std::byte* block, float* out) {
   }
 }
 
+// Quants of 5 bits: their low halves as in q4_0, bit i of `high` above quant i.
+int quant5(const std::byte* quants, std::uint32_t high, int i) {
+  const int pair = std::to_integer<int>(quants[i % 16]);
+  return (i < 16 ? pair & 15 : pair >> 4) | static_cast<int>((high >> i) & 1U) << 4;
+}
+
+// [f16 scale][uint32 high bits][16 bytes]: value = scale * (quant - 16).
+void decode_q5_0(const std::byte* block, float* out) {
+  const float scale = float16_to_float(load<std::uint16_t>(block));
+  const auto high = load<std::uint32_t>(block + 2);
+  for (int i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(quant5(block + 6, high, i) - 16);
+}
+
+// [f16 scale][f16 minimum][uint32 high bits][16 bytes]: value = scale * quant + minimum.
+void decode_q5_1(const std::byte* block, float* out) {
+  const float scale = float16_to_float(load<std::uint16_t>(block));
+  const float minimum = float16_to_float(load<std::uint16_t>(block + 2));
+  const auto high = load<std::uint32_t>(block + 4);
+  for (int i = 0; i < 32; ++i) {
+    out[i] = scale * static_cast<float>(quant5(block + 8, high, i)) + minimum;
+  }
+}
+
 }  // namespace
 
 bool is_weight_dtype(DType dtype) {
@@ -56,6 +81,11 @@ bool is_weight_dtype(DType dtype) {
     case DType::q8_0:
     case DType::q4_0:
     case DType::q4_1:
+    case DType::q5_0:
+    case DType::q5_1:
+    case DType::q4_k:
+    case DType::q5_k:
+    case DType::q6_k:
       return true;
     default:
       return false;
@@ -91,6 +121,21 @@ void decode_row(DType dtype, std::span<const std::byte> bytes, std::span<float> 
     case DType::q4_1:
       for (std::size_t i = 0; i < blocks; ++i) decode_q4_1(in + i * size, &out[i * elements]);
       return;
+    case DType::q5_0:
+      for (std::size_t i = 0; i < blocks; ++i) decode_q5_0(in + i * size, &out[i * elements]);
+      return;
+    case DType::q5_1:
+      for (std::size_t i = 0; i < blocks; ++i) decode_q5_1(in + i * size, &out[i * elements]);
+      return;
+    case DType::q4_k:
+      for (std::size_t i = 0; i < blocks; ++i) decode_q4_k(in + i * size, &out[i * elements]);
+      return;
+    case DType::q5_k:
+      for (std::size_t i = 0; i < blocks; ++i) decode_q5_k(in + i * size, &out[i * elements]);
+      return;
+    case DType::q6_k:
+      for (std::size_t i = 0; i < blocks; ++i) decode_q6_k(in + i * size, &out[i * elements]);
+      return;
     default:
       throw InvalidArgument("[decode_row] expected a type that holds weights, got " +
                             std::string(dtype_name(dtype)));
@@ -98,7 +143,14 @@ void decode_row(DType dtype, std::span<const std::byte> bytes, std::span<float> 
 }
 
 void encode_row(DType dtype, std::span<const float> values, std::span<std::byte> out) {
-  assert(out.size() == values.size() * block_bytes(dtype));
+  const std::size_t elements = block_elements(dtype);
+  const std::size_t size = block_bytes(dtype);
+  assert(values.size() % elements == 0 && out.size() == values.size() / elements * size);
+  const auto quantize = [&](auto quantize_block) {
+    for (std::size_t i = 0; i < values.size() / elements; ++i) {
+      quantize_block(&values[i * elements], &out[i * size]);
+    }
+  };
   const auto store = [&](auto convert) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::uint16_t bits = convert(values[i]);
@@ -113,8 +165,24 @@ void encode_row(DType dtype, std::span<const float> values, std::span<std::byte>
       return store(float_to_float16);
     case DType::bfloat16:
       return store(float_to_bfloat16);
+    case DType::q8_0:
+      return quantize(quantize_q8_0);
+    case DType::q4_0:
+      return quantize(quantize_q4_0);
+    case DType::q4_1:
+      return quantize(quantize_q4_1);
+    case DType::q5_0:
+      return quantize(quantize_q5_0);
+    case DType::q5_1:
+      return quantize(quantize_q5_1);
+    case DType::q4_k:
+      return quantize(quantize_q4_k);
+    case DType::q5_k:
+      return quantize(quantize_q5_k);
+    case DType::q6_k:
+      return quantize(quantize_q6_k);
     default:
-      throw InvalidArgument("[encode_row] expected float32, float16 or bfloat16, got " +
+      throw InvalidArgument("[encode_row] expected a type that holds weights, got " +
                             std::string(dtype_name(dtype)));
   }
 }

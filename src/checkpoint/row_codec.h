@@ -17,8 +17,9 @@ bool is_weight_dtype(DType dtype);
 /// products and sums as gguf-py's dequantize has them, bit for bit.
 void decode_row(DType dtype, std::span<const std::byte> bytes, std::span<float> out);
 
-/// Rounds float32 to float32, float16 or bfloat16 elements, to nearest even; `out` holds exactly
-/// values.size() elements.
+/// Rounds float32 to float32, float16 or bfloat16 elements, to nearest even, or quantises finite
+/// values to blocks (block_quantizer.h); `out` holds exactly values.size() elements. What is too
+/// large for the type decodes to infinity or NaN.
 void encode_row(DType dtype, std::span<const float> values, std::span<std::byte> out);
 
 }  // namespace diffllama

@@ -32,6 +32,7 @@ TEST(RowCodec, RefusesTypesWithoutWeights) {
   EXPECT_FALSE(is_weight_dtype(DType::int64));
   EXPECT_FALSE(is_weight_dtype(DType::float64));
   EXPECT_TRUE(is_weight_dtype(DType::q4_1));
+  EXPECT_TRUE(is_weight_dtype(DType::q6_k));
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "checkpoint/tensor_source.h"
 #include "diffllama/tensor.h"
 
 namespace diffllama {
@@ -44,24 +44,6 @@ class SafetensorsFile {
   std::shared_ptr<const MappedFile> file_;
   SafetensorsContent content_;
 };
-
-/// A tensor to be written.
-struct TensorSource {
-  using Sink = std::function<void(std::span<const std::byte>)>;
-
-  std::string name;
-  DType dtype = DType::float32;
-  Shape shape;
-  /// Gives the tensor's bytes to the sink, in order, in as many pieces as it likes.
-  std::function<void(const Sink&)> write;
-};
-
-/// The bytes as they are; `view` must live until they are written.
-TensorSource copied_tensor(std::string name, const TensorView& view);
-/// Rows of float32, rounded to `dtype` (float32, float16 or bfloat16). `read_row` fills row `row`
-/// of the tensor seen as [rows, last size]; a vector is one row.
-TensorSource rounded_tensor(std::string name, DType dtype, Shape shape,
-                            std::function<void(std::int64_t row, std::span<float> out)> read_row);
 
 /// Writes the file atomically (AtomicFile), a piece of a tensor at a time, with the bytes that the
 /// safetensors library writes: tensors by falling alignment and then by name, the header padded to

@@ -18,9 +18,10 @@ struct DTypeInfo {
 
 // Indexed by DType.
 constexpr DTypeInfo kDTypes[] = {
-    {"float32", 1, 4}, {"float16", 1, 2}, {"bfloat16", 1, 2}, {"float64", 1, 8}, {"int64", 1, 8},
-    {"int32", 1, 4},   {"int16", 1, 2},   {"int8", 1, 1},     {"uint8", 1, 1},   {"bool", 1, 1},
-    {"q8_0", 32, 34},  {"q4_0", 32, 18},  {"q4_1", 32, 20},
+    {"float32", 1, 4},  {"float16", 1, 2},  {"bfloat16", 1, 2}, {"float64", 1, 8}, {"int64", 1, 8},
+    {"int32", 1, 4},    {"int16", 1, 2},    {"int8", 1, 1},     {"uint8", 1, 1},   {"bool", 1, 1},
+    {"q8_0", 32, 34},   {"q4_0", 32, 18},   {"q4_1", 32, 20},   {"q5_0", 32, 22},  {"q5_1", 32, 24},
+    {"q4_k", 256, 144}, {"q5_k", 256, 176}, {"q6_k", 256, 210},
 };
 
 const DTypeInfo& info(DType dtype) { return kDTypes[static_cast<std::size_t>(dtype)]; }

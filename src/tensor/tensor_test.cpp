@@ -43,6 +43,7 @@ TEST(Tensor, RefusesWhatDoesNotFit) {
 
 TEST(Tensor, BlockSizes) {
   EXPECT_EQ(Tensor(DType::q4_1, {2, 64}).bytes().size(), 2 * 2 * 20);
+  EXPECT_EQ(Tensor(DType::q6_k, {2, 512}).bytes().size(), 2 * 2 * 210);
   EXPECT_EQ(Tensor(DType::bfloat16, {3}).bytes().size(), 6);
 }
 

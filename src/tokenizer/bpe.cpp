@@ -47,6 +47,22 @@ const MergeTable::Merge* MergeTable::find(std::uint32_t left, std::uint32_t righ
   return slot.pair == kEmpty ? nullptr : &slot.merge;
 }
 
+std::vector<std::pair<std::uint32_t, std::uint32_t>> MergeTable::pairs() const {
+  std::vector<Slot> used;
+  used.reserve(used_);
+  for (const Slot& slot : slots_) {
+    if (slot.pair != kEmpty) used.push_back(slot);
+  }
+  std::ranges::sort(used, {}, [](const Slot& slot) { return slot.merge.rank; });
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
+  pairs.reserve(used.size());
+  for (const Slot& slot : used) {
+    pairs.emplace_back(static_cast<std::uint32_t>(slot.pair >> 32),
+                       static_cast<std::uint32_t>(slot.pair));
+  }
+  return pairs;
+}
+
 void MergeTable::grow() {
   std::vector<Slot> old(2 * slots_.size(), {kEmpty, {}});
   old.swap(slots_);
@@ -65,6 +81,8 @@ Bpe::Bpe(Vocabulary vocabulary, BpeOptions options)
     id_of_low_character_[c] = id ? static_cast<std::int32_t>(*id) : -1;
   }
 }
+
+std::vector<std::pair<std::uint32_t, std::uint32_t>> Bpe::merges() const { return merges_.pairs(); }
 
 void Bpe::add_merge(std::string_view left, std::string_view right) {
   const auto id_of = [&](std::string_view token) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tokenizer/vocabulary.h"
@@ -38,6 +39,8 @@ class MergeTable {
   /// A pair that is there already takes the new values.
   void set(std::uint32_t left, std::uint32_t right, Merge merge);
   const Merge* find(std::uint32_t left, std::uint32_t right) const;
+  /// (left id, right id) of all, by rank.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs() const;
 
  private:
   struct Slot {
@@ -63,6 +66,8 @@ class Bpe {
   void add_merge(std::string_view left, std::string_view right);
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  /// The merges by rank, as ids of their parts; of a pair that came twice, the last.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> merges() const;
 
   /// Tokenizes pieces one after another, with scratch memory of its own.
   class Encoder {

@@ -1,12 +1,11 @@
 #include "tokenizer/gguf_vocabulary.h"
 
-#include <algorithm>
-#include <array>
 #include <string_view>
 #include <utility>
 
 #include "diffllama/error.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/gguf_pre_rules.h"
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/tokenizer_impl.h"
 #include "tokenizer/unicode.h"
@@ -19,43 +18,12 @@ constexpr std::int32_t kControl = 3;
 constexpr std::int32_t kUserDefined = 4;
 constexpr std::int32_t kLastType = 6;
 
-// GPT-4's pattern with digits in groups of three (Llama 3) and alone (Qwen 2).
-constexpr std::string_view kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-struct PreRule {
-  std::string_view name, pattern;
-};
-
-// Values of tokenizer.ggml.pre that transformers splits by a pattern of their own, and those that
-// it splits as GPT-2: SmolLM2's too, though llama.cpp sets each of its digits apart.
-constexpr std::array<PreRule, 16> kPreRules = {{{"", kGpt2Pattern},
-                                                {"default", kGpt2Pattern},
-                                                {"gpt-2", kGpt2Pattern},
-                                                {"smollm", kGpt2Pattern},
-                                                {"llama-bpe", kLlama3Pattern},
-                                                {"llama3", kLlama3Pattern},
-                                                {"llama-v3", kLlama3Pattern},
-                                                {"falcon3", kLlama3Pattern},
-                                                {"falcon-h1", kLlama3Pattern},
-                                                {"pixtral", kLlama3Pattern},
-                                                {"lfm2", kLlama3Pattern},
-                                                {"dbrx", kLlama3Pattern},
-                                                {"smaug-bpe", kLlama3Pattern},
-                                                {"qwen2", kQwen2Pattern},
-                                                {"deepseek-r1-qwen", kQwen2Pattern},
-                                                {"megrez", kQwen2Pattern}}};
-
 class GgufConverter {
  public:
   GgufConverter(const GgufVocabulary& from, const std::string& where)
       : from_(from), where_(where) {}
 
-  Tokenizer run() {
+  std::unique_ptr<Tokenizer::Impl> run() {
     if (from_.model != "gpt2") {
       refuse("model", "\"gpt2\", byte-level BPE", quote_token(from_.model));
     }
@@ -70,13 +38,13 @@ class GgufConverter {
     add_tokens(*parts);
     parts->bos_token_id = add_named(from_.bos_token_id, "bos_token_id", *parts);
     parts->eos_token_id = add_named(from_.eos_token_id, "eos_token_id", *parts);
-    add_named(from_.unknown_token_id, "unknown_token_id", *parts);
-    add_named(from_.padding_token_id, "padding_token_id", *parts);
+    parts->unk_token_id = add_named(from_.unknown_token_id, "unknown_token_id", *parts);
+    parts->pad_token_id = add_named(from_.padding_token_id, "padding_token_id", *parts);
     parts->added_tokens.finish(nullptr, key("tokens"));
     parts->post_processor =
         make_template_processor(wrapper(from_.add_bos_token, parts->bos_token_id),
                                 wrapper(from_.add_eos_token, parts->eos_token_id));
-    return Tokenizer(std::move(parts));
+    return parts;
   }
 
  private:
@@ -127,17 +95,10 @@ class GgufConverter {
   }
 
   std::unique_ptr<const PreTokenizer> make_pre_tokenizer() const {
-    const auto* const rule = std::find_if(kPreRules.begin(), kPreRules.end(),
-                                          [&](const PreRule& r) { return r.name == from_.pre; });
-    if (rule == kPreRules.end()) {
-      std::string names;
-      for (const PreRule& known : kPreRules) {
-        if (!known.name.empty()) names += (names.empty() ? "" : ", ") + std::string(known.name);
-      }
-      refuse("pre", "one of " + names, quote_token(from_.pre));
-    }
+    const auto pattern = gguf_pre_pattern(from_.pre);
+    if (!pattern) refuse("pre", "one of " + gguf_pre_names(), quote_token(from_.pre));
     std::vector<std::unique_ptr<const PreTokenizer>> parts;
-    parts.push_back(make_regex_pre_tokenizer(rule->pattern, key("pre")));
+    parts.push_back(make_regex_pre_tokenizer(*pattern, key("pre")));
     parts.push_back(make_byte_level_pre_tokenizer(false, /*use_regex=*/false));
     return make_pre_tokenizer_sequence(std::move(parts));
   }
@@ -183,8 +144,13 @@ class GgufConverter {
 
 }  // namespace
 
-Tokenizer make_tokenizer(const GgufVocabulary& vocabulary, const std::string& where) {
+std::unique_ptr<Tokenizer::Impl> make_tokenizer_parts(const GgufVocabulary& vocabulary,
+                                                      const std::string& where) {
   return GgufConverter(vocabulary, where).run();
+}
+
+Tokenizer make_tokenizer(const GgufVocabulary& vocabulary, const std::string& where) {
+  return Tokenizer(make_tokenizer_parts(vocabulary, where));
 }
 
 }  // namespace diffllama

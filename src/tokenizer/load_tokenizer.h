@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -24,8 +26,23 @@ struct TokenizerFiles {
 };
 Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& warn);
 
+/// The same before it is closed, for those who write it in another form.
+std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
+                                                       const WarningHandler& warn);
+
 /// A tokenizer from a GGUF file's metadata, as transformers converts it. Throws FormatError that
 /// starts with `where`.
 Tokenizer make_tokenizer(const GgufVocabulary& vocabulary, const std::string& where);
+std::unique_ptr<Tokenizer::Impl> make_tokenizer_parts(const GgufVocabulary& vocabulary,
+                                                      const std::string& where);
+
+/// The keys of GGUF for a byte-level BPE tokenizer. Ids without a token get an unused one, and so
+/// do those up to `size`, the rows of the embeddings. A splitting rule that GGUF has no name for
+/// becomes "default", with a warning. Throws FormatError for other kinds of tokenizers.
+GgufVocabulary to_gguf_vocabulary(const TokenizerFiles& files, std::int64_t size,
+                                  const WarningHandler& warn);
+/// The other way round: the text of a tokenizer.json that gives the ids of make_tokenizer. Throws
+/// FormatError that starts with `where`.
+std::string to_tokenizer_json(const GgufVocabulary& vocabulary, const std::string& where);
 
 }  // namespace diffllama

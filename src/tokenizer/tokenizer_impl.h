@@ -24,7 +24,7 @@ struct Tokenizer::Impl {
   Bpe model;
   std::unique_ptr<const PostProcessor> post_processor;
   std::unique_ptr<const Decoder> decoder;
-  std::optional<std::int64_t> bos_token_id, eos_token_id;
+  std::optional<std::int64_t> bos_token_id, eos_token_id, unk_token_id, pad_token_id;
 
   std::int64_t id_limit() const {
     return std::max(model.vocabulary().id_limit(), added_tokens.id_limit());

@@ -197,6 +197,8 @@ void add_named_tokens(const JsonField& config, Tokenizer::Impl& parts) {
     const auto id = parts.added_tokens.id_of(content);
     if (std::string_view(name) == "bos_token") parts.bos_token_id = id;
     if (std::string_view(name) == "eos_token") parts.eos_token_id = id;
+    if (std::string_view(name) == "unk_token") parts.unk_token_id = id;
+    if (std::string_view(name) == "pad_token") parts.pad_token_id = id;
   }
 }
 
@@ -227,7 +229,8 @@ std::string read_if_there(const std::filesystem::path& path) {
 
 }  // namespace
 
-Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& warn) {
+std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
+                                                       const WarningHandler& warn) {
   const TokenizerJsonParts json_parts = split_tokenizer_json(files.tokenizer_json);
   const json document = parse_json(json_parts.rest, files.where);
   const JsonField root(document, files.where + ": ");
@@ -256,7 +259,11 @@ Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& war
   }
   parts->added_tokens.finish(parts->normalizer.get(), files.where + ": added_tokens");
   parts->post_processor = make_post_processor(root.at("post_processor"), parts->id_limit());
-  return Tokenizer(std::move(parts));
+  return parts;
+}
+
+Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& warn) {
+  return Tokenizer(parse_tokenizer_parts(files, warn));
 }
 
 Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler& warn) {
