@@ -211,57 +211,77 @@ namespace {
 
 /// A product cut into tasks: a block of rows, which stays in the second-level cache, times a run of
 /// panels, each of which goes by once. Tasks of one block of rows follow each other.
-struct Tasks {
-  Product product;
-  ActivationRows::Rows a;
-  PanelProduct multiply;
-  std::int64_t m, rows, run, runs, count;
-
-  Tasks(const Product& which, ActivationRows& activations, std::int64_t tasks_wanted,
-        const Parallel& parallel)
-      : product(which),
-        a(activations.rows_for(which.w->format(), parallel)),
-        multiply(panel_product(which.w->format(), a.type, active_isa())),
-        m(activations.m()) {
+class Tasks {
+ public:
+  Tasks(const Product& product, ActivationRows& activations, const Parallel& parallel)
+      : product_(product),
+        a_(activations.rows_for(product.w->format(), parallel)),
+        multiply_(panel_product(product.w->format(), a_.type, active_isa())),
+        m_(activations.m()),
+        panels_(ceil_div(product.w->n(), kPanelColumns)),
+        threads_(parallel.threads()) {
     constexpr std::int64_t kRowStep = 96;       // whole tiles of every ISA
     constexpr std::int64_t kDepthBytes = 4096;  // the block of k that products take at a time
-    const std::int64_t row_bytes = std::min(a.stride_bytes, kDepthBytes);
-    const std::int64_t blocks = ceil_div(m * row_bytes, row_block_bytes());
-    rows = ceil_div(m, std::max<std::int64_t>(blocks, 1) * kRowStep) * kRowStep;
-    const std::int64_t row_blocks = ceil_div(m, rows);
-    const std::int64_t panels = ceil_div(which.w->n(), kPanelColumns);
-    run = std::max<std::int64_t>(1, panels / ceil_div(tasks_wanted, row_blocks));
-    runs = ceil_div(panels, run);
-    count = row_blocks * runs;
+    const std::int64_t row_bytes = std::min(a_.stride_bytes, kDepthBytes);
+    const std::int64_t blocks = ceil_div(m_ * row_bytes, row_block_bytes());
+    rows_ = ceil_div(m_, std::max<std::int64_t>(blocks, 1) * kRowStep) * kRowStep;
+    for (Panels run = next({}); run.count > 0; run = next(run)) ++runs_;
   }
 
-  void run_task(std::int64_t task) const {
-    const PackedMatrix& w = *product.w;
-    const std::int64_t row = task / runs * rows;
-    const std::int64_t panel = task % runs * run;
-    const std::int64_t column = panel * kPanelColumns;
+  std::int64_t count() const { return ceil_div(m_, rows_) * runs_; }
+
+  void run(std::int64_t task) const {
+    Panels panels = next({});
+    for (std::int64_t before = task % runs_; before > 0; --before) panels = next(panels);
+    multiply(task / runs_ * rows_, panels);
+  }
+  void run_all() const {
+    for (std::int64_t row = 0; row < m_; row += rows_) multiply(row, {0, panels_});
+  }
+
+ private:
+  struct Panels {
+    std::int64_t first = 0, count = 0;
+  };
+
+  /// Long runs first, since starting one costs time in which memory idles; then ever shorter ones,
+  /// so that threads end together.
+  Panels next(Panels run) const {
+    const std::int64_t first = run.first + run.count;
+    const std::int64_t left = panels_ - first;
+    return {first, std::min(left, std::max<std::int64_t>(1, left * 3 / (4 * threads_)))};
+  }
+
+  void multiply(std::int64_t row, Panels run) const {
+    const PackedMatrix& w = *product_.w;
+    const std::int64_t column = run.first * kPanelColumns;
     PanelArgs args;
-    args.a = a.data + row * a.stride_bytes;
-    args.lda = a.stride;
-    args.m = std::min(rows, m - row);
-    args.panels = w.panels() + static_cast<std::size_t>(panel) * w.panel_stride();
+    args.a = a_.data + row * a_.stride_bytes;
+    args.lda = a_.stride;
+    args.m = std::min(rows_, m_ - row);
+    args.panels = w.panels() + static_cast<std::size_t>(run.first) * w.panel_stride();
     args.panel_stride = w.panel_stride();
-    args.columns = std::min(run * kPanelColumns, w.n() - column);
+    args.columns = std::min(run.count * kPanelColumns, w.n() - column);
     args.k = w.k();
-    args.c = product.y + row * product.ldy + column;
-    args.ldc = product.ldy;
-    multiply(args);
-    if (product.bias == nullptr) return;
+    args.c = product_.y + row * product_.ldy + column;
+    args.ldc = product_.ldy;
+    multiply_(args);
+    if (product_.bias == nullptr) return;
     for (std::int64_t i = 0; i < args.m; ++i) {
-      add_to(args.c + i * product.ldy, product.bias + column, args.columns);
+      add_to(args.c + i * product_.ldy, product_.bias + column, args.columns);
     }
   }
+
+  Product product_;
+  ActivationRows::Rows a_;
+  PanelProduct multiply_;
+  std::int64_t m_, panels_, threads_;
+  std::int64_t rows_ = 0, runs_ = 0;
 };
 
 }  // namespace
 
 void matmul(ActivationRows& a, std::initializer_list<Product> products, const Parallel& parallel) {
-  constexpr std::int64_t kTasksPerThread = 8;
   // Waking threads costs microseconds: products of that size are done by this one alone.
   constexpr std::int64_t kSmall = 1 << 17;
   constexpr std::size_t kMost = 3;
@@ -269,28 +289,23 @@ void matmul(ActivationRows& a, std::initializer_list<Product> products, const Pa
   std::int64_t columns = 0;
   for (const Product& product : products) columns += product.w->n();
   if (a.m() == 0 || columns == 0) return;
-  const bool small = a.m() * columns <= kSmall / std::max<std::int64_t>(a.k(), 1);
 
   std::array<std::optional<Tasks>, kMost> parts;
-  std::int64_t count = 0;
   std::size_t used = 0;
+  std::int64_t count = 0;
   for (const Product& product : products) {
     assert(a.k() == product.w->k());
-    if (product.w->n() == 0) continue;
-    const std::int64_t share = kTasksPerThread * parallel.threads() * product.w->n() / columns;
-    const std::int64_t wanted = small ? 1 : std::max<std::int64_t>(share, 1);
-    count += parts[used++].emplace(product, a, wanted, parallel).count;
+    if (product.w->n() > 0) count += parts[used++].emplace(product, a, parallel).count();
   }
-  const auto run = [&](std::int64_t task, int /*worker*/) {
+  if (a.m() * columns <= kSmall / std::max<std::int64_t>(a.k(), 1)) {
+    for (std::size_t part = 0; part < used; ++part) parts[part]->run_all();
+    return;
+  }
+  parallel.run(count, [&parts](std::int64_t task, int /*worker*/) {
     std::size_t part = 0;
-    while (task >= parts[part]->count) task -= parts[part++]->count;
-    parts[part]->run_task(task);
-  };
-  if (small) {
-    for (std::int64_t task = 0; task < count; ++task) run(task, 0);
-  } else {
-    parallel.run(count, run);
-  }
+    while (task >= parts[part]->count()) task -= parts[part++]->count();
+    parts[part]->run(task);
+  });
 }
 
 }  // namespace diffllama

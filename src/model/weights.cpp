@@ -3,28 +3,45 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <optional>
 
 #include "kernels/quantized_panels.h"
 
 namespace diffllama {
 namespace {
 
-PanelFormat panel_format(DType stored, ProductType type) {
-  const bool narrow = type == ProductType::bfloat16;
+// Of a block-quantised type; nothing for the others.
+std::optional<PanelFormat> quantized_format(DType stored) {
   switch (stored) {
     case DType::q8_0:
-      return narrow ? PanelFormat::q8_0 : PanelFormat::float32;
+      return PanelFormat::q8_0;
     case DType::q4_0:
-      return narrow ? PanelFormat::q4_0 : PanelFormat::float32;
+      return PanelFormat::q4_0;
     case DType::q4_1:
-      return narrow ? PanelFormat::q4_1 : PanelFormat::float32;
-    case DType::float16:
-      return narrow ? PanelFormat::bfloat16 : PanelFormat::float16;
-    case DType::bfloat16:
-      return PanelFormat::bfloat16;
+      return PanelFormat::q4_1;
+    case DType::q5_0:
+      return PanelFormat::q5_0;
+    case DType::q5_1:
+      return PanelFormat::q5_1;
+    case DType::q4_k:
+      return PanelFormat::q4_k;
+    case DType::q5_k:
+      return PanelFormat::q5_k;
+    case DType::q6_k:
+      return PanelFormat::q6_k;
     default:
-      return narrow ? PanelFormat::bfloat16 : PanelFormat::float32;
+      return std::nullopt;
   }
+}
+
+PanelFormat panel_format(DType stored, ProductType type) {
+  const bool narrow = type == ProductType::bfloat16;
+  if (const auto quantized = quantized_format(stored)) {
+    return narrow ? *quantized : PanelFormat::float32;
+  }
+  if (stored == DType::bfloat16) return PanelFormat::bfloat16;
+  if (narrow) return PanelFormat::bfloat16;
+  return stored == DType::float16 ? PanelFormat::float16 : PanelFormat::float32;
 }
 
 class Packer {
