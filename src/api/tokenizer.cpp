@@ -10,7 +10,7 @@ Tokenizer Tokenizer::from_pretrained(const std::filesystem::path& path,
                                      const WarningHandler& warn) {
   if (path.extension() != ".gguf") return load_tokenizer(path, warn);
   const GgufFile file(path);
-  return make_tokenizer(read_gguf_vocabulary(file), file.where());
+  return read_gguf_tokenizer(file, warn);
 }
 
 }  // namespace diffllama

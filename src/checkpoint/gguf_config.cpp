@@ -28,6 +28,12 @@ constexpr std::array kKnownKeys = {
     "embedding_length",
     "expert_count",
     "expert_used_count",
+    "generation_config",
+    "special_tokens_map",
+    "tokenizer_config",
+    "source.bfloat16",
+    "source.float16",
+    "source.float32",
     "feed_forward_length",
     "rope.dimension_count",
     "rope.freq_base",
@@ -286,7 +292,7 @@ std::string class_name(Architecture architecture) {
 
 ModelConfig read_gguf_config(const GgufFile& file, const WarningHandler& warn) {
   constexpr const char* kArchitecture = "general.architecture";
-  constexpr const char* kVerbatim = "diffllama.config";
+  constexpr const char* kVerbatim = kConfigKey;
   const auto name = file.text(kArchitecture);
   if (!name) file.refuse(kArchitecture, "llama or diffllama", "none");
   if (*name != "llama" && *name != "diffllama") {

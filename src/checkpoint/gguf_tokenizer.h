@@ -1,6 +1,8 @@
 #pragma once
 
 #include "checkpoint/gguf.h"
+#include "checkpoint/gguf_writer.h"
+#include "diffllama/tokenizer.h"
 #include "tokenizer/gguf_vocabulary.h"
 
 namespace diffllama {
@@ -10,5 +12,16 @@ namespace diffllama {
 /// Throws FormatError for keys of other types, tokens over 65,536 bytes and more than 1,000,000 of
 /// them.
 GgufVocabulary read_gguf_vocabulary(const GgufFile& file);
+
+/// Sets those keys.
+void write_gguf_vocabulary(const GgufVocabulary& vocabulary, GgufWriter& out);
+
+/// A tokenizer.json verbatim, a key that GGUF defines.
+inline constexpr const char* kTokenizerJsonKey = "tokenizer.huggingface.json";
+inline constexpr const char* kChatTemplateKey = "tokenizer.chat_template";
+
+/// The tokenizer of a file: its tokenizer.json where it holds one, else its vocabulary. Throws
+/// FormatError.
+Tokenizer read_gguf_tokenizer(const GgufFile& file, const WarningHandler& warn);
 
 }  // namespace diffllama

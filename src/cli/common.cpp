@@ -81,12 +81,14 @@ fs::path model_path(const ModelOptions& options) {
                 installed.string() + " or " + in_source.string());
 }
 
+void print_warning(const std::string& text) { std::cerr << "warning: " << text << '\n'; }
+
 Model load_model(const ModelOptions& options) {
   LoadOptions load;
   load.compute = options.compute;
   load.threads = options.threads;
   load.prefill_chunk = options.prefill_chunk;
-  load.warn = [](const std::string& text) { std::cerr << "warning: " << text << '\n'; };
+  load.warn = print_warning;
   return Model::from_pretrained(model_path(options), load);
 }
 

@@ -28,6 +28,8 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 /// The path that -m gives; without it $DIFFLLAMA_MODEL, or diffllama-tiny in the source tree or the
 /// installed prefix. Throws IoError that says where it looked.
 std::filesystem::path model_path(const ModelOptions& options);
+/// "warning: TEXT" on stderr.
+void print_warning(const std::string& text);
 /// Loads it; warnings go to stderr.
 Model load_model(const ModelOptions& options);
 
@@ -38,5 +40,7 @@ void add_generate_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
+void add_convert_command(CLI::App& app);
+void add_quantize_command(CLI::App& app);
 
 }  // namespace diffllama::cli

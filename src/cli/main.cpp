@@ -33,6 +33,8 @@ int run(int argc, char** argv) {
   diffllama::cli::add_perplexity_command(app);
   diffllama::cli::add_info_command(app);
   diffllama::cli::add_bench_command(app);
+  diffllama::cli::add_convert_command(app);
+  diffllama::cli::add_quantize_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <utility>
 
 namespace diffllama::cli {
@@ -42,6 +43,14 @@ void Progress::update(std::uint64_t done, std::int64_t count) {
   std::fputs(line.c_str(), stderr);
   std::fflush(stderr);
   drawn_ = terminal_;
+}
+
+std::function<void(std::uint64_t done, std::uint64_t total)> write_progress() {
+  auto progress = std::make_shared<std::unique_ptr<Progress>>();  // starts with the first bytes
+  return [progress](std::uint64_t done, std::uint64_t total) {
+    if (!*progress) *progress = std::make_unique<Progress>(total, "MiB");
+    (*progress)->update(done, static_cast<std::int64_t>(done >> 20));
+  };
 }
 
 }  // namespace diffllama::cli

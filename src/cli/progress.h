@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace diffllama::cli {
@@ -29,5 +30,8 @@ class Progress {
   bool drawn_ = false;
   Clock::time_point start_, last_;
 };
+
+/// Shows bytes of a file that is written, of all: a Progress that lives as long as the callback.
+std::function<void(std::uint64_t done, std::uint64_t total)> write_progress();
 
 }  // namespace diffllama::cli

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <vector>
+
+#include "checkpoint/tensor_source.h"
+#include "diffllama/config.h"
+#include "diffllama/tensor.h"
+
+namespace diffllama {
+
+/// Bytes written so far, of all.
+using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+struct ConvertOptions {
+  /// float32, float16 or bfloat16: what block-quantised tensors become in a directory.
+  DType expanded = DType::float32;
+  WarningHandler warn;
+  WriteProgress progress;  // may be empty
+};
+
+/// Converts a Hugging Face directory to a GGUF file (`out` ends in .gguf), or a GGUF file to a
+/// directory, which must be absent or empty. Tensors keep their type and bits, with two exceptions:
+/// vectors are float32 in GGUF, and go back to the type that they came from; block-quantised
+/// tensors are expanded. A file made from a directory gives back its config.json,
+/// generation_config.json and tokenizer files as they were. `out` appears whole or not at all.
+/// Throws IoError, FormatError, ConfigError; InvalidArgument for paths that do not fit.
+void convert_model(const std::filesystem::path& in, const std::filesystem::path& out,
+                   const ConvertOptions& options);
+
+/// Throws InvalidArgument where both are the same file or directory.
+void check_distinct(const std::filesystem::path& in, const std::filesystem::path& out);
+
+/// The same tensors, which tell `progress` as they are written.
+std::vector<TensorSource> with_progress(std::vector<TensorSource> tensors,
+                                        const WriteProgress& progress);
+
+}  // namespace diffllama

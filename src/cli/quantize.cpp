@@ -1,0 +1,52 @@
+#include "checkpoint/quantize.h"
+
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "cli/common.h"
+#include "cli/progress.h"
+
+namespace diffllama::cli {
+namespace {
+
+struct Options {
+  std::string in, out, type;
+  int threads = 0;
+};
+
+std::string check_type(const std::string& name) {
+  if (find_quantized_type(name) != nullptr) return "";
+  return "expected " + quantized_type_names() + ", got " + name;
+}
+
+void run(const Options& options) {
+  QuantizeOptions quantize;
+  quantize.parallel = Parallel(options.threads);
+  quantize.warn = print_warning;
+  quantize.progress = write_progress();
+  quantize_model(options.in, options.out, *find_quantized_type(options.type), quantize);
+}
+
+}  // namespace
+
+void add_quantize_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "quantize",
+      "A model as a GGUF file with smaller weights, each tensor in the type that llama.cpp's rules "
+      "give it; vectors stay float32");
+  const auto options = std::make_shared<Options>();
+  command->add_option("IN", options->in, "Hugging Face directory or .gguf file")->required();
+  command->add_option("OUT", options->out, ".gguf file")->required();
+  command->add_option("TYPE", options->type, quantized_type_names())
+      ->required()
+      ->check(CLI::Validator(check_type, ""));
+  command
+      ->add_option("-t,--threads", options->threads,
+                   "Threads; 0: one per core. Never changes a byte")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace diffllama::cli
