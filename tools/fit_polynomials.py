@@ -36,6 +36,12 @@ def exp_rest(r):
     return (mpmath.expm1(r) - r) / r**2 if r else mpmath.mpf(0.5)
 
 
+def exp2_rest(r):
+    """p of 2^r = 1 + r p(r)."""
+    r = mpmath.mpf(float(r))
+    return (mpmath.power(2, r) - 1) / r if r else mpmath.log(2)
+
+
 def tanh_rest(s):
     """p of tanh(x) = x + x^3 p(x^2), with s = x^2."""
     x = mpmath.sqrt(mpmath.mpf(float(s)))
@@ -54,6 +60,7 @@ def main():
     # A half of ln 2, and 0.03 for the low part of the argument.
     reach = math.log(2) / 2 + 0.03
     fit("exp", exp_rest, lambda r: r * r / math.exp(r), -reach, reach, 5)
+    fit("exp2", exp2_rest, lambda r: abs(r) / 2**r, -0.5, 0.5, 4)
     fit("tanh", tanh_rest, lambda s: s, 1e-9, 0.36, 4)
     fit("normal_cdf", tail, lambda t: 1 / tail(t), -1, 8 / 14, 10)
 

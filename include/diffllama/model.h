@@ -16,6 +16,11 @@ namespace diffllama {
 /// float32, all others in bfloat16 (products of bfloat16 values, summed in float32).
 enum class ComputeType { automatic, float32, bfloat16 };
 
+/// How keys and values are kept. automatic: f32 when products are computed in float32, bf16 when in
+/// bfloat16. q8_0: int8 with a float16 scale for every 32 values, 8.5 bits a value. With f32
+/// attention is computed in float32 whatever the other products are.
+enum class CacheType { automatic, f32, bf16, q8_0 };
+
 struct LoadOptions {
   ComputeType compute = ComputeType::automatic;
   int threads = 0;  // 0: one per core; never changes a result

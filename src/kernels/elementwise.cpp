@@ -35,10 +35,22 @@ void rotary_embed(float* x, const float* cos, const float* sin, std::int64_t d) 
   active().rotary_embed(x, cos, sin, d);
 }
 
-void softmax(float* x, std::int64_t n, float scale) { active().softmax(x, n, scale); }
+SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
+  return active().softmax_block(x, n, factor);
+}
 
-void subtract_scaled(float* a1, const float* a2, float lambda, std::int64_t n) {
-  active().subtract_scaled(a1, a2, lambda, n);
+void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, float scale,
+                     float* weights) {
+  active().softmax_weights(tops, sums, blocks, scale, weights);
+}
+
+void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n) {
+  active().weighted_sum(x1, w1, x2, w2, y, n);
+}
+
+void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
+                           std::int64_t n) {
+  active().weighted_sum_bfloat16(x1, w1, x2, w2, y, n);
 }
 
 void gated_activation(Activation activation, const float* gate, const float* up, float* out,
@@ -58,6 +70,10 @@ void from_bfloat16(const std::uint16_t* x, float* y, std::int64_t n) {
 
 void quantize_row(const float* x, std::int64_t k, std::byte* out) {
   active().quantize_row(x, k, out);
+}
+
+void expand_q8_0(ScalesOf scales, const std::byte* panel, std::int64_t steps, std::uint16_t* out) {
+  active().expand_q8_0(scales, panel, steps, out);
 }
 
 }  // namespace diffllama

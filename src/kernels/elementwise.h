@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "diffllama/config.h"
@@ -19,13 +20,27 @@ void rms_norm(const float* x, const float* weight, float eps, float scale, float
 /// Rotates the pairs (i, i + d/2) of x in place ("rotate half"): cos and sin hold d/2 values each.
 void rotary_embed(float* x, const float* cos, const float* sin, std::int64_t d);
 
-/// x = softmax(scale * x) in place over n scores; -infinity gives 0. The maximum is exact; the sum
-/// of exponentials goes over blocks of 256 scores, each started from zero, combined in ascending
-/// order; then x_i = exp_i / sum. When every score is -infinity (or n is 0) x becomes all zeros.
-void softmax(float* x, std::int64_t n, float scale);
+/// A softmax goes over blocks of at most 256 scores, each with a maximum and a sum of its own, so
+/// that blocks may be computed anywhere; softmax_weights() then joins them in ascending order.
+struct SoftmaxBlock {
+  float top;  // the largest score times `factor`; -infinity when nothing is seen
+  float sum;  // of what the scores became
+};
+/// x = 2^(factor * x - top) in place, factor > 0: for softmax(scale * x) it is scale / ln 2.
+/// factor * x - top is one fma. A score of -infinity, and whatever falls below 2^-126, gives 0.
+SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor);
+/// What each block's values are multiplied by to become scale * softmax: with w_b = 2^(top_b -
+/// largest top) and the sum L of w_b sum_b in ascending order, weights_b = w_b * (scale / L). All 0
+/// where nothing is seen. weights may be tops.
+void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, float scale,
+                     float* weights);
 
-/// a1 = a1 - lambda * a2 (the differential map, equation 1 of arXiv 2410.05258).
-void subtract_scaled(float* a1, const float* a2, float lambda, std::int64_t n);
+/// y = w1 x1 + w2 x2, the second product fused (x2 may be null: y = w1 x1): the differential map,
+/// equation 1 of arXiv 2410.05258, from two blocks. y may be x1.
+void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n);
+/// The same, rounded as to_bfloat16 does.
+void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
+                           std::int64_t n);
 
 /// out = activation(gate) * up. out may be gate.
 void gated_activation(Activation activation, const float* gate, const float* up, float* out,
@@ -37,5 +52,12 @@ void add_to(float* y, const float* x, std::int64_t n);
 /// Rounds to nearest even (NaN stays NaN).
 void to_bfloat16(const float* x, std::uint16_t* y, std::int64_t n);
 void from_bfloat16(const std::uint16_t* x, float* y, std::int64_t n);
+
+/// `steps` times 32 of k of an 8-bit panel, expanded to those of a bfloat16 panel
+/// (panel_product.h): each 32 float16 scales, then int8 [32 of k][32 columns]. The scales belong to
+/// the columns (a q8_0 panel), or to the k: what a panel of values needs that grows key by key.
+/// scale * quant is exact in float32 and rounds once.
+enum class ScalesOf { columns, depth };
+void expand_q8_0(ScalesOf scales, const std::byte* panel, std::int64_t steps, std::uint16_t* out);
 
 }  // namespace diffllama

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -111,8 +112,6 @@ TEST_P(OnIsa, RotaryEmbedAndPlainSumsAreExact) {
     Guarded<float> expected(x);
     kernels_.rotary_embed(got.data(), cos.data(), sin.data(), 2 * n);
     reference::rotary_embed(expected.data(), cos.data(), sin.data(), 2 * n);
-    kernels_.subtract_scaled(got.data(), cos.data(), 0.37F, n);
-    reference::subtract_scaled(expected.data(), cos.data(), 0.37F, n);
     kernels_.add_to(got.data(), sin.data(), n);
     reference::add_to(expected.data(), sin.data(), n);
     ASSERT_TRUE(got.whole());
@@ -120,41 +119,112 @@ TEST_P(OnIsa, RotaryEmbedAndPlainSumsAreExact) {
   }
 }
 
-TEST_P(OnIsa, Softmax) {
+TEST_P(OnIsa, WeightedSum) {
+  for (const std::int64_t n : kSizes) {
+    SCOPED_TRACE(context(n));
+    const auto x1 = values(n);
+    const auto x2 = values(n);
+    for (const float* second : {x2.data(), static_cast<const float*>(nullptr)}) {
+      Guarded<float> got(x1);
+      Guarded<float> expected(x1);
+      kernels_.weighted_sum(got.data(), 0.7F, second, -0.3F, got.data(), n);
+      reference::weighted_sum(x1.data(), 0.7F, second, -0.3F, expected.data(), n);
+      Guarded<std::uint16_t> rounded{std::vector<std::uint16_t>(x1.size())};
+      kernels_.weighted_sum_bfloat16(x1.data(), 0.7F, second, -0.3F, rounded.data(), n);
+      ASSERT_TRUE(got.whole() && rounded.whole());
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        // Without a fused instruction the second product rounds too, and then the sum.
+        const double tolerance =
+            0.5 * kUlp * (0.3 * std::abs(double{x2[i]}) + 2 * std::abs(double{expected[i]}));
+        expect_near(got[i], expected[i], tolerance, i);
+        ASSERT_EQ(rounded[i], float_to_bfloat16(got[i])) << i;
+      }
+    }
+  }
+}
+
+TEST_P(OnIsa, SoftmaxBlock) {
+  constexpr float kFactor = 0.3F;
   for (const std::int64_t n : kSizes) {
     SCOPED_TRACE(context(n));
     auto x = values(n, 10.0F);
     for (std::size_t i = 5; i < x.size(); i += 7) x[i] = -kInfinity;
+    if (x.size() > 3) x[3] = -500.0F;
     Guarded<float> got(x);
     Guarded<float> expected(x);
-    kernels_.softmax(got.data(), n, 0.3F);
-    reference::softmax(expected.data(), n, 0.3F);
+    const SoftmaxBlock block = kernels_.softmax_block(got.data(), n, kFactor);
+    const SoftmaxBlock truth = reference::softmax_block(expected.data(), n, kFactor);
     ASSERT_TRUE(got.whole());
-    // Each exponential within 2 ulp, so their sum too; the division 1.
+    EXPECT_EQ(block.top, truth.top);
+    // 2 ulp; where the machine has no fma, the product in the exponent rounds, and so does its
+    // distance from the top.
+    double total = 0;
     for (std::size_t i = 0; i < got.size(); ++i) {
-      expect_near(got[i], expected[i], 6 * kUlp * expected[i] + 0x1p-148, i);
+      const double exponent = std::isinf(x[i]) ? 0 : std::abs(kFactor * x[i]) + std::abs(block.top);
+      const double tolerance = (2 + exponent) * kUlp * expected[i];
+      expect_near(got[i], expected[i], tolerance, i);
+      total += tolerance;
+    }
+    expect_near(block.sum, truth.sum, total + (static_cast<double>(n) / 16 + 4) * kUlp * truth.sum,
+                0);
+  }
+}
+
+TEST_P(OnIsa, BlocksJoinToASoftmax) {
+  for (const std::int64_t blocks : {1, 2, 3, 16, 17, 40}) {
+    SCOPED_TRACE(context(blocks));
+    constexpr std::int64_t kBlock = 8;
+    auto x = values(blocks * kBlock, 20.0F);
+    std::fill_n(x.begin(), kBlock, -kInfinity);  // a block that sees nothing
+    if (blocks > 1)
+      std::fill_n(x.begin() + kBlock, kBlock, -400.0F);  // one that counts for nothing
+    std::vector<double> expected(x.begin(), x.end());
+    double sum = 0;
+    const double largest = *std::max_element(x.begin(), x.end());
+    for (double& value : expected) sum += value = std::exp((value - largest) * 0.3);
+    std::vector<float> tops, sums;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const SoftmaxBlock block =
+          kernels_.softmax_block(x.data() + b * kBlock, kBlock, 0.3F / std::log(2.0F));
+      tops.push_back(block.top);
+      sums.push_back(block.sum);
+    }
+    Guarded<float> weights(tops);
+    kernels_.softmax_weights(weights.data(), sums.data(), blocks, -0.7F, weights.data());
+    ASSERT_TRUE(weights.whole());
+    for (std::int64_t i = 0; i < blocks * kBlock; ++i) {
+      const float got =
+          x[static_cast<std::size_t>(i)] * weights[static_cast<std::size_t>(i / kBlock)];
+      // One block alone sees nothing: all zeros. Else exponents of some 30 are off by an ulp each.
+      const double value = blocks == 1 ? 0 : -0.7 * expected[static_cast<std::size_t>(i)] / sum;
+      expect_near(got, value, 100 * kUlp * std::abs(value) + 1e-37, static_cast<std::size_t>(i));
     }
   }
 }
 
 TEST_P(OnIsa, SoftmaxOfHiddenInfiniteAndNanScores) {
-  for (const std::int64_t n : {1, 5, 16, 40, 600}) {
+  for (const std::int64_t n : {1, 5, 16, 40, 256}) {
     SCOPED_TRACE(context(n));
     const std::vector<float> hidden(static_cast<std::size_t>(n), -kInfinity);
-    Guarded<float> zeros(hidden);
-    kernels_.softmax(zeros.data(), n, 0.5F);
-    for (std::size_t i = 0; i < zeros.size(); ++i) EXPECT_EQ(zeros[i], 0.0F);
+    // The poisoned block beside one of plain scores: what every value is multiplied by.
+    const auto weights = [&](std::vector<float>& x) {
+      auto plain = values(n);
+      const SoftmaxBlock first = kernels_.softmax_block(plain.data(), n, 0.5F);
+      const SoftmaxBlock second = kernels_.softmax_block(x.data(), n, 0.5F);
+      const float tops[] = {first.top, second.top};
+      const float sums[] = {first.sum, second.sum};
+      std::vector<float> result(2);
+      kernels_.softmax_weights(tops, sums, 2, 1.0F, result.data());
+      return result;
+    };
+    auto zeros = hidden;
+    EXPECT_EQ(weights(zeros)[1], 0.0F);
+    for (const float value : zeros) EXPECT_EQ(value, 0.0F);
     for (const float poison : {kNan, kInfinity}) {
       for (const auto& base : {hidden, values(n)}) {
         auto x = base;
         x[static_cast<std::size_t>(n / 2)] = poison;
-        Guarded<float> got(x);
-        kernels_.softmax(got.data(), n, 0.5F);
-        if (std::isnan(poison)) {
-          for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(std::isnan(got[i])) << i;
-        } else {
-          EXPECT_TRUE(std::isnan(got[static_cast<std::size_t>(n / 2)]));
-        }
+        for (const float weight : weights(x)) EXPECT_TRUE(std::isnan(weight));
       }
     }
   }
@@ -250,6 +320,28 @@ TEST_P(OnIsa, Bfloat16IsExact) {
   }
 }
 
+TEST_P(OnIsa, ExpandsEightBitPanelsExactly) {
+  constexpr std::size_t kStepBytes = 64 + 32 * 32;
+  for (const std::int64_t steps : {0, 1, 3, 8}) {
+    SCOPED_TRACE(context(steps));
+    std::vector<std::byte> panel(static_cast<std::size_t>(steps) * kStepBytes);
+    for (std::size_t i = 0; i < panel.size(); ++i) {
+      panel[i] = static_cast<std::byte>(random_());
+      // Scales below 2, so that none is NaN, whose bits are free.
+      if (i % kStepBytes < 64 && i % 2 == 1) panel[i] &= std::byte{0xbf};
+    }
+    for (const ScalesOf scales : {ScalesOf::columns, ScalesOf::depth}) {
+      std::vector<std::uint16_t> zeros(static_cast<std::size_t>(steps) * 32 * 32);
+      Guarded<std::uint16_t> got(zeros);
+      Guarded<std::uint16_t> expected(zeros);
+      kernels_.expand_q8_0(scales, panel.data(), steps, got.data());
+      reference::expand_q8_0(scales, panel.data(), steps, expected.data());
+      ASSERT_TRUE(got.whole());
+      for (std::size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], expected[i]) << i;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Elementwise, OnIsa, testing::ValuesIn(available_isas()),
                          [](const auto& isa) { return std::string(isa_name(isa.param)); });
 
@@ -270,8 +362,12 @@ TEST(Elementwise, AvxIsasAgreeBitForBit) {
     for (float& value : x) value = normal(random);
     auto y = x;
     auto z = x;
-    a.softmax(y.data(), n, 1.7F);
-    b.softmax(z.data(), n, 1.7F);
+    const SoftmaxBlock block_a = a.softmax_block(y.data(), n, 1.7F);
+    const SoftmaxBlock block_b = b.softmax_block(z.data(), n, 1.7F);
+    EXPECT_EQ(block_a.sum, block_b.sum) << n;
+    EXPECT_TRUE(same(y, z)) << n;
+    a.softmax_weights(x.data(), x.data(), n, 1.7F, y.data());
+    b.softmax_weights(x.data(), x.data(), n, 1.7F, z.data());
     EXPECT_TRUE(same(y, z)) << n;
     a.rms_norm(x.data(), x.data(), 1e-6F, 1.0F, y.data(), n);
     b.rms_norm(x.data(), x.data(), 1e-6F, 1.0F, z.data(), n);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "kernels/elementwise.h"
 #include "kernels/isa.h"
@@ -11,19 +12,30 @@ namespace diffllama {
 namespace {
 
 constexpr std::int64_t kBlock = SequenceCache::kBlockKeys;
-// Rows of a tile: whole register tiles on every ISA, and scratch of rows x maps x keys that stays
-// in the caches.
-constexpr std::int64_t kTileRows = 32;
+// Rows of a tile: whole register tiles on every ISA.
+constexpr std::int64_t kTileRows = 48;
+// Rows of a block lie an odd number of cache lines apart: rows a power of two apart would fall into
+// few sets of the cache.
+constexpr std::int64_t kRowFloats = kBlock + 16;
+constexpr std::int64_t kRowHalves = kBlock + 32;
 
 std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
-// The heads of one group for a run of tokens: rows (token, head of the group).
+template <class T>
+T* reserve(Buffer<T>& buffer, std::int64_t count) {
+  return buffer.reserve(static_cast<std::size_t>(count));
+}
+
+// The heads of one group for a run of tokens: rows (token, head of the group). Its work goes in
+// steps that several threads may share: map_block() for every block of keys, then weigh(), then
+// add_values() for every panel of values, then finish().
 struct Tile {
   const AttentionGeometry& geometry;
   const DifferentialParameters& differential;
   const AttentionInput& input;
   std::int64_t layer, group, first_token, tokens;
-  AttentionScratch::Worker& scratch;
+  std::int64_t keys;  // that any of the tokens may see
+  AttentionScratch::Tile& scratch;
 
   std::int64_t rows() const { return tokens * geometry.group_heads; }
   std::int64_t token_of(std::int64_t row) const { return first_token + row / geometry.group_heads; }
@@ -32,107 +44,175 @@ struct Tile {
     return group * geometry.group_heads + row % geometry.group_heads;
   }
   std::int64_t limit(std::int64_t row) const { return input.key_limit[token_of(row)]; }
+  std::int64_t blocks() const { return (keys + kBlock - 1) / kBlock; }
 
-  bool bfloat16() const { return input.cache->type() == ProductType::bfloat16; }
+  bool bfloat16() const { return input.cache->products() == ProductType::bfloat16; }
   PanelProduct product() const {
-    return panel_product(input.cache->format(), input.cache->type(), active_isa());
+    return panel_product(input.cache->layout().format, input.cache->products(), active_isa());
   }
+  // The exponentials of a row for one map and block.
+  float* exponentials(std::int64_t block, std::int64_t map, std::int64_t row) const {
+    return scratch.exponentials.data() +
+           ((block * geometry.maps + map) * rows() + row) * kRowFloats;
+  }
+  // Of the numbers that each row has for each block: [maps, rows, blocks].
+  std::int64_t block_numbers(std::int64_t map, std::int64_t row) const {
+    return (map * rows() + row) * blocks();
+  }
+  std::int64_t keys_of(std::int64_t block) const { return std::min(kBlock, keys - block * kBlock); }
+  std::int64_t query_stride() const;
 
-  void run();
-  void scores(std::int64_t map, std::int64_t keys, float* out, std::int64_t ld);
-  void softmax_rows(std::int64_t map, std::int64_t keys, float* scores, std::int64_t ld);
-  void weighted_values(const float* p, std::int64_t keys, std::int64_t ld, float* out);
-  void finish(const float* out);
+  void prepare();
+  void map_block(std::int64_t block, AttentionScratch::Worker& worker);
+  std::int64_t hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const;
+  void weigh();
+  void add_values(std::int64_t first_panel, std::int64_t panels, AttentionScratch::Worker& worker);
+  void form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
+              PanelArgs& args) const;
+  void finish() const;
+  void write_maps() const;
 };
 
-// Rounds `rows` rows of `n` values to bfloat16 as the rows of a product, zero-padded; an odd number
-// of cache lines apart, as panel_product.h advises.
-void round_rows(const float* x, std::int64_t rows, std::int64_t n, std::int64_t ldx,
-                Buffer<std::uint16_t>& buffer, PanelArgs& args) {
-  constexpr std::int64_t kLine = 32;  // values of a cache line
-  const std::int64_t depth = padded_depth(PanelFormat::bfloat16, n);
-  const std::int64_t ld = (depth / kLine | 1) * kLine;
-  std::uint16_t* out = buffer.reserve(static_cast<std::size_t>(rows * ld));
-  for (std::int64_t row = 0; row < rows; ++row) {
-    to_bfloat16(x + row * ldx, out + row * ld, n);
-    std::fill(out + row * ld + n, out + row * ld + depth, std::uint16_t{0});
-  }
-  args.a = out;
-  args.lda = ld;
+std::int64_t Tile::query_stride() const {
+  constexpr std::int64_t kLine = 32;  // bfloat16 values of a cache line
+  if (!bfloat16()) return geometry.head_dim;
+  return (padded_depth(PanelFormat::bfloat16, geometry.head_dim) / kLine | 1) * kLine;
 }
 
-// scores[row][s] = q_row . k_s of the tile's rows for one map.
-void Tile::scores(std::int64_t map, std::int64_t keys, float* out, std::int64_t ld) {
+// Gathers the rows' queries, as the products read them, and makes room.
+void Tile::prepare() {
   const std::int64_t d = geometry.head_dim;
-  float* queries = scratch.queries.reserve(static_cast<std::size_t>(rows() * d));
-  for (std::int64_t row = 0; row < rows(); ++row) {
-    const std::int64_t head = head_of(row) + map * geometry.output_heads();
-    const float* source = input.queries + (token_of(row) * geometry.query_heads() + head) * d;
-    std::copy(source, source + d, queries + row * d);
-  }
-  PanelArgs args{.a = queries, .lda = d, .m = rows(), .k = d, .ldc = ld};
-  if (bfloat16()) round_rows(queries, rows(), d, d, scratch.rows, args);
-  args.panel_stride = input.cache->key_panel_stride();
-  const PanelProduct multiply = product();
-  for (std::int64_t start = 0; start < keys; start += kBlock) {
-    args.panels = input.cache->key_panels(layer, start / kBlock, group + map * geometry.groups);
-    args.columns = std::min(kBlock, keys - start);
-    args.c = out + start;
-    multiply(args);
-  }
-}
-
-// Scores to maps, row by row; keys that a row may not see become exact zeros.
-void Tile::softmax_rows(std::int64_t map, std::int64_t keys, float* scores, std::int64_t ld) {
-  const float scale = 1.0F / std::sqrt(static_cast<float>(geometry.head_dim));
-  for (std::int64_t row = 0; row < rows(); ++row) {
-    float* x = scores + row * ld;
-    std::int64_t seen = keys;
-    if (input.mask != nullptr) {
-      const std::uint8_t* mask = input.mask + token_of(row) * input.mask_stride;
-      for (std::int64_t s = 0; s < keys; ++s) {
-        if (mask[s] == 0) x[s] = -std::numeric_limits<float>::infinity();
-      }
+  const std::int64_t stride = query_stride();
+  const std::int64_t count = geometry.maps * rows();
+  float* const plain = bfloat16() ? nullptr : reserve(scratch.queries, count * stride);
+  std::uint16_t* const rounded =
+      bfloat16() ? reserve(scratch.rounded_queries, count * stride) : nullptr;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t head = head_of(i % rows()) + i / rows() * geometry.output_heads();
+    const float* query = input.queries + (token_of(i % rows()) * geometry.query_heads() + head) * d;
+    if (bfloat16()) {
+      to_bfloat16(query, rounded + i * stride, d);
+      std::fill(rounded + i * stride + d, rounded + (i + 1) * stride, std::uint16_t{0});
     } else {
-      seen = limit(row);
+      std::copy_n(query, d, plain + i * stride);
     }
-    softmax(x, seen, scale);
-    std::fill(x + seen, x + ld, 0.0F);
-    if (input.maps.maps != nullptr) {
-      const AttentionMaps& maps = input.maps;
-      const std::int64_t head = head_of(row) + map * geometry.output_heads();
-      float* out = maps.maps + (head * maps.tokens + maps.first_token + token_of(row)) * maps.keys;
-      for (std::int64_t s = 0; s < seen; ++s) out[maps.key_columns[s]] = x[s];
+  }
+  reserve(scratch.exponentials, blocks() * count * kRowFloats);
+  reserve(scratch.tops, blocks() * count);
+  reserve(scratch.sums, blocks() * count);
+  reserve(scratch.weights, blocks() * count);
+  reserve(scratch.output, rows() * geometry.value_columns);
+}
+
+// Hides the keys of a block that a row may not see, and returns how many are left to look at.
+std::int64_t Tile::hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const {
+  if (input.mask == nullptr) return std::clamp<std::int64_t>(limit(row) - start, 0, count);
+  const std::uint8_t* mask = input.mask + token_of(row) * input.mask_stride + start;
+  for (std::int64_t s = 0; s < count; ++s) {
+    if (mask[s] == 0) x[s] = -std::numeric_limits<float>::infinity();
+  }
+  return count;
+}
+
+// The softmax of every row over one block of keys alone; keys that a row may not see become exact
+// zeros.
+void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
+  const std::int64_t start = block * kBlock;
+  const std::int64_t count = keys_of(block);
+  const float factor =
+      std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(geometry.head_dim));
+  const std::int64_t stride = query_stride();
+  PanelArgs args{.lda = stride, .m = rows(), .columns = count, .k = geometry.head_dim};
+  args.ldc = kRowFloats;
+  const PanelProduct multiply = product();
+  for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    if (bfloat16()) {
+      args.a = scratch.rounded_queries.data() + map * rows() * stride;
+    } else {
+      args.a = scratch.queries.data() + map * rows() * stride;
+    }
+    const SequenceCache::Panels panels =
+        input.cache->keys(layer, block, group + map * geometry.groups, count, worker.expanded);
+    args.panels = panels.data;
+    args.panel_stride = panels.stride;
+    args.c = exponentials(block, map, 0);
+    multiply(args);
+    for (std::int64_t row = 0; row < rows(); ++row) {
+      float* x = exponentials(block, map, row);
+      const std::int64_t seen = hide(row, start, count, x);
+      const SoftmaxBlock part = softmax_block(x, seen, factor);
+      std::fill(x + seen, x + round_up(count, kPanelColumns), 0.0F);
+      const std::int64_t at = block_numbers(map, row) + block;
+      scratch.tops.data()[at] = part.top;
+      scratch.sums.data()[at] = part.sum;
     }
   }
 }
 
-// out[row] = sum over keys of p[row][s] value_s, block by block.
-void Tile::weighted_values(const float* p, std::int64_t keys, std::int64_t ld, float* out) {
+// What the blocks' exponentials are multiplied by to become A_1 and -lambda A_2.
+void Tile::weigh() {
+  for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    for (std::int64_t row = 0; row < rows(); ++row) {
+      const std::int64_t at = block_numbers(map, row);
+      softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(),
+                      map == 0 ? 1.0F : -differential.lambda, scratch.weights.data() + at);
+    }
+  }
+}
+
+// P of a block, as the rows of a product.
+void Tile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
+                  PanelArgs& args) const {
+  const std::int64_t n = round_up(count, kPanelColumns);
+  for (std::int64_t row = 0; row < rows(); ++row) {
+    const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
+    const float* const x1 = exponentials(block, 0, row);
+    const bool two = geometry.maps == 2;
+    const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
+    const float* const x2 = two ? exponentials(block, 1, row) : nullptr;
+    if (bfloat16()) {
+      std::uint16_t* const p = reserve(worker.rounded_p, rows() * kRowHalves);
+      weighted_sum_bfloat16(x1, w1, x2, w2, p + row * kRowHalves, n);
+      args.a = p;
+      args.lda = kRowHalves;
+    } else {
+      float* const p = reserve(worker.p, rows() * kRowFloats);
+      weighted_sum(x1, w1, x2, w2, p + row * kRowFloats, n);
+      args.a = p;
+      args.lda = kRowFloats;
+    }
+  }
+}
+
+// output[row] = sum over keys of p[row][s] value_s, block by block, for the columns of some panels.
+void Tile::add_values(std::int64_t first_panel, std::int64_t panels,
+                      AttentionScratch::Worker& worker) {
   const std::int64_t width = geometry.value_columns;
-  const std::int64_t count = rows() * width;
-  std::fill(out, out + count, 0.0F);
-  float* partial = scratch.products.reserve(static_cast<std::size_t>(count));
+  const std::int64_t column = first_panel * kPanelColumns;
   const PanelProduct multiply = product();
-  PanelArgs args{.m = rows(), .columns = width, .c = partial, .ldc = width};
-  args.panel_stride = input.cache->value_panel_stride();
-  for (std::int64_t start = 0; start < keys; start += kBlock) {
-    args.k = std::min(kBlock, keys - start);
-    args.a = p + start;
-    args.lda = ld;
-    if (bfloat16()) round_rows(p + start, rows(), args.k, ld, scratch.rows, args);
-    args.panels = input.cache->value_panels(layer, start / kBlock, group);
+  PanelArgs args{.m = rows(),
+                 .columns = std::min(width - column, panels * kPanelColumns),
+                 .c = scratch.output.data() + column,
+                 .ldc = width};
+  if (blocks() == 0) std::fill_n(scratch.output.data(), rows() * width, 0.0F);
+  for (std::int64_t block = 0; block < blocks(); ++block) {
+    args.k = keys_of(block);
+    form_p(block, args.k, worker, args);
+    const SequenceCache::Panels values =
+        input.cache->values(layer, block, group, first_panel, panels, args.k, worker.expanded);
+    args.panels = values.data;
+    args.panel_stride = values.stride;
+    args.accumulate = block > 0;
     multiply(args);
-    add_to(out, partial, count);
   }
 }
 
 // The per-head norm of differential attention (docs/model.md "One layer" 6), then to the output's
 // place.
-void Tile::finish(const float* out) {
+void Tile::finish() const {
   const std::int64_t width = geometry.value_columns;
   for (std::int64_t row = 0; row < rows(); ++row) {
-    const float* source = out + row * width;
+    const float* source = scratch.output.data() + row * width;
     float* target = input.output + (token_of(row) * geometry.output_heads() + head_of(row)) * width;
     if (geometry.maps == 2) {
       rms_norm(source, nullptr, differential.eps, differential.output_scale, target, width);
@@ -140,27 +220,122 @@ void Tile::finish(const float* out) {
       std::copy(source, source + width, target);
     }
   }
+  if (input.maps.maps != nullptr) write_maps();
 }
 
-void Tile::run() {
-  std::int64_t keys = input.mask_stride;
-  if (input.mask == nullptr) {
-    keys = 0;
-    for (std::int64_t row = 0; row < rows(); ++row) keys = std::max(keys, limit(row));
-  }
-  // An odd number of cache lines: rows a power of two apart would fall into few sets of the cache.
-  const std::int64_t ld = round_up(keys, kPanelColumns) + 16;
-  float* first = scratch.scores.reserve(static_cast<std::size_t>(geometry.maps * rows() * ld));
+// The softmax maps themselves, for the caller who asked.
+void Tile::write_maps() const {
+  const AttentionMaps& maps = input.maps;
+  std::vector<float> weights(static_cast<std::size_t>(blocks()));
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
-    float* x = first + map * rows() * ld;
-    scores(map, keys, x, ld);
-    softmax_rows(map, keys, x, ld);
+    for (std::int64_t row = 0; row < rows(); ++row) {
+      const std::int64_t at = block_numbers(map, row);
+      softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(), 1.0F,
+                      weights.data());
+      const std::int64_t head = head_of(row) + map * geometry.output_heads();
+      float* out = maps.maps + (head * maps.tokens + maps.first_token + token_of(row)) * maps.keys;
+      const std::int64_t seen = input.mask != nullptr ? keys : limit(row);
+      for (std::int64_t s = 0; s < seen; ++s) {
+        out[maps.key_columns[s]] = exponentials(s / kBlock, map, row)[s % kBlock] *
+                                   weights[static_cast<std::size_t>(s / kBlock)];
+      }
+    }
   }
-  if (geometry.maps == 2)
-    subtract_scaled(first, first + rows() * ld, differential.lambda, rows() * ld);
-  float* out = scratch.outputs.reserve(static_cast<std::size_t>(rows() * geometry.value_columns));
-  weighted_values(first, keys, ld, out);
-  finish(out);
+}
+
+// The tiles of a step, numbered through its sequences.
+class Tiles {
+ public:
+  Tiles(const AttentionGeometry& geometry, const DifferentialParameters& differential,
+        std::int64_t layer, const std::vector<AttentionInput>& sequences)
+      : geometry_(geometry),
+        differential_(differential),
+        layer_(layer),
+        sequences_(sequences),
+        tile_tokens_(std::max<std::int64_t>(1, kTileRows / geometry.group_heads)) {
+    for (const AttentionInput& input : sequences) count_ += tiles_of(input);
+  }
+  std::int64_t count() const { return count_; }
+
+  Tile tile(std::int64_t number, AttentionScratch::Tile& scratch) const {
+    std::size_t sequence = 0;
+    for (; number >= tiles_of(sequences_[sequence]); ++sequence)
+      number -= tiles_of(sequences_[sequence]);
+    const AttentionInput& input = sequences_[sequence];
+    // The last tokens see the most keys: they go first, so that no thread is left with the longest
+    // tile at the end.
+    const std::int64_t run = tiles_of(input) / geometry_.groups - 1 - number / geometry_.groups;
+    const std::int64_t first = run * tile_tokens_;
+    const std::int64_t tokens = std::min(tile_tokens_, input.tokens - first);
+    const std::int64_t* const limits = input.key_limit + first;
+    return {.geometry = geometry_,
+            .differential = differential_,
+            .input = input,
+            .layer = layer_,
+            .group = number % geometry_.groups,
+            .first_token = first,
+            .tokens = tokens,
+            .keys = input.mask != nullptr ? input.mask_stride
+                                          : *std::max_element(limits, limits + tokens),
+            .scratch = scratch};
+  }
+
+ private:
+  std::int64_t tiles_of(const AttentionInput& input) const {
+    return (input.tokens + tile_tokens_ - 1) / tile_tokens_ * geometry_.groups;
+  }
+
+  const AttentionGeometry& geometry_;
+  const DifferentialParameters& differential_;
+  std::int64_t layer_;
+  const std::vector<AttentionInput>& sequences_;
+  std::int64_t tile_tokens_;
+  std::int64_t count_ = 0;
+};
+
+std::int64_t value_panels(const AttentionGeometry& geometry) {
+  return (geometry.value_columns + kPanelColumns - 1) / kPanelColumns;
+}
+
+// Each tile by one thread.
+void attend_whole(const Tiles& tiles, AttentionScratch& scratch, const Parallel& parallel,
+                  std::int64_t panels) {
+  parallel.run(tiles.count(), [&](std::int64_t number, int thread) {
+    const auto worker = static_cast<std::size_t>(thread);
+    Tile tile = tiles.tile(number, scratch.tiles[worker]);
+    tile.prepare();
+    for (std::int64_t block = 0; block < tile.blocks(); ++block) {
+      tile.map_block(block, scratch.workers[worker]);
+    }
+    tile.weigh();
+    tile.add_values(0, panels, scratch.workers[worker]);
+    tile.finish();
+  });
+}
+
+// The keys and then the columns of every tile shared by all threads.
+void attend_split(const Tiles& tiles, AttentionScratch& scratch, const Parallel& parallel,
+                  std::int64_t panels) {
+  const auto tile = [&](std::int64_t number) {
+    return tiles.tile(number, scratch.tiles[static_cast<std::size_t>(number)]);
+  };
+  std::int64_t most = 0;
+  for (std::int64_t number = 0; number < tiles.count(); ++number) {
+    tile(number).prepare();
+    most = std::max(most, tile(number).blocks());
+  }
+  parallel.run(tiles.count() * most, [&](std::int64_t task, int thread) {
+    Tile part = tile(task / most);
+    if (task % most < part.blocks()) {
+      part.map_block(task % most, scratch.workers[static_cast<std::size_t>(thread)]);
+    }
+  });
+  for (std::int64_t number = 0; number < tiles.count(); ++number) tile(number).weigh();
+  parallel.run(tiles.count() * panels, [&](std::int64_t task, int thread) {
+    tile(task / panels)
+        .add_values(task % panels, 1, scratch.workers[static_cast<std::size_t>(thread)]);
+  });
+  for (std::int64_t number = 0; number < tiles.count(); ++number) tile(number).finish();
 }
 
 }  // namespace
@@ -182,33 +357,22 @@ float differential_lambda(const float* q1, const float* k1, const float* q2, con
 void attention(const AttentionGeometry& geometry, const DifferentialParameters& differential,
                std::int64_t layer, const std::vector<AttentionInput>& sequences,
                AttentionScratch& scratch, const Parallel& parallel) {
-  const std::int64_t tile_tokens = std::max<std::int64_t>(1, kTileRows / geometry.group_heads);
-  const auto tiles_of = [&](const AttentionInput& input) {
-    return (input.tokens + tile_tokens - 1) / tile_tokens * geometry.groups;
-  };
-  std::int64_t tasks = 0;
-  for (const AttentionInput& input : sequences) tasks += tiles_of(input);
-  scratch.workers.resize(
-      std::max(scratch.workers.size(), static_cast<std::size_t>(parallel.threads())));
-
-  parallel.run(tasks, [&](std::int64_t task, int worker) {
-    std::size_t sequence = 0;
-    for (; task >= tiles_of(sequences[sequence]); ++sequence) task -= tiles_of(sequences[sequence]);
-    const AttentionInput& input = sequences[sequence];
-    // The last tokens see the most keys: they go first, so that no thread is left with the longest
-    // tile at the end.
-    const std::int64_t tile = tiles_of(input) / geometry.groups - 1 - task / geometry.groups;
-    const std::int64_t first = tile * tile_tokens;
-    Tile{.geometry = geometry,
-         .differential = differential,
-         .input = input,
-         .layer = layer,
-         .group = task % geometry.groups,
-         .first_token = first,
-         .tokens = std::min(tile_tokens, input.tokens - first),
-         .scratch = scratch.workers[static_cast<std::size_t>(worker)]}
-        .run();
-  });
+  const Tiles tiles(geometry, differential, layer, sequences);
+  const std::int64_t threads = parallel.threads();
+  // Few tiles that do not come out even would leave threads without work.
+  const bool split = threads > 1 && tiles.count() < 4 * threads && tiles.count() % threads != 0;
+  const std::int64_t panels = value_panels(geometry);
+  const auto room =
+      static_cast<std::size_t>(std::max<std::int64_t>(threads, split ? tiles.count() : 0));
+  if (scratch.tiles.size() < room) scratch.tiles.resize(room);
+  if (scratch.workers.size() < static_cast<std::size_t>(threads)) {
+    scratch.workers.resize(static_cast<std::size_t>(threads));
+  }
+  if (split) {
+    attend_split(tiles, scratch, parallel, panels);
+  } else {
+    attend_whole(tiles, scratch, parallel, panels);
+  }
 }
 
 }  // namespace diffllama

@@ -47,12 +47,20 @@ double lambda_init(std::int64_t layer);
 float differential_lambda(const float* q1, const float* k1, const float* q2, const float* k2,
                           std::int64_t d, std::int64_t layer);
 
-/// Scratch of the workers; grows to rows x maps x keys.
+/// Scratch memory of attention, grown as needed and kept. Scores take rows of a tile x maps x keys
+/// x 4 bytes.
 struct AttentionScratch {
-  struct Worker {
-    Buffer<float> queries, scores, products, outputs;
-    Buffer<std::uint16_t> rows;  // queries or P rounded to bfloat16
+  /// Of a tile: the query rows of one group that are computed together.
+  struct Tile {
+    Buffer<float> queries, exponentials, tops, sums, weights, output;
+    Buffer<std::uint16_t> rounded_queries;
   };
+  /// Of a thread, inside a block of keys.
+  struct Worker {
+    Buffer<float> p;
+    Buffer<std::uint16_t> rounded_p, expanded;
+  };
+  std::vector<Tile> tiles;
   std::vector<Worker> workers;
 };
 
@@ -62,10 +70,10 @@ struct AttentionScratch {
 /// lambda A_2 (or A_1 alone); out_p = P [v_j | v_{j+K/2}], read once; differential heads are then
 /// normalised: (1 - lambda_init) RMSNorm(out_p).
 ///
-/// Order of sums: scores and P V as panel_product.h says; the softmax as elementwise.h says; P V
-/// goes over blocks of 256 keys, each started from zero, added in ascending order. So a token's
-/// output does not depend on the tokens beside it. With bfloat16 caches queries and P are rounded
-/// to bfloat16. A token that sees no key has zero maps and zero output.
+/// Order of sums: scores and P V as panel_product.h says, the softmax as elementwise.h says, both
+/// over blocks of 256 keys in ascending order. So a token's output does not depend on the tokens
+/// beside it, nor on the threads that share its keys. With bfloat16 products queries and P are
+/// rounded to bfloat16. A token that sees no key has zero maps and zero output.
 void attention(const AttentionGeometry& geometry, const DifferentialParameters& differential,
                std::int64_t layer, const std::vector<AttentionInput>& sequences,
                AttentionScratch& scratch, const Parallel& parallel);

@@ -106,21 +106,25 @@ std::vector<float> run(const Case& test, ProductType type, std::int64_t chunk, i
   SequenceCache cache(g, 2, type);
   std::vector<float> out(static_cast<std::size_t>(test.tokens * query_width), NAN);
   AttentionScratch scratch;
+  const Parallel parallel(threads);
   for (std::int64_t first = 0; first < test.tokens; first += chunk) {
     const std::int64_t tokens = std::min(chunk, test.tokens - first);
     cache.reserve(tokens);
     std::vector<std::int64_t> limits;
+    std::vector<std::int64_t> slots;
     for (std::int64_t t = first; t < first + tokens; ++t) {
-      cache.write(1, t, test.keys.data() + t * key_width, test.values.data() + t * key_width);
+      slots.push_back(t);
       limits.push_back(t + 1);
     }
+    cache.write(1, slots, test.keys.data() + first * key_width,
+                test.values.data() + first * key_width, parallel);
     const AttentionInput input{.cache = &cache,
                                .tokens = tokens,
                                .queries = test.queries.data() + first * query_width,
                                .key_limit = limits.data(),
                                .output = out.data() + first * query_width,
                                .maps = {}};
-    attention(g, test.differential, 1, {input}, scratch, Parallel(threads));
+    attention(g, test.differential, 1, {input}, scratch, parallel);
     cache.advance(tokens, tokens);
   }
   return out;
@@ -182,9 +186,10 @@ TEST(SequenceCacheTest, GrowsWithoutMovingWhatItHolds) {
       .maps = 2, .groups = 1, .group_heads = 2, .head_dim = 4, .value_columns = 8};
   SequenceCache cache(geometry, 1, ProductType::float32);
   cache.reserve(1);
-  const std::byte* first = cache.key_panels(0, 0, 0);
+  Buffer<std::uint16_t> unused;
+  const std::byte* first = cache.keys(0, 0, 0, 1, unused).data;
   cache.reserve(1000);
-  EXPECT_EQ(cache.key_panels(0, 0, 0), first);
+  EXPECT_EQ(cache.keys(0, 0, 0, 1, unused).data, first);
 }
 
 }  // namespace

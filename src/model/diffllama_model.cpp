@@ -215,10 +215,12 @@ void DiffLlamaModel::decoder_layer(std::int64_t layer, std::span<const Piece> pi
         rotary_embed(queries + row * query_width + c, cos, sin, d);
       for (std::int64_t c = 0; c < key_width; c += d)
         rotary_embed(keys + row * key_width + c, cos, sin, d);
-      const std::int64_t slot = scratch.slots[static_cast<std::size_t>(row)];
-      if (slot >= 0)
-        piece.step->cache->write(layer, slot, keys + row * key_width, values + row * key_width);
     });
+    const auto slots =
+        std::span(scratch.slots)
+            .subspan(static_cast<std::size_t>(piece.row), static_cast<std::size_t>(piece.tokens));
+    piece.step->cache->write(layer, slots, keys + piece.row * key_width,
+                             values + piece.row * key_width, parallel);
   }
 
   scratch.inputs.clear();

@@ -1,31 +1,54 @@
 #include "model/kv_cache.h"
 
-#include <cassert>
+#include <sys/mman.h>
 
-#include "tensor/half.h"
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "kernels/elementwise.h"
+#include "model/cache_panels.h"
 
 namespace diffllama {
 namespace {
 
-// Where element (depth t, column c) of a panel lies, in elements.
-std::size_t panel_index(PanelFormat format, std::int64_t depth, std::int64_t column) {
-  if (format == PanelFormat::bfloat16) {
-    return static_cast<std::size_t>((depth / 2 * kPanelColumns + column) * 2 + depth % 2);
-  }
-  return static_cast<std::size_t>(depth * kPanelColumns + column);
-}
+constexpr std::int64_t kBlock = SequenceCache::kBlockKeys;
+constexpr std::int64_t kRun = 32;  // keys of a panel, and slots of a step of the values' reduction
 
 std::size_t panels_of(std::int64_t columns) {
   return static_cast<std::size_t>((columns + kPanelColumns - 1) / kPanelColumns);
 }
 
-void store(std::byte* panel, PanelFormat format, std::int64_t depth, std::int64_t column,
-           float value) {
-  const std::size_t index = panel_index(format, depth, column);
-  if (format == PanelFormat::bfloat16) {
-    reinterpret_cast<std::uint16_t*>(panel)[index] = float_to_bfloat16(value);
-  } else {
-    reinterpret_cast<float*>(panel)[index] = value;
+PanelFormat stored_format(CacheType type) {
+  switch (type) {
+    case CacheType::f32:
+      return PanelFormat::float32;
+    case CacheType::q8_0:
+      return PanelFormat::q8_0;
+    case CacheType::automatic:
+    case CacheType::bf16:
+      return PanelFormat::bfloat16;
+  }
+  return PanelFormat::bfloat16;
+}
+
+// body(first slot, tokens) for each run of slots that lies in one panel of keys.
+template <class Body>
+void for_runs(std::span<const std::int64_t> slots, const Body& body) {
+  std::array<std::int64_t, kRun> tokens;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i <= slots.size(); ++i) {
+    if (i < slots.size() && slots[i] < 0) continue;
+    const bool ends = i == slots.size() || slots[i] % kRun == 0;
+    if (ends && count > 0) {
+      const std::span run = std::span(tokens).first(count);
+      body(slots[static_cast<std::size_t>(run.front())], run);
+      count = 0;
+    }
+    if (i < slots.size()) tokens[count++] = static_cast<std::int64_t>(i);
   }
 }
 
@@ -40,65 +63,195 @@ AttentionGeometry AttentionGeometry::of(const ModelConfig& config) {
           .value_columns = maps * config.head_dim};
 }
 
+CacheType cache_type_for(CacheType type, ProductType products) {
+  if (type != CacheType::automatic) return type;
+  return products == ProductType::float32 ? CacheType::f32 : CacheType::bf16;
+}
+
+CacheLayout::CacheLayout(const AttentionGeometry& attention, std::int64_t layer_count,
+                         CacheType cache_type)
+    : geometry(attention),
+      layers(layer_count),
+      type(cache_type),
+      format(type == CacheType::f32 ? PanelFormat::float32 : PanelFormat::bfloat16),
+      key_panel(panel_bytes(stored_format(type), geometry.head_dim)),
+      key_head(static_cast<std::size_t>(kBlock / kPanelColumns) * key_panel),
+      value_panel(panel_bytes(stored_format(type), kBlock)),
+      value_group(panels_of(geometry.value_columns) * value_panel),
+      layer(static_cast<std::size_t>(geometry.key_heads()) * key_head +
+            static_cast<std::size_t>(geometry.groups) * value_group),
+      block(layer * static_cast<std::size_t>(layers)) {}
+
 SequenceCache::SequenceCache(const AttentionGeometry& geometry, std::int64_t layers,
-                             ProductType type)
-    : geometry_(geometry),
-      layers_(layers),
-      type_(type),
-      key_panel_bytes_(panel_bytes(format(), geometry_.head_dim)),
-      key_head_bytes_(static_cast<std::size_t>(kBlockKeys / kPanelColumns) * key_panel_bytes_),
-      value_panel_bytes_(panel_bytes(format(), kBlockKeys)),
-      value_group_bytes_(panels_of(geometry_.value_columns) * value_panel_bytes_),
-      layer_bytes_(static_cast<std::size_t>(geometry_.key_heads()) * key_head_bytes_ +
-                   static_cast<std::size_t>(geometry_.groups) * value_group_bytes_) {}
+                             ProductType products, CacheType type)
+    : layout_(geometry, layers, cache_type_for(type, products)),
+      products_(layout_.type == CacheType::f32 ? ProductType::float32 : products) {}
+
+// Zeroed. Large blocks ask for huge pages, as weights do.
+SequenceCache::Block SequenceCache::allocate() const {
+  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  const std::size_t alignment = layout_.block >= kHugePage ? kHugePage : 64;
+  const std::size_t bytes = (layout_.block + alignment - 1) / alignment * alignment;
+  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, bytes));
+  if (data == nullptr) throw std::bad_alloc();
+  if (alignment == kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // a wish only
+  std::memset(data, 0, layout_.block);
+  return {data, [](std::byte* block) { std::free(block); }};
+}
+
+void SequenceCache::own(std::size_t block) {
+  if (blocks_[block].use_count() == 1) return;
+  Block copy = allocate();
+  std::memcpy(copy.get(), blocks_[block].get(), layout_.block);
+  blocks_[block] = std::move(copy);
+}
+
+std::int64_t SequenceCache::own_blocks() const {
+  return std::ranges::count_if(blocks_, [](const Block& block) { return block.use_count() == 1; });
+}
 
 void SequenceCache::reserve(std::int64_t count) {
-  const std::int64_t blocks = (keys_ + count + kBlockKeys - 1) / kBlockKeys;
-  while (static_cast<std::int64_t>(blocks_.size()) < blocks) {
-    Buffer<std::byte> block;
-    block.reserve_zeroed(layer_bytes_ * static_cast<std::size_t>(layers_));
-    blocks_.push_back(std::move(block));
+  if (count == 0) return;
+  const auto written = static_cast<std::size_t>(keys_ / kBlock);
+  if (written < blocks_.size()) own(written);
+  const std::int64_t blocks = (keys_ + count + kBlock - 1) / kBlock;
+  while (std::ssize(blocks_) < blocks) blocks_.push_back(allocate());
+}
+
+void SequenceCache::truncate(std::int64_t keys, std::int64_t tokens) {
+  assert(keys >= 0 && keys <= keys_ && tokens >= keys);
+  const std::int64_t blocks = (keys + kBlock - 1) / kBlock;
+  if (std::ssize(blocks_) > blocks) blocks_.resize(static_cast<std::size_t>(blocks));
+  const std::int64_t end = std::min(keys_, blocks * kBlock);
+  if (keys < end) {
+    own(static_cast<std::size_t>(blocks - 1));
+    clear_values(keys, end);
+  }
+  keys_ = keys;
+  length_ = tokens;
+}
+
+void SequenceCache::clear_values(std::int64_t first, std::int64_t end) {
+  const std::int64_t start = first / kBlock * kBlock;
+  for (std::int64_t layer = 0; layer < layout_.layers; ++layer) {
+    std::byte* panel = value_panels(layer, first / kBlock, 0);
+    const std::byte* const last =
+        panel + static_cast<std::size_t>(layout_.geometry.groups) * layout_.value_group;
+    for (; panel < last; panel += layout_.value_panel) {
+      clear_value_panel(layout_.type, panel, first - start, end - start);
+    }
   }
 }
 
 std::byte* SequenceCache::layer_data(std::int64_t layer, std::int64_t block) const {
-  assert(layer < layers_ && block < static_cast<std::int64_t>(blocks_.size()));
-  return blocks_[static_cast<std::size_t>(block)].data() +
-         static_cast<std::size_t>(layer) * layer_bytes_;
+  assert(layer < layout_.layers && block < std::ssize(blocks_));
+  return blocks_[static_cast<std::size_t>(block)].get() +
+         static_cast<std::size_t>(layer) * layout_.layer;
 }
 
-const std::byte* SequenceCache::key_panels(std::int64_t layer, std::int64_t block,
-                                           std::int64_t head) const {
-  return layer_data(layer, block) + static_cast<std::size_t>(head) * key_head_bytes_;
+std::byte* SequenceCache::key_panels(std::int64_t layer, std::int64_t block,
+                                     std::int64_t head) const {
+  return layer_data(layer, block) + static_cast<std::size_t>(head) * layout_.key_head;
 }
 
-const std::byte* SequenceCache::value_panels(std::int64_t layer, std::int64_t block,
-                                             std::int64_t group) const {
+std::byte* SequenceCache::value_panels(std::int64_t layer, std::int64_t block,
+                                       std::int64_t group) const {
   return layer_data(layer, block) +
-         static_cast<std::size_t>(geometry_.key_heads()) * key_head_bytes_ +
-         static_cast<std::size_t>(group) * value_group_bytes_;
+         static_cast<std::size_t>(layout_.geometry.key_heads()) * layout_.key_head +
+         static_cast<std::size_t>(group) * layout_.value_group;
 }
 
-void SequenceCache::write(std::int64_t layer, std::int64_t slot, const float* keys,
-                          const float* values) {
-  const std::int64_t block = slot / kBlockKeys;
-  const std::int64_t in_block = slot % kBlockKeys;
-  const std::int64_t d = geometry_.head_dim;
-  for (std::int64_t head = 0; head < geometry_.key_heads(); ++head) {
-    std::byte* panel = const_cast<std::byte*>(key_panels(layer, block, head)) +
-                       static_cast<std::size_t>(in_block / kPanelColumns) * key_panel_bytes_;
-    for (std::int64_t i = 0; i < d; ++i) {
-      store(panel, format(), i, in_block % kPanelColumns, keys[head * d + i]);
-    }
+SequenceCache::Panels SequenceCache::keys(std::int64_t layer, std::int64_t block, std::int64_t head,
+                                          std::int64_t keys,
+                                          Buffer<std::uint16_t>& expanded) const {
+  const std::byte* const panels = key_panels(layer, block, head);
+  if (layout_.type != CacheType::q8_0) return {panels, layout_.key_panel};
+  const std::int64_t steps = (layout_.geometry.head_dim + kRun - 1) / kRun;
+  const auto count = static_cast<std::int64_t>(panels_of(keys)) * steps;
+  std::uint16_t* const out = expanded.reserve(static_cast<std::size_t>(kBlock * steps * kRun));
+  expand_q8_0(ScalesOf::columns, panels, count, out);
+  return {reinterpret_cast<const std::byte*>(out),
+          panel_bytes(PanelFormat::bfloat16, layout_.geometry.head_dim)};
+}
+
+SequenceCache::Panels SequenceCache::values(std::int64_t layer, std::int64_t block,
+                                            std::int64_t group, std::int64_t first,
+                                            std::int64_t panels, std::int64_t keys,
+                                            Buffer<std::uint16_t>& expanded) const {
+  const std::byte* const data =
+      value_panels(layer, block, group) + static_cast<std::size_t>(first) * layout_.value_panel;
+  if (layout_.type != CacheType::q8_0) return {data, layout_.value_panel};
+  constexpr std::int64_t kPanel = kBlock * kPanelColumns;
+  std::uint16_t* const out = expanded.reserve(static_cast<std::size_t>(panels * kPanel));
+  for (std::int64_t i = 0; i < panels; ++i) {
+    expand_q8_0(ScalesOf::depth, data + static_cast<std::size_t>(i) * layout_.value_panel,
+                (keys + kRun - 1) / kRun, out + i * kPanel);
   }
-  for (std::int64_t group = 0; group < geometry_.groups; ++group) {
-    auto* panels = const_cast<std::byte*>(value_panels(layer, block, group));
-    for (std::int64_t column = 0; column < geometry_.value_columns; ++column) {
-      const std::int64_t head = group + column / d * geometry_.groups;  // v_j, then v_{j + K/2}
-      store(panels + static_cast<std::size_t>(column / kPanelColumns) * value_panel_bytes_,
-            format(), in_block, column % kPanelColumns, values[head * d + column % d]);
+  return {reinterpret_cast<const std::byte*>(out),
+          static_cast<std::size_t>(kPanel) * sizeof(std::uint16_t)};
+}
+
+void SequenceCache::write(std::int64_t layer, std::span<const std::int64_t> slots,
+                          const float* keys, const float* values, const Parallel& parallel) {
+  constexpr std::size_t kFewTokens = 16;  // not worth waking threads for
+  const std::int64_t heads = layout_.geometry.key_heads();
+  const std::int64_t tasks = heads + layout_.geometry.groups;
+  const auto task_body = [&](std::int64_t task, int /*worker*/) {
+    if (task < heads) {
+      write_keys(layer, task, slots, keys);
+    } else {
+      write_values(layer, task - heads, slots, values);
     }
+  };
+  if (slots.size() > kFewTokens) {
+    parallel.run(tasks, task_body);
+  } else {
+    for (std::int64_t task = 0; task < tasks; ++task) task_body(task, 0);
   }
+}
+
+void SequenceCache::write_keys(std::int64_t layer, std::int64_t head,
+                               std::span<const std::int64_t> slots, const float* keys) {
+  const std::int64_t d = layout_.geometry.head_dim;
+  const std::int64_t row = layout_.geometry.key_heads() * d;
+  for_runs(slots, [&](std::int64_t slot, std::span<const std::int64_t> tokens) {
+    std::array<const float*, kRun> rows;
+    for (std::size_t i = 0; i < tokens.size(); ++i) rows[i] = keys + tokens[i] * row + head * d;
+    std::byte* const panel =
+        key_panels(layer, slot / kBlock, head) +
+        static_cast<std::size_t>(slot % kBlock / kPanelColumns) * layout_.key_panel;
+    write_key_panel(layout_.type, panel, slot % kPanelColumns, std::span(rows).first(tokens.size()),
+                    d);
+  });
+}
+
+void SequenceCache::write_values(std::int64_t layer, std::int64_t group,
+                                 std::span<const std::int64_t> slots, const float* values) {
+  const AttentionGeometry& geometry = layout_.geometry;
+  const std::int64_t d = geometry.head_dim;
+  const std::int64_t row = geometry.key_heads() * d;
+  for_runs(slots, [&](std::int64_t slot, std::span<const std::int64_t> tokens) {
+    std::array<std::array<float, kPanelColumns>, kRun> gathered = {};
+    std::array<const float*, kRun> rows;
+    std::byte* panel = value_panels(layer, slot / kBlock, group);
+    for (std::int64_t first = 0; first < geometry.value_columns; first += kPanelColumns) {
+      const std::int64_t columns = std::min(kPanelColumns, geometry.value_columns - first);
+      for (std::size_t i = 0; i < tokens.size(); ++i) {
+        // v_j, then v_{j + K/2}: a panel may hold the end of one and the beginning of the other.
+        for (std::int64_t c = 0; c < columns;) {
+          const std::int64_t head = group + (first + c) / d * geometry.groups;
+          const std::int64_t at = (first + c) % d;
+          const std::int64_t count = std::min(columns - c, d - at);
+          std::copy_n(values + tokens[i] * row + head * d + at, count, gathered[i].data() + c);
+          c += count;
+        }
+        rows[i] = gathered[i].data();
+      }
+      write_value_panel(layout_.type, panel, slot % kBlock, std::span(rows).first(tokens.size()),
+                        columns);
+      panel += layout_.value_panel;
+    }
+  });
 }
 
 }  // namespace diffllama

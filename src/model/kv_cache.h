@@ -3,10 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/parallel.h"
 #include "diffllama/config.h"
+#include "diffllama/model.h"
 #include "kernels/panel_product.h"
 
 namespace diffllama {
@@ -27,17 +30,51 @@ struct AttentionGeometry {
   std::int64_t query_heads() const { return output_heads() * maps; }  // H
 };
 
-/// Keys and values of one sequence in all layers, in the packed-panel layout (panel_product.h):
-/// keys as panels of 32 keys, values as panels of 32 value columns with the keys as reduction.
-/// Memory comes in blocks of kBlockKeys keys, so growing copies nothing. Slots past the end are
-/// zero.
+/// `type`, or what automatic means: float32 products read float32, bfloat16 products bfloat16.
+CacheType cache_type_for(CacheType type, ProductType products);
+
+/// The block of a cache that holds a key.
+inline constexpr std::int64_t kCacheBlockKeys = 256;
+
+/// Where the values of a cache lie, and how large its blocks are. A block holds kCacheBlockKeys
+/// keys: for each layer the key panels of every KV head, then the value panels of every group
+/// (panel_product.h):
+///   keys    8 panels of 32 keys, the reduction being d
+///   values  ceil(value_columns / 32) panels, the reduction being the keys
+/// f32 and bf16: float32 and bfloat16 panels. q8_0: keys as q8_0 panels, a scale for every 32 of d;
+/// values likewise, but the 32 scales of a step belong to its 32 keys, one for every 32 columns,
+/// so that a key that comes later changes nothing.
+struct CacheLayout {
+  CacheLayout(const AttentionGeometry& geometry, std::int64_t layers, CacheType type);
+
+  AttentionGeometry geometry;
+  std::int64_t layers;
+  CacheType type;         // not automatic
+  PanelFormat format;     // of the panels as products read them: q8_0 is expanded to bfloat16
+  std::size_t key_panel;  // bytes, as all below
+  std::size_t key_head, value_panel, value_group, layer, block;
+
+  /// What the keys and values of one token take in all layers.
+  std::size_t bytes_per_key() const { return block / kCacheBlockKeys; }
+};
+
+/// Keys and values of one sequence in all layers, in blocks of 256 keys, so growing copies nothing.
+/// Value slots past the end are zero. Forks share blocks; one that is written to while others hold
+/// it too is copied first.
 class SequenceCache {
  public:
-  static constexpr std::int64_t kBlockKeys = 256;
+  static constexpr std::int64_t kBlockKeys = kCacheBlockKeys;
 
-  /// float32 products keep float32 keys and values; bfloat16 products keep them rounded to
-  /// bfloat16.
-  SequenceCache(const AttentionGeometry& geometry, std::int64_t layers, ProductType type);
+  /// `products` is how the model computes; a float32 cache makes attention compute in float32.
+  SequenceCache(const AttentionGeometry& geometry, std::int64_t layers, ProductType products,
+                CacheType type = CacheType::automatic);
+  SequenceCache(SequenceCache&&) noexcept = default;
+  SequenceCache& operator=(SequenceCache&&) noexcept = default;
+
+  /// Another sequence with the same past; shares the blocks.
+  SequenceCache fork() const { return *this; }
+  /// Forgets all but the first `keys` keys (<= keys()), which came from `tokens` tokens.
+  void truncate(std::int64_t keys, std::int64_t tokens);
 
   /// Keys stored (tokens that later ones may see), and tokens that went through (masked ones
   /// included).
@@ -51,39 +88,50 @@ class SequenceCache {
     length_ += tokens;
   }
 
-  /// Stores one token's rotated keys [K, d] and values [K, d] of `layer` in slot `slot` (<
-  /// reserved).
-  void write(std::int64_t layer, std::int64_t slot, const float* keys, const float* values);
+  /// Stores what `layer` made of some tokens: rotated keys [tokens, K, d] and values [tokens, K,
+  /// d]. slots[i] is token i's (< reserved), or -1 where it has none; the others ascend one by one.
+  void write(std::int64_t layer, std::span<const std::int64_t> slots, const float* keys,
+             const float* values, const Parallel& parallel);
 
-  /// The panels of one block: 8 panels of 32 keys of KV head `head`, depth d.
-  const std::byte* key_panels(std::int64_t layer, std::int64_t block, std::int64_t head) const;
-  std::size_t key_panel_stride() const { return key_panel_bytes_; }
-  /// ceil(value_columns / 32) panels of group `group`, depth kBlockKeys.
-  const std::byte* value_panels(std::int64_t layer, std::int64_t block, std::int64_t group) const;
-  std::size_t value_panel_stride() const { return value_panel_bytes_; }
+  /// Panels that a product may read, `stride` bytes apart.
+  struct Panels {
+    const std::byte* data;
+    std::size_t stride;
+  };
+  /// Those of the first `keys` keys of a block of KV head `head`, depth d. `expanded` is for the
+  /// caches that products cannot read as they are.
+  Panels keys(std::int64_t layer, std::int64_t block, std::int64_t head, std::int64_t keys,
+              Buffer<std::uint16_t>& expanded) const;
+  /// `panels` panels of group `group` from panel `first` on, depth `keys`.
+  Panels values(std::int64_t layer, std::int64_t block, std::int64_t group, std::int64_t first,
+                std::int64_t panels, std::int64_t keys, Buffer<std::uint16_t>& expanded) const;
 
-  /// What the keys and values of one token take in all layers.
-  std::size_t bytes_per_key() const {
-    return layer_bytes_ * static_cast<std::size_t>(layers_) / kBlockKeys;
-  }
-
-  ProductType type() const { return type_; }
-  PanelFormat format() const {
-    return type_ == ProductType::bfloat16 ? PanelFormat::bfloat16 : PanelFormat::float32;
-  }
+  const CacheLayout& layout() const { return layout_; }
+  /// The type that attention computes in.
+  ProductType products() const { return products_; }
+  /// Blocks that no other cache holds.
+  std::int64_t own_blocks() const;
 
  private:
-  std::byte* layer_data(std::int64_t layer, std::int64_t block) const;
+  using Block = std::shared_ptr<std::byte>;
 
-  AttentionGeometry geometry_;
-  std::int64_t layers_;
-  ProductType type_;
-  std::size_t key_panel_bytes_, key_head_bytes_, value_panel_bytes_, value_group_bytes_,
-      layer_bytes_;
+  SequenceCache(const SequenceCache&) = default;  // fork()
+  Block allocate() const;
+  std::byte* layer_data(std::int64_t layer, std::int64_t block) const;
+  std::byte* key_panels(std::int64_t layer, std::int64_t block, std::int64_t head) const;
+  std::byte* value_panels(std::int64_t layer, std::int64_t block, std::int64_t group) const;
+  void write_keys(std::int64_t layer, std::int64_t head, std::span<const std::int64_t> slots,
+                  const float* keys);
+  void write_values(std::int64_t layer, std::int64_t group, std::span<const std::int64_t> slots,
+                    const float* values);
+  void own(std::size_t block);
+  void clear_values(std::int64_t first, std::int64_t end);
+
+  CacheLayout layout_;
+  ProductType products_;
   std::int64_t keys_ = 0;
   std::int64_t length_ = 0;
-  std::vector<Buffer<std::byte>>
-      blocks_;  // [layers][keys of every head, then values of every group]
+  std::vector<Block> blocks_;
 };
 
 }  // namespace diffllama

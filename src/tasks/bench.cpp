@@ -171,7 +171,7 @@ class Bench {
     const double keys =
         static_cast<double>(options_.n_depth) + (static_cast<double>(options_.n_gen) + 1) / 2;
     return static_cast<double>(model_.weights.packed_bytes()) +
-           keys * static_cast<double>(model_.stack.make_cache().bytes_per_key());
+           keys * static_cast<double>(model_.stack.make_cache().layout().bytes_per_key());
   }
 
   const ForwardModel& model_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "diffllama/config.h"
+#include "kernels/elementwise.h"
 #include "kernels/isa.h"
 
 namespace diffllama {
@@ -13,14 +14,21 @@ struct RowKernels {
   void (*rms_norm)(const float* x, const float* weight, float eps, float scale, float* y,
                    std::int64_t n);
   void (*rotary_embed)(float* x, const float* cos, const float* sin, std::int64_t d);
-  void (*softmax)(float* x, std::int64_t n, float scale);
-  void (*subtract_scaled)(float* a1, const float* a2, float lambda, std::int64_t n);
+  SoftmaxBlock (*softmax_block)(float* x, std::int64_t n, float factor);
+  void (*softmax_weights)(const float* tops, const float* sums, std::int64_t blocks, float scale,
+                          float* weights);
+  void (*weighted_sum)(const float* x1, float w1, const float* x2, float w2, float* y,
+                       std::int64_t n);
+  void (*weighted_sum_bfloat16)(const float* x1, float w1, const float* x2, float w2,
+                                std::uint16_t* y, std::int64_t n);
   void (*gated_activation)(Activation activation, const float* gate, const float* up, float* out,
                            std::int64_t n);
   void (*add_to)(float* y, const float* x, std::int64_t n);
   void (*to_bfloat16)(const float* x, std::uint16_t* y, std::int64_t n);
   void (*from_bfloat16)(const std::uint16_t* x, float* y, std::int64_t n);
   void (*quantize_row)(const float* x, std::int64_t k, std::byte* out);
+  void (*expand_q8_0)(ScalesOf scales, const std::byte* panel, std::int64_t steps,
+                      std::uint16_t* out);
 };
 
 RowKernels portable_row_kernels();

@@ -117,45 +117,41 @@ void rotary_embed(float* x, const float* cos, const float* sin, std::int64_t d) 
       });
 }
 
-/// Scales x in place and returns its maximum; -infinity for n = 0. NaN may be lost here.
+/// The largest of x; -infinity for n = 0. NaN may be lost here.
 template <class V>
-float scale_and_maximum(float* x, std::int64_t n, float scale) {
+float maximum(const float* x, std::int64_t n) {
   using Reg = typename V::Reg;
-  const Reg factor = V::set(scale);
-  Reg top = V::set(-__builtin_inff());
+  const Reg lowest = V::set(-__builtin_inff());
+  Reg top = lowest;
   for_each_register<V>(
-      n,
-      [&](std::int64_t i) {
-        const Reg value = V::mul(V::load(x + i), factor);
-        V::store(x + i, value);
-        top = V::max(top, value);
-      },
+      n, [&](std::int64_t i) { top = V::max(top, V::load(x + i)); },
       [&](std::int64_t i, std::int64_t lanes) {
-        const Reg value = V::mul(V::load_first(x + i, lanes), factor);
-        V::store_first(x + i, value, lanes);
         float values[V::kLanes];
-        V::store(values, V::set(-__builtin_inff()));
-        V::store_first(values, value, lanes);
+        V::store(values, lowest);
+        V::store_first(values, V::load_first(x + i, lanes), lanes);
         top = V::max(top, V::load(values));
       });
   float tops[V::kLanes];
   V::store(tops, top);
-  float maximum = tops[0];
-  for (const float value : tops) maximum = value > maximum ? value : maximum;
-  return maximum;
+  float largest = tops[0];
+  for (const float value : tops) largest = value > largest ? value : largest;
+  return largest;
 }
 
-/// x = e^(x - maximum) for n <= 256 values; returns their sum.
 template <class V>
-float exponentials(float* x, std::int64_t n, float maximum) {
+SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
   using Reg = typename V::Reg;
-  const Reg top = V::set(maximum);
+  const float top = factor * maximum<V>(x, n);
+  // Where nothing is seen, any finite number in place of the maximum makes zeros, unless a NaN
+  // hides.
+  const Reg minus_top = V::set(top == -__builtin_inff() ? 0.0F : -top);
+  const Reg scale = V::set(factor);
   PartialSums<V> sums;
   std::int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
     sums.accumulate([&](int j, Reg sum) {
       float* const at = x + i + j * V::kLanes;
-      const Reg value = exp<V>(V::sub(V::load(at), top));
+      const Reg value = exp2_nonpositive<V>(V::fma(V::load(at), scale, minus_top));
       V::store(at, value);
       return V::add(sum, value);
     });
@@ -165,49 +161,79 @@ float exponentials(float* x, std::int64_t n, float maximum) {
       const std::int64_t lanes = lanes_left<V>(n - i, j);
       if (lanes == 0) return sum;
       float* const at = x + i + j * V::kLanes;
-      V::store_first(at, exp<V>(V::sub(V::load_first(at, lanes), top)), lanes);
+      const Reg value = V::fma(V::load_first(at, lanes), scale, minus_top);
+      V::store_first(at, exp2_nonpositive<V>(value), lanes);
       return V::add(sum, V::load_first(at, lanes));  // zeros past the end
     });
   }
-  return sums.total();
+  return {top, sums.total()};
 }
 
 template <class V>
-void softmax(float* x, std::int64_t n, float scale) {
-  constexpr std::int64_t kBlock = 256;
-  const float maximum = scale_and_maximum<V>(x, n, scale);
-  if (maximum == -__builtin_inff()) {
-    // Nothing to see, unless a NaN hides.
-    bool nan = false;
-    for (std::int64_t i = 0; i < n; ++i) nan = nan || x[i] != x[i];
-    for (std::int64_t i = 0; i < n; ++i) x[i] = nan ? __builtin_nanf("") : 0.0F;
+void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, float scale,
+                     float* weights) {
+  using Reg = typename V::Reg;
+  const float largest = maximum<V>(tops, blocks);
+  const Reg top = V::set(largest == -__builtin_inff() ? 0.0F : largest);
+  for_each_register<V>(
+      blocks,
+      [&](std::int64_t i) {
+        V::store(weights + i, exp2_nonpositive<V>(V::sub(V::load(tops + i), top)));
+      },
+      [&](std::int64_t i, std::int64_t lanes) {
+        V::store_first(weights + i,
+                       exp2_nonpositive<V>(V::sub(V::load_first(tops + i, lanes), top)), lanes);
+      });
+  float sum = 0.0F;
+  for (std::int64_t i = 0; i < blocks; ++i) sum += weights[i] * sums[i];
+  const float factor = sum == 0.0F ? 0.0F : scale / sum;
+  for (std::int64_t i = 0; i < blocks; ++i) weights[i] *= factor;
+}
+
+/// store(i, value) and store_first(i, value, lanes) for value = w1 x1 + w2 x2.
+template <class V, class Whole, class Partial>
+inline void for_each_weighted_sum(const float* x1, float w1, const float* x2, float w2,
+                                  std::int64_t n, const Whole& whole, const Partial& partial) {
+  using Reg = typename V::Reg;
+  const Reg first = V::set(w1);
+  const Reg second = V::set(w2);
+  if (x2 == nullptr) {
+    for_each_register<V>(
+        n, [&](std::int64_t i) { whole(i, V::mul(V::load(x1 + i), first)); },
+        [&](std::int64_t i, std::int64_t lanes) {
+          partial(i, V::mul(V::load_first(x1 + i, lanes), first), lanes);
+        });
     return;
   }
-  float sum = 0.0F;
-  for (std::int64_t i = 0; i < n; i += kBlock) {
-    sum += exponentials<V>(x + i, n - i < kBlock ? n - i : kBlock, maximum);
-  }
-  const typename V::Reg divisor = V::set(sum);
   for_each_register<V>(
-      n, [&](std::int64_t i) { V::store(x + i, V::div(V::load(x + i), divisor)); },
+      n,
+      [&](std::int64_t i) {
+        whole(i, V::fma(V::load(x2 + i), second, V::mul(V::load(x1 + i), first)));
+      },
       [&](std::int64_t i, std::int64_t lanes) {
-        V::store_first(x + i, V::div(V::load_first(x + i, lanes), divisor), lanes);
+        const Reg left = V::mul(V::load_first(x1 + i, lanes), first);
+        partial(i, V::fma(V::load_first(x2 + i, lanes), second, left), lanes);
       });
 }
 
 template <class V>
-void subtract_scaled(float* a1, const float* a2, float lambda, std::int64_t n) {
-  const typename V::Reg factor = V::set(lambda);
-  for_each_register<V>(
-      n,
-      [&](std::int64_t i) {
-        V::store(a1 + i, V::sub(V::load(a1 + i), V::mul(factor, V::load(a2 + i))));
-      },
-      [&](std::int64_t i, std::int64_t lanes) {
-        V::store_first(
-            a1 + i,
-            V::sub(V::load_first(a1 + i, lanes), V::mul(factor, V::load_first(a2 + i, lanes))),
-            lanes);
+void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n) {
+  using Reg = typename V::Reg;
+  for_each_weighted_sum<V>(
+      x1, w1, x2, w2, n, [&](std::int64_t i, Reg value) { V::store(y + i, value); },
+      [&](std::int64_t i, Reg value, std::int64_t lanes) { V::store_first(y + i, value, lanes); });
+}
+
+template <class V>
+void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
+                           std::int64_t n) {
+  using Reg = typename V::Reg;
+  for_each_weighted_sum<V>(
+      x1, w1, x2, w2, n, [&](std::int64_t i, Reg value) { V::store_bfloat16(y + i, value); },
+      [&](std::int64_t i, Reg value, std::int64_t lanes) {
+        std::uint16_t last[V::kLanes];
+        V::store_bfloat16(last, value);
+        __builtin_memcpy(y + i, last, static_cast<std::size_t>(lanes) * sizeof(last[0]));
       });
 }
 
@@ -320,16 +346,43 @@ void from_bfloat16(const std::uint16_t* x, float* y, std::int64_t n) {
 }
 
 template <class V>
+void expand_q8_0(ScalesOf scales, const std::byte* panel, std::int64_t steps, std::uint16_t* out) {
+  using Reg = typename V::Reg;
+  constexpr std::int64_t kWidth = 32;
+  for (; steps > 0; --steps) {
+    float scale[kWidth];
+    for (std::int64_t j = 0; j < kWidth; j += V::kLanes) {
+      V::store(scale + j, V::load_float16(panel + 2 * j));
+    }
+    panel += 2 * kWidth;
+    for (std::int64_t t = 0; t < kWidth; t += 2) {
+      for (std::int64_t j = 0; j < kWidth; j += V::kLanes) {
+        const bool columns = scales == ScalesOf::columns;
+        const Reg even = columns ? V::load(scale + j) : V::set(scale[t]);
+        const Reg odd = columns ? even : V::set(scale[t + 1]);
+        V::store_bfloat16_pairs(out + 2 * j, V::mul(V::load_int8(panel + j), even),
+                                V::mul(V::load_int8(panel + kWidth + j), odd));
+      }
+      panel += 2 * kWidth;
+      out += 2 * kWidth;
+    }
+  }
+}
+
+template <class V>
 RowKernels make_row_kernels() {
   return {.rms_norm = rms_norm<V>,
           .rotary_embed = rotary_embed<V>,
-          .softmax = softmax<V>,
-          .subtract_scaled = subtract_scaled<V>,
+          .softmax_block = softmax_block<V>,
+          .softmax_weights = softmax_weights<V>,
+          .weighted_sum = weighted_sum<V>,
+          .weighted_sum_bfloat16 = weighted_sum_bfloat16<V>,
           .gated_activation = gated_activation<V>,
           .add_to = add_to<V>,
           .to_bfloat16 = to_bfloat16<V>,
           .from_bfloat16 = from_bfloat16<V>,
-          .quantize_row = quantize_row<V>};
+          .quantize_row = quantize_row<V>,
+          .expand_q8_0 = expand_q8_0<V>};
 }
 
 }  // namespace diffllama

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numbers>
 
@@ -45,33 +46,46 @@ void rotary_embed(float* x, const float* cos, const float* sin, std::int64_t d) 
   }
 }
 
-void softmax(float* x, std::int64_t n, float scale) {
-  constexpr std::int64_t kBlock = 256;
-  float maximum = -std::numeric_limits<float>::infinity();
-  bool nan = false;
-  for (std::int64_t i = 0; i < n; ++i) {
-    x[i] *= scale;
-    nan = nan || std::isnan(x[i]);
-    maximum = std::max(maximum, x[i]);
-  }
-  if (nan || std::isinf(maximum)) {
-    const bool hidden = !nan && maximum < 0;
-    std::fill(x, x + n, hidden ? 0.0F : std::numeric_limits<float>::quiet_NaN());
-    return;
-  }
-  float sum = 0.0F;
-  for (std::int64_t start = 0; start < n; start += kBlock) {
-    float* block = x + start;
-    sum += partial_sums(std::min(kBlock, n - start), [&](std::int64_t i) {
-      block[i] = static_cast<float>(std::exp(double{block[i] - maximum}));
-      return block[i];
-    });
-  }
-  for (std::int64_t i = 0; i < n; ++i) x[i] /= sum;
+SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
+  float top = -std::numeric_limits<float>::infinity();
+  for (std::int64_t i = 0; i < n; ++i) top = std::max(top, factor * x[i]);
+  const float zero = std::isinf(top) && top < 0 ? 0.0F : top;
+  const float sum = partial_sums(n, [&](std::int64_t i) {
+    const float exponent = std::fma(x[i], factor, -zero);
+    x[i] = exponent < -126.0F ? 0.0F : static_cast<float>(std::exp2(double{exponent}));
+    return x[i];
+  });
+  return {top, sum};
 }
 
-void subtract_scaled(float* a1, const float* a2, float lambda, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) a1[i] -= lambda * a2[i];
+void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, float scale,
+                     float* weights) {
+  float largest = -std::numeric_limits<float>::infinity();
+  for (std::int64_t i = 0; i < blocks; ++i) largest = std::max(largest, tops[i]);
+  if (std::isinf(largest) && largest < 0) largest = 0;
+  float sum = 0;
+  for (std::int64_t i = 0; i < blocks; ++i) {
+    const float exponent = tops[i] - largest;
+    weights[i] = exponent < -126.0F ? 0.0F : static_cast<float>(std::exp2(double{exponent}));
+    sum += weights[i] * sums[i];
+  }
+  const float factor = sum == 0 ? 0 : scale / sum;
+  for (std::int64_t i = 0; i < blocks; ++i) weights[i] *= factor;
+}
+
+void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    y[i] = x2 == nullptr ? x1[i] * w1 : std::fma(x2[i], w2, x1[i] * w1);
+  }
+}
+
+void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
+                           std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    float value = 0;
+    weighted_sum(x1 + i, w1, x2 == nullptr ? nullptr : x2 + i, w2, &value, 1);
+    y[i] = float_to_bfloat16(value);
+  }
 }
 
 double activate(Activation activation, double x) {
@@ -116,6 +130,20 @@ void to_bfloat16(const float* x, std::uint16_t* y, std::int64_t n) {
 
 void from_bfloat16(const std::uint16_t* x, float* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = bfloat16_to_float(x[i]);
+}
+
+void expand_q8_0(ScalesOf scales, const std::byte* panel, std::int64_t steps, std::uint16_t* out) {
+  constexpr std::int64_t kStepBytes = 64 + 32 * 32;
+  for (std::int64_t t = 0; t < 32 * steps; ++t) {
+    const std::byte* step = panel + t / 32 * kStepBytes;
+    for (std::int64_t j = 0; j < 32; ++j) {
+      std::uint16_t scale = 0;
+      std::memcpy(&scale, step + 2 * (scales == ScalesOf::columns ? j : t % 32), sizeof(scale));
+      const auto quant = static_cast<std::int8_t>(step[64 + t % 32 * 32 + j]);
+      out[(t / 2 * 32 + j) * 2 + t % 2] =
+          float_to_bfloat16(float16_to_float(scale) * static_cast<float>(quant));
+    }
+  }
 }
 
 }  // namespace diffllama::reference

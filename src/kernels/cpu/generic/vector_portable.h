@@ -64,6 +64,17 @@ struct Portable {
   static void store_bfloat16(std::uint16_t* p, Reg x) {
     for (int i = 0; i < kLanes; ++i) p[i] = float_to_bfloat16(x[i]);
   }
+  static void store_bfloat16_pairs(std::uint16_t* p, Reg even, Reg odd) {
+    for (int i = 0; i < kLanes; ++i) {
+      p[2 * i] = float_to_bfloat16(even[i]);
+      p[2 * i + 1] = float_to_bfloat16(odd[i]);
+    }
+  }
+  static Reg load_int8(const std::byte* p) {
+    Reg x = zero();
+    for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(static_cast<std::int8_t>(p[i]));
+    return x;
+  }
 
  private:
   static Mask to_bits(Reg x) { return reinterpret_cast<Mask>(x); }

@@ -67,17 +67,32 @@ struct Avx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
   static void store_bfloat16(std::uint16_t* p, Reg x) {
+    const __m256i out = to_bfloat16(x);
+    // vpackusdw packs within 128-bit lanes; the permutation puts the two low halves together.
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(out, out), 0b1000);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+  }
+  static void store_bfloat16_pairs(std::uint16_t* p, Reg even, Reg odd) {
+    const __m256i pairs =
+        _mm256_or_si256(to_bfloat16(even), _mm256_slli_epi32(to_bfloat16(odd), 16));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), pairs);
+  }
+  static Reg load_int8(const std::byte* p) {
+    const __m128i quants = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(quants));
+  }
+
+ private:
+  /// In the lower half of each lane.
+  static __m256i to_bfloat16(Reg x) {
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i high = _mm256_srli_epi32(bits, 16);
     const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_srli_epi32(
         _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
     const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-    const __m256i out =
-        _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
-    // vpackusdw packs within 128-bit lanes; the permutation puts the two low halves together.
-    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(out, out), 0b1000);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+    return _mm256_blendv_epi8(rounded, quiet,
+                              _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
   }
 };
 

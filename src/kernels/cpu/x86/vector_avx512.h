@@ -68,6 +68,21 @@ struct Avx512 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
   static void store_bfloat16(std::uint16_t* p, Reg x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(to_bfloat16(x)));
+  }
+  /// Pairs (even, odd) side by side.
+  static void store_bfloat16_pairs(std::uint16_t* p, Reg even, Reg odd) {
+    _mm512_storeu_si512(
+        p, _mm512_or_si512(to_bfloat16(even), _mm512_slli_epi32(to_bfloat16(odd), 16)));
+  }
+  static Reg load_int8(const std::byte* p) {
+    const __m128i quants = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(quants));
+  }
+
+ private:
+  /// In the lower half of each lane.
+  static __m512i to_bfloat16(Reg x) {
     // vcvtneps2bf16 would flush subnormals to zero; this rounds them as every other ISA does.
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i high = _mm512_srli_epi32(bits, 16);
@@ -75,9 +90,7 @@ struct Avx512 {
     const __m512i rounded = _mm512_srli_epi32(
         _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
     const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-    const __m512i out =
-        _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, quiet);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(out));
+    return _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, quiet);
   }
 };
 
