@@ -24,16 +24,6 @@ constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::int64_t kRowsPerTask = 16;
 
-/// Large blocks ask for huge pages: streaming weights then misses the TLB 512 times less often.
-void* allocate(std::size_t bytes) {
-  const std::size_t alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
-  const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment;
-  void* data = std::aligned_alloc(alignment, rounded * alignment);
-  if (data == nullptr) throw std::bad_alloc();
-  if (alignment == kHugePage) madvise(data, rounded * alignment, MADV_HUGEPAGE);  // a wish only
-  return data;
-}
-
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// Half of the second-level cache.
@@ -82,13 +72,29 @@ void pack_panel(PanelFormat format, const std::vector<float>& rows, std::int64_t
 
 }  // namespace
 
-void PackedMatrix::Free::operator()(std::byte* data) const { std::free(data); }
+std::shared_ptr<std::byte> PanelMemory::allocate(std::size_t bytes) const {
+  constexpr std::size_t kPiece = 32 * kHugePage;
+  const std::size_t rounded = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+  if (pieces_->last == nullptr || rounded > pieces_->size - pieces_->used) {
+    const std::size_t size = std::max(kPiece, (rounded + kHugePage - 1) / kHugePage * kHugePage);
+    void* data = std::aligned_alloc(kHugePage, size);
+    if (data == nullptr) throw std::bad_alloc();
+    madvise(data, size, MADV_HUGEPAGE);  // a wish only
+    pieces_->last.reset(static_cast<std::byte*>(data), [](std::byte* piece) { std::free(piece); });
+    pieces_->size = size;
+    pieces_->used = 0;
+  }
+  std::byte* data = pieces_->last.get() + pieces_->used;
+  pieces_->used += rounded;
+  return {pieces_->last, data};
+}
 
 PackedMatrix::PackedMatrix(PanelFormat format, std::int64_t n, std::int64_t k,
-                           const RowReader& read_row, const Parallel& parallel)
+                           const RowReader& read_row, const Parallel& parallel,
+                           const PanelMemory& memory)
     : format_(format), n_(n), k_(k) {
   const std::int64_t panels = ceil_div(n, kPanelColumns);
-  data_.reset(static_cast<std::byte*>(allocate(bytes())));
+  data_ = memory.allocate(bytes());
   std::vector<std::vector<float>> scratch(static_cast<std::size_t>(parallel.threads()));
   parallel.run(panels, [&](std::int64_t panel, int worker) {
     std::vector<float>& rows = scratch[static_cast<std::size_t>(worker)];
@@ -103,13 +109,14 @@ PackedMatrix::PackedMatrix(PanelFormat format, std::int64_t n, std::int64_t k,
 }
 
 PackedMatrix PackedMatrix::of_blocks(PanelFormat format, std::int64_t n, std::int64_t k,
-                                     const BlockReader& read_blocks, const Parallel& parallel) {
+                                     const BlockReader& read_blocks, const Parallel& parallel,
+                                     const PanelMemory& memory) {
   assert(is_quantized(format) && k % quant_layout(format).block_depth() == 0);
   PackedMatrix matrix;
   matrix.format_ = format;
   matrix.n_ = n;
   matrix.k_ = k;
-  matrix.data_.reset(static_cast<std::byte*>(allocate(matrix.bytes())));
+  matrix.data_ = memory.allocate(matrix.bytes());
   const std::size_t stride = matrix.panel_stride();
   parallel.run(ceil_div(n, kPanelColumns), [&](std::int64_t panel, int /*worker*/) {
     std::byte* to = matrix.data_.get() + static_cast<std::size_t>(panel) * stride;

@@ -13,8 +13,25 @@
 
 namespace diffllama {
 
+/// Where packed matrices lie: large pieces of memory on huge pages, which matrices of one model
+/// share, since streaming them then misses the TLB 512 times less often. Copies share their pieces.
+/// A piece is freed with the last matrix in it. For one thread at a time.
+class PanelMemory {
+ public:
+  PanelMemory() : pieces_(std::make_shared<Pieces>()) {}
+  /// 64-byte aligned, not initialised.
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) const;
+
+ private:
+  struct Pieces {
+    std::shared_ptr<std::byte> last;
+    std::size_t used = 0, size = 0;
+  };
+  std::shared_ptr<Pieces> pieces_;
+};
+
 /// The weight of a linear layer, W [n, k] of y = x W^T + b, packed into panels (panel_product.h).
-/// Immutable once packed.
+/// Immutable once packed; copies share the panels.
 class PackedMatrix {
  public:
   /// Writes row `row` of W (k values) to `out`; called from several threads, for different rows.
@@ -24,13 +41,14 @@ class PackedMatrix {
   /// Packs n rows of k values into plain panels, not quantised ones; float16 and bfloat16 panels
   /// round to nearest even (exact for values that were stored so).
   PackedMatrix(PanelFormat format, std::int64_t n, std::int64_t k, const RowReader& read_row,
-               const Parallel& parallel);
+               const Parallel& parallel, const PanelMemory& memory = {});
 
   /// Row `row` of W as a file stores it in blocks; called from several threads.
   using BlockReader = std::function<std::span<const std::byte>(std::int64_t row)>;
   /// Packs n rows of k values, whole blocks, stored in the blocks of a quantised format.
   static PackedMatrix of_blocks(PanelFormat format, std::int64_t n, std::int64_t k,
-                                const BlockReader& read_blocks, const Parallel& parallel);
+                                const BlockReader& read_blocks, const Parallel& parallel,
+                                const PanelMemory& memory = {});
 
   PanelFormat format() const { return format_; }
   std::int64_t n() const { return n_; }
@@ -43,13 +61,10 @@ class PackedMatrix {
   void read_row(std::int64_t row, std::span<float> out) const;
 
  private:
-  struct Free {
-    void operator()(std::byte* data) const;
-  };
   PanelFormat format_ = PanelFormat::float32;
   std::int64_t n_ = 0;
   std::int64_t k_ = 0;
-  std::unique_ptr<std::byte, Free> data_;
+  std::shared_ptr<std::byte> data_;
 };
 
 /// Rows of activations in the types that products take: float32 rows are borrowed, bfloat16 and

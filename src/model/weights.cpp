@@ -64,11 +64,11 @@ class Packer {
     const Parameter& stored = parameter(name + ".weight");
     Linear result;
     const PanelFormat format = panel_format(stored.dtype, type_);
-    result.weight =
-        is_quantized(format)
-            ? PackedMatrix::of_blocks(format, stored.rows(), stored.columns(), stored.row_blocks,
-                                      parallel_)
-            : PackedMatrix(format, stored.rows(), stored.columns(), stored.read_row, parallel_);
+    result.weight = is_quantized(format)
+                        ? PackedMatrix::of_blocks(format, stored.rows(), stored.columns(),
+                                                  stored.row_blocks, parallel_, memory_)
+                        : PackedMatrix(format, stored.rows(), stored.columns(), stored.read_row,
+                                       parallel_, memory_);
     stored.release();
     if (parameters_.contains(name + ".bias")) result.bias = vector(name + ".bias");
     return result;
@@ -78,6 +78,7 @@ class Packer {
   const Parameters& parameters_;
   ProductType type_;
   const Parallel& parallel_;
+  PanelMemory memory_;
 };
 
 LayerWeights pack_layer(const Packer& packer, const ModelConfig& config, const std::string& prefix,
