@@ -232,16 +232,12 @@ class Tasks {
     const std::int64_t row_bytes = std::min(a_.stride_bytes, kDepthBytes);
     const std::int64_t blocks = ceil_div(m_ * row_bytes, row_block_bytes());
     rows_ = ceil_div(m_, std::max<std::int64_t>(blocks, 1) * kRowStep) * kRowStep;
-    for (Panels run = next({}); run.count > 0; run = next(run)) ++runs_;
+    for (Panels run = panels_of(0); run.count > 0; run = panels_of(runs_)) ++runs_;
   }
 
   std::int64_t count() const { return ceil_div(m_, rows_) * runs_; }
 
-  void run(std::int64_t task) const {
-    Panels panels = next({});
-    for (std::int64_t before = task % runs_; before > 0; --before) panels = next(panels);
-    multiply(task / runs_ * rows_, panels);
-  }
+  void run(std::int64_t task) const { multiply(task / runs_ * rows_, panels_of(task % runs_)); }
   void run_all() const {
     for (std::int64_t row = 0; row < m_; row += rows_) multiply(row, {0, panels_});
   }
@@ -251,12 +247,18 @@ class Tasks {
     std::int64_t first = 0, count = 0;
   };
 
-  /// Long runs first, since starting one costs time in which memory idles; then ever shorter ones,
-  /// so that threads end together.
-  Panels next(Panels run) const {
-    const std::int64_t first = run.first + run.count;
-    const std::int64_t left = panels_ - first;
-    return {first, std::min(left, std::max<std::int64_t>(1, left * 3 / (4 * threads_)))};
+  /// Run `index` of panels. First one long run a thread, since starting one costs time in which
+  /// memory idles; then rounds of ever shorter ones, so that threads end together.
+  Panels panels_of(std::int64_t index) const {
+    Panels run = {0, 0};
+    for (std::int64_t round = 0; round <= index / threads_; ++round) {
+      run.first += run.count * threads_;
+      const std::int64_t share = (panels_ - run.first) * 7 / (8 * threads_);
+      run.count = std::max<std::int64_t>(1, share);
+    }
+    run.first = std::min(panels_, run.first + index % threads_ * run.count);
+    run.count = std::min(run.count, panels_ - run.first);
+    return run;
   }
 
   void multiply(std::int64_t row, Panels run) const {
