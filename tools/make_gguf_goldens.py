@@ -6,6 +6,7 @@
 
   types.gguf       every tensor type, with random blocks and odd ones (zero, tiny and huge scales)
   types.safetensors      gguf-py's dequantize of each
+  quantized.safetensors  float32 rows, and gguf-py's blocks of them
   llama.gguf       a Llama as llama.cpp's converter stores it: rows of q and k permuted
   llama.safetensors      the weights that transformers reads from llama.gguf
   diffllama.gguf   a DiffLlama with its config.json under diffllama.config, nothing permuted
@@ -101,6 +102,23 @@ def make_types():
         writer.add_tensor(f"{kind.name}.bytes", blocks, raw_dtype=kind)
     finish(writer)
     save_file(dequantized(ROOT / "types.gguf"), ROOT / "types.safetensors")
+
+
+def make_quantized():
+    rng = np.random.default_rng(4)
+    values = rng.standard_normal((8, 64)).astype(np.float32)
+    values[1] = 0
+    values[2] *= 1e-7
+    values[3] *= 3e4
+    values[4] = np.abs(values[4]) + 2
+    values[5] = -np.abs(values[5]) - 2
+    values[6, ::5] = -values[6].max()  # extremes of both signs
+    values[7] = np.round(values[7] * 4) / 4  # ties
+    blocks = {
+        kind.name: gguf.quants.quantize(values, kind)
+        for kind in (Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1)
+    }
+    save_file({"values": values, **blocks}, ROOT / "quantized.safetensors")
 
 
 def permuted(rows, heads):
@@ -209,5 +227,6 @@ def make_diffllama():
 if __name__ == "__main__":
     ROOT.mkdir(parents=True, exist_ok=True)
     make_types()
+    make_quantized()
     make_llama()
     make_diffllama()

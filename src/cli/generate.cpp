@@ -17,6 +17,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "checkpoint/gguf.h"
+#include "checkpoint/gguf_config.h"
 #include "cli/common.h"
 #include "config/generation_config.h"
 #include "diffllama/error.h"
@@ -107,12 +109,21 @@ std::vector<std::vector<std::int64_t>> parse_input_ids(const std::string& text) 
   return prompts;
 }
 
-GenerationConfig generation_config(const GenerateOptions& options, const fs::path& model) {
-  GenerationConfig config;
-  const fs::path file = model / "generation_config.json";
-  if (fs::is_directory(model) && fs::exists(file)) {
-    config = parse_generation_config(read_file(file), file.string(), warn);
+// generation_config.json beside the model, or in a GGUF file that was made from one.
+GenerationConfig default_generation_config(const fs::path& model) {
+  if (fs::is_regular_file(model)) {
+    const GgufFile file(model);
+    const auto text = file.text(kGenerationConfigKey);
+    if (!text) return {};
+    return parse_generation_config(*text, file.where() + ": " + kGenerationConfigKey, warn);
   }
+  const fs::path file = model / "generation_config.json";
+  if (!fs::exists(file)) return {};
+  return parse_generation_config(read_file(file), file.string(), warn);
+}
+
+GenerationConfig generation_config(const GenerateOptions& options, const fs::path& model) {
+  GenerationConfig config = default_generation_config(model);
   const auto set = [](const auto& given, auto& value) {
     if (given) value = *given;
   };

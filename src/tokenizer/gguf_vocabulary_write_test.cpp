@@ -1,0 +1,110 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "diffllama/error.h"
+#include "tokenizer/load_tokenizer.h"
+
+namespace diffllama {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using Ids = std::vector<std::int64_t>;
+
+// A byte-level tokenizer of five tokens and two added ones, with a hole at id 5.
+std::string tokenizer_json(const std::string& pre_tokenizer) {
+  return R"({"added_tokens": [
+      {"id": 4, "content": "<s>", "special": true},
+      {"id": 6, "content": "<tool>", "special": false}],
+    "pre_tokenizer": )" +
+         pre_tokenizer + R"(,
+    "post_processor": {"type": "TemplateProcessing",
+      "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                 {"Sequence": {"id": "A", "type_id": 0}}],
+      "special_tokens": {"<s>": {"id": "<s>", "ids": [4], "tokens": ["<s>"]}}},
+    "decoder": {"type": "ByteLevel"},
+    "model": {"type": "BPE", "merges": [["a", "b"], ["1", "1"]],
+      "vocab": {"a": 0, "b": 1, "ab": 2, "1": 3, "<s>": 4, "<tool>": 6, "11": 7}}})";
+}
+constexpr const char* kByteLevel = R"({"type": "ByteLevel", "add_prefix_space": false})";
+
+GgufVocabulary written(const std::string& json, std::int64_t size = 0,
+                       const WarningHandler& warn = {}) {
+  return to_gguf_vocabulary({"tokenizer.json", json, R"({"bos_token": "<s>"})", ""}, size, warn);
+}
+
+TEST(GgufVocabularyWrite, ListsTokensMergesAndFlags) {
+  const GgufVocabulary vocabulary = written(tokenizer_json(kByteLevel), 9);
+  EXPECT_EQ(vocabulary.model, "gpt2");
+  EXPECT_EQ(vocabulary.pre, "gpt-2");
+  EXPECT_THAT(vocabulary.tokens,
+              ElementsAre("a", "b", "ab", "1", "<s>", "[PAD5]", "<tool>", "11", "[PAD8]"));
+  EXPECT_THAT(vocabulary.token_type, ElementsAre(1, 1, 1, 1, 3, 5, 4, 1, 5));
+  EXPECT_THAT(vocabulary.merges, ElementsAre("a b", "1 1"));
+  EXPECT_EQ(vocabulary.bos_token_id, 4);
+  EXPECT_FALSE(vocabulary.eos_token_id);
+  EXPECT_TRUE(vocabulary.add_bos_token);
+  EXPECT_FALSE(vocabulary.add_eos_token);
+}
+
+TEST(GgufVocabularyWrite, NamesSplittingRules) {
+  const auto pre_of = [](const std::string& first, const std::string& last) {
+    std::vector<std::string> warnings;
+    const auto json =
+        tokenizer_json(R"({"type": "Sequence", "pretokenizers": [)" + first + ", " + last + "]}");
+    auto pre = written(json, 0, [&](const std::string& text) { warnings.push_back(text); }).pre;
+    if (pre == "default") {
+      EXPECT_THAT(warnings, ElementsAre(HasSubstr("no name for this")));
+    } else {
+      EXPECT_THAT(warnings, IsEmpty());
+    }
+    return pre;
+  };
+  const std::string bytes =
+      R"({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false})";
+  EXPECT_EQ(pre_of(R"({"type": "Digits", "individual_digits": true})", kByteLevel), "smollm");
+  EXPECT_EQ(pre_of(R"({"type": "Digits", "individual_digits": false})", kByteLevel), "default");
+  EXPECT_EQ(pre_of(R"({"type": "Split", "pattern": {"Regex": "x+"}, "behavior": "Isolated",
+                       "invert": false})",
+                   bytes),
+            "default");
+}
+
+// Text -> vocabulary -> tokenizer.json -> the same ids.
+TEST(GgufVocabularyWrite, ComesBackAsATokenizerJson) {
+  GgufVocabulary vocabulary = written(tokenizer_json(kByteLevel));
+  for (const char* pre : {"gpt-2", "llama-bpe", "qwen2"}) {
+    vocabulary.pre = pre;
+    const std::string json = to_tokenizer_json(vocabulary, "m.gguf");
+    const Tokenizer before = make_tokenizer(vocabulary, "m.gguf");
+    const Tokenizer after = parse_tokenizer({"tokenizer.json", json, "", ""}, {});
+    for (const char* text : {"abba<tool>a", "<s>11111", ""}) {
+      EXPECT_EQ(after.encode(text).ids, before.encode(text).ids) << pre << " " << text;
+      EXPECT_EQ(after.encode(text, false).ids, before.encode(text, false).ids) << text;
+    }
+    EXPECT_EQ(after.encode("1111", false).ids, before.encode("1111", false).ids) << pre;
+    EXPECT_EQ(after.decode(Ids{4, 2, 6}, true), before.decode(Ids{4, 2, 6}, true));
+    vocabulary.pre.clear();
+    EXPECT_EQ(to_gguf_vocabulary({"tokenizer.json", json, "", ""}, 0, {}).pre, pre);
+  }
+}
+
+TEST(GgufVocabularyWrite, RefusesOtherKinds) {
+  const auto refusal = [](const std::string& pre_tokenizer) {
+    try {
+      written(tokenizer_json(pre_tokenizer));
+    } catch (const FormatError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  for (const char* pre_tokenizer :
+       {"null", R"({"type": "WhitespaceSplit"})", R"({"type": "Sequence", "pretokenizers": []})"}) {
+    EXPECT_THAT(refusal(pre_tokenizer),
+                HasSubstr("expected a byte-level BPE tokenizer, got another kind"));
+  }
+}
+
+}  // namespace
+}  // namespace diffllama

@@ -1,0 +1,72 @@
+// The commands convert and quantize.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "cli/expectations.h"
+
+namespace diffllama::cli_test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+std::string generated(const std::string& model) {
+  const Result result =
+      run_program({"generate", "-m", model, "-p", "To be, or", "--max-new-tokens", "8"});
+  expect_success(result);
+  return result.out;
+}
+
+TEST(ConvertCommand, ThereAndBack) {
+  const Scratch scratch;
+  const std::string file = scratch.path() / "tiny.gguf";
+  const std::string back = scratch.path() / "tiny";
+  const Result there = run_program({"convert", kTiny, file});
+  expect_success(there);
+  EXPECT_EQ(there.out + there.err, "");
+  expect_success(run_program({"convert", file, back}));
+  EXPECT_EQ(read_file(fs::path(back) / "model.safetensors"),
+            read_file(fs::path(kTiny) / "model.safetensors"));
+  EXPECT_EQ(read_file(fs::path(back) / "tokenizer.json"),
+            read_file(fs::path(kTiny) / "tokenizer.json"));
+  EXPECT_EQ(generated(file), generated(kTiny));
+}
+
+TEST(ConvertCommand, FailuresLeaveWhatWasThere) {
+  const Scratch scratch;
+  const std::string broken = scratch.file("broken.gguf", "GGUF\3");
+  const std::string old = scratch.file("old.gguf", "old");
+  const std::string out = scratch.path() / "out";
+  expect_failure(run_program({"convert", broken, out}), 1, HasSubstr("broken.gguf: version"));
+  EXPECT_FALSE(fs::exists(out));
+  expect_failure(run_program({"quantize", broken, old, "Q8_0"}), 1, HasSubstr("version"));
+  expect_failure(run_program({"convert", "/no/such/model", old}), 1, HasSubstr("/no/such/model"));
+  expect_failure(run_program({"convert", broken, broken}), 1, HasSubstr("expected another path"));
+  EXPECT_EQ(read_file(old), "old");
+}
+
+TEST(QuantizeCommand, WritesASmallerModelThatRuns) {
+  const Scratch scratch;
+  const std::string file = scratch.path() / "tiny.gguf";
+  for (const char* type : {"Q8_0", "q4_k_m", "Q5_1"}) {
+    expect_success(run_program({"quantize", kTiny, file, type, "-t", "2"}));
+    EXPECT_LT(fs::file_size(file), fs::file_size(fs::path(kTiny) / "model.safetensors")) << type;
+    EXPECT_EQ(generated(file).empty(), false) << type;
+  }
+}
+
+TEST(QuantizeCommand, TypesAreNamed) {
+  const Scratch scratch;
+  const std::string file = scratch.path() / "tiny.gguf";
+  expect_failure(run_program({"quantize", kTiny, file, "Q3"}), 2,
+                 HasSubstr("expected F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_1, Q5_0, Q4_K_M, Q4_1, "
+                           "Q4_0, got Q3"));
+  EXPECT_FALSE(fs::exists(file));
+}
+
+}  // namespace
+}  // namespace diffllama::cli_test
