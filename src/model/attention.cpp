@@ -4,9 +4,11 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <span>
 
 #include "kernels/elementwise.h"
 #include "kernels/isa.h"
+#include "tensor/half.h"
 
 namespace diffllama {
 namespace {
@@ -24,6 +26,17 @@ std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to 
 template <class T>
 T* reserve(Buffer<T>& buffer, std::int64_t count) {
   return buffer.reserve(static_cast<std::size_t>(count));
+}
+
+// Fetches part `row` of `rows` of what the next product will read, while this one's rows go through
+// functions that read none of it. Never much at a time: a core has few requests under way.
+void prefetch_part(std::span<const std::byte> data, std::int64_t row, std::int64_t rows) {
+  constexpr std::size_t kLine = 64;
+  constexpr std::size_t kMost = 32 * kLine;
+  const std::size_t part = (data.size() / static_cast<std::size_t>(rows) + kLine) / kLine * kLine;
+  const std::size_t first = std::min(data.size(), static_cast<std::size_t>(row) * part);
+  const std::size_t end = std::min(data.size(), first + std::min(part, kMost));
+  for (std::size_t at = first; at < end; at += kLine) __builtin_prefetch(data.data() + at, 0, 2);
 }
 
 // The heads of one group for a run of tokens: rows (token, head of the group). Its work goes in
@@ -50,10 +63,15 @@ struct Tile {
   PanelProduct product() const {
     return panel_product(input.cache->layout().format, input.cache->products(), active_isa());
   }
-  // The exponentials of a row for one map and block.
+  // The exponentials of a row for one map and block: float32 or, with bfloat16 products, float16.
   float* exponentials(std::int64_t block, std::int64_t map, std::int64_t row) const {
     return scratch.exponentials.data() +
            ((block * geometry.maps + map) * rows() + row) * kRowFloats;
+  }
+  std::uint16_t* rounded_exponentials(std::int64_t block, std::int64_t map,
+                                      std::int64_t row) const {
+    return scratch.rounded_exponentials.data() +
+           ((block * geometry.maps + map) * rows() + row) * kRowHalves;
   }
   // Of the numbers that each row has for each block: [maps, rows, blocks].
   std::int64_t block_numbers(std::int64_t map, std::int64_t row) const {
@@ -61,6 +79,7 @@ struct Tile {
   }
   std::int64_t keys_of(std::int64_t block) const { return std::min(kBlock, keys - block * kBlock); }
   std::int64_t query_stride() const;
+  std::span<const std::byte> keys_after(std::int64_t block, std::int64_t map) const;
 
   void prepare();
   void map_block(std::int64_t block, AttentionScratch::Worker& worker);
@@ -97,7 +116,11 @@ void Tile::prepare() {
       std::copy_n(query, d, plain + i * stride);
     }
   }
-  reserve(scratch.exponentials, blocks() * count * kRowFloats);
+  if (bfloat16()) {
+    reserve(scratch.rounded_exponentials, blocks() * count * kRowHalves);
+  } else {
+    reserve(scratch.exponentials, blocks() * count * kRowFloats);
+  }
   reserve(scratch.tops, blocks() * count);
   reserve(scratch.sums, blocks() * count);
   reserve(scratch.weights, blocks() * count);
@@ -112,6 +135,15 @@ std::int64_t Tile::hide(std::int64_t row, std::int64_t start, std::int64_t count
     if (mask[s] == 0) x[s] = -std::numeric_limits<float>::infinity();
   }
   return count;
+}
+
+// What is read after the keys of a block for one map.
+std::span<const std::byte> Tile::keys_after(std::int64_t block, std::int64_t map) const {
+  if (map + 1 < geometry.maps) {
+    return input.cache->stored_keys(layer, block, group + (map + 1) * geometry.groups);
+  }
+  if (block + 1 < blocks()) return input.cache->stored_keys(layer, block + 1, group);
+  return input.cache->stored_values(layer, 0, group);
 }
 
 // The softmax of every row over one block of keys alone; keys that a row may not see become exact
@@ -135,13 +167,23 @@ void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
         input.cache->keys(layer, block, group + map * geometry.groups, count, worker.expanded);
     args.panels = panels.data;
     args.panel_stride = panels.stride;
-    args.c = exponentials(block, map, 0);
+    args.c = bfloat16() ? reserve(worker.scores, rows() * kRowFloats) : exponentials(block, map, 0);
     multiply(args);
+    const std::span<const std::byte> next = keys_after(block, map);
     for (std::int64_t row = 0; row < rows(); ++row) {
-      float* x = exponentials(block, map, row);
+      prefetch_part(next, row, rows());
+      float* const x = args.c + row * kRowFloats;
       const std::int64_t seen = hide(row, start, count, x);
-      const SoftmaxBlock part = softmax_block(x, seen, factor);
-      std::fill(x + seen, x + round_up(count, kPanelColumns), 0.0F);
+      const std::int64_t padded = round_up(count, kPanelColumns);
+      SoftmaxBlock part;
+      if (bfloat16()) {
+        std::uint16_t* const y = rounded_exponentials(block, map, row);
+        part = softmax_block_float16(x, seen, factor, y);
+        std::fill(y + seen, y + padded, std::uint16_t{0});
+      } else {
+        part = softmax_block(x, seen, factor);
+        std::fill(x + seen, x + padded, 0.0F);
+      }
       const std::int64_t at = block_numbers(map, row) + block;
       scratch.tops.data()[at] = part.top;
       scratch.sums.data()[at] = part.sum;
@@ -164,20 +206,24 @@ void Tile::weigh() {
 void Tile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
                   PanelArgs& args) const {
   const std::int64_t n = round_up(count, kPanelColumns);
+  const std::int64_t next = std::min(block + 1, blocks() - 1);
+  const std::span<const std::byte> values = input.cache->stored_values(layer, next, group);
   for (std::int64_t row = 0; row < rows(); ++row) {
+    prefetch_part(values, row, rows());
     const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
-    const float* const x1 = exponentials(block, 0, row);
     const bool two = geometry.maps == 2;
     const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
-    const float* const x2 = two ? exponentials(block, 1, row) : nullptr;
     if (bfloat16()) {
       std::uint16_t* const p = reserve(worker.rounded_p, rows() * kRowHalves);
-      weighted_sum_bfloat16(x1, w1, x2, w2, p + row * kRowHalves, n);
+      weighted_sum_bfloat16(rounded_exponentials(block, 0, row), w1,
+                            two ? rounded_exponentials(block, 1, row) : nullptr, w2,
+                            p + row * kRowHalves, n);
       args.a = p;
       args.lda = kRowHalves;
     } else {
       float* const p = reserve(worker.p, rows() * kRowFloats);
-      weighted_sum(x1, w1, x2, w2, p + row * kRowFloats, n);
+      weighted_sum(exponentials(block, 0, row), w1, two ? exponentials(block, 1, row) : nullptr, w2,
+                   p + row * kRowFloats, n);
       args.a = p;
       args.lda = kRowFloats;
     }
@@ -236,8 +282,11 @@ void Tile::write_maps() const {
       float* out = maps.maps + (head * maps.tokens + maps.first_token + token_of(row)) * maps.keys;
       const std::int64_t seen = input.mask != nullptr ? keys : limit(row);
       for (std::int64_t s = 0; s < seen; ++s) {
-        out[maps.key_columns[s]] = exponentials(s / kBlock, map, row)[s % kBlock] *
-                                   weights[static_cast<std::size_t>(s / kBlock)];
+        const std::int64_t block = s / kBlock;
+        const float value =
+            bfloat16() ? float16_to_float(rounded_exponentials(block, map, row)[s % kBlock])
+                       : exponentials(block, map, row)[s % kBlock];
+        out[maps.key_columns[s]] = value * weights[static_cast<std::size_t>(block)];
       }
     }
   }

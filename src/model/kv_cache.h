@@ -106,6 +106,16 @@ class SequenceCache {
   Panels values(std::int64_t layer, std::int64_t block, std::int64_t group, std::int64_t first,
                 std::int64_t panels, std::int64_t keys, Buffer<std::uint16_t>& expanded) const;
 
+  /// What keys() and values() read, to be fetched ahead: all of a block that one head or group has.
+  std::span<const std::byte> stored_keys(std::int64_t layer, std::int64_t block,
+                                         std::int64_t head) const {
+    return {key_panels(layer, block, head), layout_.key_head};
+  }
+  std::span<const std::byte> stored_values(std::int64_t layer, std::int64_t block,
+                                           std::int64_t group) const {
+    return {value_panels(layer, block, group), layout_.value_group};
+  }
+
   const CacheLayout& layout() const { return layout_; }
   /// The type that attention computes in.
   ProductType products() const { return products_; }
