@@ -50,7 +50,8 @@ SequenceStep LastLogits::step(const Sequence& sequence, std::size_t end) const {
 void LastLogits::grow_positions(std::size_t count) {
   const std::size_t known = positions_.size();
   if (count <= known) return;
-  positions_.resize(std::max(count, 2 * known));
+  constexpr std::size_t kFirst = 4096;  // so that short sequences never see it grow
+  positions_.resize(std::max({count, 2 * known, kFirst}));
   std::iota(positions_.begin() + static_cast<std::ptrdiff_t>(known), positions_.end(),
             static_cast<std::int64_t>(known));
 }

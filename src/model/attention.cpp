@@ -23,9 +23,11 @@ constexpr std::int64_t kRowHalves = kBlock + 32;
 
 std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
-template <class T>
-T* reserve(Buffer<T>& buffer, std::int64_t count) {
-  return buffer.reserve(static_cast<std::size_t>(count));
+// Values between the rows of queries that a product reads.
+std::int64_t query_stride_of(const AttentionGeometry& geometry, bool bfloat16) {
+  constexpr std::int64_t kLine = 32;  // bfloat16 values of a cache line
+  if (!bfloat16) return geometry.head_dim;
+  return (padded_depth(PanelFormat::bfloat16, geometry.head_dim) / kLine | 1) * kLine;
 }
 
 // Fetches part `row` of `rows` of what the next product will read, while this one's rows go through
@@ -78,7 +80,7 @@ struct Tile {
     return (map * rows() + row) * blocks();
   }
   std::int64_t keys_of(std::int64_t block) const { return std::min(kBlock, keys - block * kBlock); }
-  std::int64_t query_stride() const;
+  std::int64_t query_stride() const { return query_stride_of(geometry, bfloat16()); }
   std::span<const std::byte> keys_after(std::int64_t block, std::int64_t map) const;
 
   void prepare();
@@ -92,39 +94,22 @@ struct Tile {
   void write_maps() const;
 };
 
-std::int64_t Tile::query_stride() const {
-  constexpr std::int64_t kLine = 32;  // bfloat16 values of a cache line
-  if (!bfloat16()) return geometry.head_dim;
-  return (padded_depth(PanelFormat::bfloat16, geometry.head_dim) / kLine | 1) * kLine;
-}
-
-// Gathers the rows' queries, as the products read them, and makes room.
+// Gathers the rows' queries, as the products read them.
 void Tile::prepare() {
   const std::int64_t d = geometry.head_dim;
   const std::int64_t stride = query_stride();
   const std::int64_t count = geometry.maps * rows();
-  float* const plain = bfloat16() ? nullptr : reserve(scratch.queries, count * stride);
-  std::uint16_t* const rounded =
-      bfloat16() ? reserve(scratch.rounded_queries, count * stride) : nullptr;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t head = head_of(i % rows()) + i / rows() * geometry.output_heads();
     const float* query = input.queries + (token_of(i % rows()) * geometry.query_heads() + head) * d;
     if (bfloat16()) {
-      to_bfloat16(query, rounded + i * stride, d);
-      std::fill(rounded + i * stride + d, rounded + (i + 1) * stride, std::uint16_t{0});
+      std::uint16_t* const row = scratch.rounded_queries.data() + i * stride;
+      to_bfloat16(query, row, d);
+      std::fill(row + d, row + stride, std::uint16_t{0});
     } else {
-      std::copy_n(query, d, plain + i * stride);
+      std::copy_n(query, d, scratch.queries.data() + i * stride);
     }
   }
-  if (bfloat16()) {
-    reserve(scratch.rounded_exponentials, blocks() * count * kRowHalves);
-  } else {
-    reserve(scratch.exponentials, blocks() * count * kRowFloats);
-  }
-  reserve(scratch.tops, blocks() * count);
-  reserve(scratch.sums, blocks() * count);
-  reserve(scratch.weights, blocks() * count);
-  reserve(scratch.output, rows() * geometry.value_columns);
 }
 
 // Hides the keys of a block that a row may not see, and returns how many are left to look at.
@@ -167,7 +152,7 @@ void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
         input.cache->keys(layer, block, group + map * geometry.groups, count, worker.expanded);
     args.panels = panels.data;
     args.panel_stride = panels.stride;
-    args.c = bfloat16() ? reserve(worker.scores, rows() * kRowFloats) : exponentials(block, map, 0);
+    args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
     multiply(args);
     const std::span<const std::byte> next = keys_after(block, map);
     for (std::int64_t row = 0; row < rows(); ++row) {
@@ -214,14 +199,14 @@ void Tile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Work
     const bool two = geometry.maps == 2;
     const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
     if (bfloat16()) {
-      std::uint16_t* const p = reserve(worker.rounded_p, rows() * kRowHalves);
+      std::uint16_t* const p = worker.rounded_p.data();
       weighted_sum_bfloat16(rounded_exponentials(block, 0, row), w1,
                             two ? rounded_exponentials(block, 1, row) : nullptr, w2,
                             p + row * kRowHalves, n);
       args.a = p;
       args.lda = kRowHalves;
     } else {
-      float* const p = reserve(worker.p, rows() * kRowFloats);
+      float* const p = worker.p.data();
       weighted_sum(exponentials(block, 0, row), w1, two ? exponentials(block, 1, row) : nullptr, w2,
                    p + row * kRowFloats, n);
       args.a = p;
@@ -305,6 +290,7 @@ class Tiles {
     for (const AttentionInput& input : sequences) count_ += tiles_of(input);
   }
   std::int64_t count() const { return count_; }
+  void make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_t threads) const;
 
   Tile tile(std::int64_t number, AttentionScratch::Tile& scratch) const {
     std::size_t sequence = 0;
@@ -344,6 +330,55 @@ class Tiles {
 
 std::int64_t value_panels(const AttentionGeometry& geometry) {
   return (geometry.value_columns + kPanelColumns - 1) / kPanelColumns;
+}
+
+// Room for the largest tile, for every thread at once: which thread takes which tile, and when it
+// first takes one, is not known, and a decoded token allocates nothing.
+void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_t threads) const {
+  std::int64_t tokens = 0;
+  std::int64_t keys = 0;
+  bool bfloat16 = false;
+  bool float32 = false;
+  bool expands = false;
+  for (const AttentionInput& input : sequences_) {
+    tokens = std::max(tokens, std::min(tile_tokens_, input.tokens));
+    keys = std::max(keys, input.cache->keys() + input.tokens);
+    const bool rounds = input.cache->products() == ProductType::bfloat16;
+    bfloat16 = bfloat16 || rounds;
+    float32 = float32 || !rounds;
+    expands = expands || input.cache->layout().type == CacheType::q8_0;
+  }
+  const std::int64_t rows = tokens * geometry_.group_heads;
+  const std::int64_t maps = rows * geometry_.maps;
+  const std::int64_t blocks = (keys + kBlock - 1) / kBlock;
+  const auto reserve = [](auto& buffer, std::int64_t count) {
+    buffer.reserve(static_cast<std::size_t>(count));
+  };
+  if (std::ssize(scratch.tiles) < tiles) scratch.tiles.resize(static_cast<std::size_t>(tiles));
+  for (AttentionScratch::Tile& tile : scratch.tiles) {
+    if (float32) reserve(tile.queries, maps * query_stride_of(geometry_, false));
+    if (bfloat16) reserve(tile.rounded_queries, maps * query_stride_of(geometry_, true));
+    if (float32) reserve(tile.exponentials, blocks * maps * kRowFloats);
+    if (bfloat16) reserve(tile.rounded_exponentials, blocks * maps * kRowHalves);
+    for (Buffer<float>* numbers : {&tile.tops, &tile.sums, &tile.weights}) {
+      reserve(*numbers, blocks * maps);
+    }
+    reserve(tile.output, rows * geometry_.value_columns);
+  }
+  if (std::ssize(scratch.workers) < threads) {
+    scratch.workers.resize(static_cast<std::size_t>(threads));
+  }
+  for (AttentionScratch::Worker& worker : scratch.workers) {
+    if (float32) reserve(worker.p, rows * kRowFloats);
+    if (bfloat16) reserve(worker.scores, rows * kRowFloats);
+    if (bfloat16) reserve(worker.rounded_p, rows * kRowHalves);
+    if (expands) {
+      reserve(worker.expanded,
+              kBlock * kPanelColumns *
+                  std::max(value_panels(geometry_),
+                           (geometry_.head_dim + kPanelColumns - 1) / kPanelColumns));
+    }
+  }
 }
 
 // Each tile by one thread.
@@ -411,12 +446,7 @@ void attention(const AttentionGeometry& geometry, const DifferentialParameters& 
   // Few tiles that do not come out even would leave threads without work.
   const bool split = threads > 1 && tiles.count() < 4 * threads && tiles.count() % threads != 0;
   const std::int64_t panels = value_panels(geometry);
-  const auto room =
-      static_cast<std::size_t>(std::max<std::int64_t>(threads, split ? tiles.count() : 0));
-  if (scratch.tiles.size() < room) scratch.tiles.resize(room);
-  if (scratch.workers.size() < static_cast<std::size_t>(threads)) {
-    scratch.workers.resize(static_cast<std::size_t>(threads));
-  }
+  tiles.make_room(scratch, split ? std::max(threads, tiles.count()) : threads, threads);
   if (split) {
     attend_split(tiles, scratch, parallel, panels);
   } else {
