@@ -132,13 +132,14 @@ int main(int argc, char** argv) {
                                     {"diffllama_q8_0", 2, CacheType::q8_0},
                                     {"diffllama_f32", 2, CacheType::f32}};
   constexpr std::int64_t kChunk = 512;
-  constexpr std::int64_t kLayers = 24;  // more than the caches hold
+  constexpr std::int64_t kPromptLayers = 4;  // blocks of 2 MiB, in huge pages
+  constexpr std::int64_t kLayers = 24;       // more than the caches hold
   for (const Kind& kind : kKinds) {
     const std::string name = kind.name;
     benchmark::RegisterBenchmark((name + "/prompt").c_str(),
                                  [&](benchmark::State& state) {
-                                   Step step(kind.maps, 1, state.range(0), kChunk, kind.type,
-                                             parallel);
+                                   Step step(kind.maps, kPromptLayers, state.range(0), kChunk,
+                                             kind.type, parallel);
                                    for (auto _ : state) step.attend();
                                    report(state, "GFLOP/s", step.flop());
                                  })

@@ -16,9 +16,10 @@ namespace diffllama {
 /// float32, all others in bfloat16 (products of bfloat16 values, summed in float32).
 enum class ComputeType { automatic, float32, bfloat16 };
 
-/// How keys and values are kept. automatic: f32 when products are computed in float32, bf16 when in
-/// bfloat16. q8_0: int8 with a float16 scale for every 32 values, 8.5 bits a value. With f32
-/// attention is computed in float32 whatever the other products are.
+/// How keys and values are kept (llama.cpp's --cache-type-k names). automatic: f32 when products
+/// are computed in float32, bf16 when in bfloat16. q8_0: int8 with a float16 scale for every 32
+/// values, 8.5 bits a value. With f32 attention is computed in float32 whatever the other products
+/// are.
 enum class CacheType { automatic, f32, bf16, q8_0 };
 
 struct LoadOptions {
@@ -27,11 +28,17 @@ struct LoadOptions {
   /// Most tokens that go through the layers at once; bounds scratch memory and never changes a
   /// result.
   std::int64_t prefill_chunk = 512;
-  WarningHandler warn;  // absent: stderr
+  CacheType cache_type = CacheType::automatic;  // of the caches that the model makes
+  WarningHandler warn;                          // absent: stderr
+};
+
+struct CacheOptions {
+  CacheType type = CacheType::automatic;  // automatic: the model's LoadOptions::cache_type
 };
 
 /// Keys and values of a batch of sequences, owned by the caller. A cache belongs to the model that
-/// made it.
+/// made it. Memory comes in blocks of 256 keys; caches made from one another share full blocks, and
+/// copy one only to write to it. Methods are named as those of transformers' Cache.
 class KVCache {
  public:
   ~KVCache();
@@ -40,6 +47,18 @@ class KVCache {
   std::int64_t batch_size() const;
   /// Tokens that went through so far, masked ones included.
   std::int64_t length() const;
+
+  /// Another cache with the same past, independent from here on.
+  KVCache fork() const;
+  /// Forgets all but the first `length` tokens of every sequence; what follows gives the same bits
+  /// as if the others had never been. Throws InvalidArgument unless 0 <= length <= length().
+  void crop(std::int64_t length);
+  /// Each sequence `repeats` times, one after the other. Throws InvalidArgument unless repeats
+  /// >= 1.
+  void batch_repeat_interleave(std::int64_t repeats);
+  /// The sequences `indices` in that order, some perhaps several times, some not: the beams that
+  /// went on. Throws InvalidArgument for an empty list and indices outside 0..batch_size() - 1.
+  void batch_select_indices(std::span<const std::int64_t> indices);
 
   struct Impl;
   explicit KVCache(std::unique_ptr<Impl> impl);
@@ -92,7 +111,8 @@ class Model {
 
   const ModelConfig& config() const;
   ForwardOutput forward(const ForwardInputs& inputs, KVCache* cache = nullptr) const;
-  KVCache make_cache(std::int64_t batch_size) const;
+  /// An empty cache for `batch_size` sequences. Throws InvalidArgument unless batch_size >= 1.
+  KVCache make_cache(std::int64_t batch_size, const CacheOptions& options = {}) const;
 
   /// Writes config.json and model.safetensors as transformers names them, in the stored dtypes,
   /// each atomically.

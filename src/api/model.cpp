@@ -1,7 +1,9 @@
 #include "api/model.h"
 
+#include <numeric>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/save.h"
@@ -20,6 +22,32 @@ std::int64_t KVCache::batch_size() const {
 }
 std::int64_t KVCache::length() const { return impl_->state.length; }
 
+KVCache KVCache::fork() const {
+  std::vector<std::int64_t> all(impl_->state.sequences.size());
+  std::iota(all.begin(), all.end(), std::int64_t{0});
+  auto copy = std::make_unique<Impl>();
+  copy->state = select(impl_->state, all);
+  return KVCache(std::move(copy));
+}
+
+void KVCache::crop(std::int64_t length) { diffllama::crop(impl_->state, length); }
+
+void KVCache::batch_repeat_interleave(std::int64_t repeats) {
+  if (repeats < 1) {
+    throw InvalidArgument("[batch_repeat_interleave] expected at least 1 repeat, got " +
+                          std::to_string(repeats));
+  }
+  std::vector<std::int64_t> indices;
+  for (std::int64_t i = 0; i < batch_size(); ++i) {
+    indices.insert(indices.end(), static_cast<std::size_t>(repeats), i);
+  }
+  batch_select_indices(indices);
+}
+
+void KVCache::batch_select_indices(std::span<const std::int64_t> indices) {
+  impl_->state = select(impl_->state, indices);
+}
+
 Model::Impl::Impl(ModelConfig model_config, Parameters model_parameters,
                   const LoadOptions& load_options)
     : config(std::move(model_config)),
@@ -35,7 +63,8 @@ Model::Impl::Impl(ModelConfig model_config, Parameters model_parameters,
 
 void Model::Impl::pack() {
   weights = pack_weights(config, parameters, options.compute, parallel);
-  stack = std::make_unique<DiffLlamaModel>(config, weights, options.prefill_chunk);
+  stack =
+      std::make_unique<DiffLlamaModel>(config, weights, options.prefill_chunk, options.cache_type);
 }
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -62,9 +91,9 @@ ForwardOutput Model::forward(const ForwardInputs& inputs, KVCache* cache) const 
   return diffllama::forward(impl_->forward_model(), inputs, state, impl_->parallel);
 }
 
-KVCache Model::make_cache(std::int64_t batch_size) const {
+KVCache Model::make_cache(std::int64_t batch_size, const CacheOptions& cache_options) const {
   auto impl = std::make_unique<KVCache::Impl>();
-  impl->state = make_batch_state(*impl_->stack, batch_size);
+  impl->state = make_batch_state(*impl_->stack, batch_size, cache_options.type);
   return KVCache(std::move(impl));
 }
 

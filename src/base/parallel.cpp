@@ -15,8 +15,6 @@
 namespace diffllama {
 namespace {
 
-using Body = std::function<void(std::int64_t task, int worker)>;
-
 int available_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -53,7 +51,7 @@ class Parallel::Pool {
     for (std::thread& thread : workers_) thread.join();
   }
 
-  void run(std::int64_t tasks, const Body& body) {
+  void run(std::int64_t tasks, const TaskBody& body) {
     const std::unique_lock busy(mutex_, std::try_to_lock);
     if (!busy) {
       for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
@@ -133,7 +131,7 @@ class Parallel::Pool {
   std::vector<std::thread> workers_;
   std::uint64_t job_ = 0;
 
-  const Body* body_ = nullptr;
+  const TaskBody* body_ = nullptr;
   std::int64_t tasks_ = 0;
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
@@ -149,7 +147,7 @@ Parallel::Parallel(int threads) : threads_(threads > 0 ? threads : available_cor
   if (threads_ > 1) pool_ = std::make_shared<Pool>(threads_);
 }
 
-void Parallel::run(std::int64_t tasks, const Body& body) const {
+void Parallel::run(std::int64_t tasks, const TaskBody& body) const {
   assert(tasks < std::int64_t{1} << 32);
   if (pool_ == nullptr || tasks <= 1) {
     for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);

@@ -1,10 +1,27 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <type_traits>
 
 namespace diffllama {
+
+/// What a task does, borrowed for the call: body(task, worker). Unlike std::function it never
+/// allocates.
+class TaskBody {
+ public:
+  template <class Body>
+  requires(!std::is_same_v<std::remove_cvref_t<Body>, TaskBody>)
+      TaskBody(const Body& body)  // NOLINT(google-explicit-constructor): taken in place
+      : body_(&body), call_([](const void* object, std::int64_t task, int worker) {
+          (*static_cast<const Body*>(object))(task, worker);
+        }) {}
+  void operator()(std::int64_t task, int worker) const { call_(body_, task, worker); }
+
+ private:
+  const void* body_;
+  void (*call_)(const void*, std::int64_t, int);
+};
 
 /// The one door to threads: a number of threads and the pool behind it, which copies share. Nothing
 /// that goes through here may change a result: work is split by output, never inside a sum.
@@ -21,8 +38,7 @@ class Parallel {
   /// while another run of this pool is under way, it does all the work in the calling thread, as
   /// worker 0. The first exception thrown by a body is rethrown here; tasks not yet begun are then
   /// left out.
-  void run(std::int64_t tasks,
-           const std::function<void(std::int64_t task, int worker)>& body) const;
+  void run(std::int64_t tasks, const TaskBody& body) const;
 
  private:
   class Pool;

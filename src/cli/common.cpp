@@ -20,6 +20,11 @@ const std::map<std::string, ComputeType> kComputeTypes = {{"auto", ComputeType::
                                                           {"float32", ComputeType::float32},
                                                           {"bfloat16", ComputeType::bfloat16}};
 
+const std::map<std::string, CacheType> kCacheTypes = {{"auto", CacheType::automatic},
+                                                      {"f32", CacheType::f32},
+                                                      {"bf16", CacheType::bf16},
+                                                      {"q8_0", CacheType::q8_0}};
+
 std::string compute_name(ComputeType compute) {
   for (const auto& [name, type] : kComputeTypes) {
     if (type == compute) return name;
@@ -59,6 +64,24 @@ void add_compute_options(CLI::App& command, ModelOptions& options) {
           "bfloat16), float32, bfloat16")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
       ->default_str(compute_name(options.compute));
+  add_cache_option(command, options.cache_type);
+}
+
+void add_cache_option(CLI::App& command, CacheType& type) {
+  command
+      .add_option_function<std::string>(
+          "--cache-type", [&type](const std::string& name) { type = kCacheTypes.at(name); },
+          "How keys and values are kept: auto (as products are computed), f32, bf16, q8_0 (int8, "
+          "a scale for every 32)")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "q8_0"}))
+      ->default_str(cache_type_name(type));
+}
+
+std::string cache_type_name(CacheType type) {
+  for (const auto& [name, value] : kCacheTypes) {
+    if (value == type) return name;
+  }
+  return "";
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
@@ -88,6 +111,7 @@ Model load_model(const ModelOptions& options) {
   load.compute = options.compute;
   load.threads = options.threads;
   load.prefill_chunk = options.prefill_chunk;
+  load.cache_type = options.cache_type;
   load.warn = print_warning;
   return Model::from_pretrained(model_path(options), load);
 }

@@ -16,14 +16,21 @@ struct ModelOptions {
   int threads = 0;    // 0: one per core
   std::int64_t prefill_chunk = 512;
   ComputeType compute = ComputeType::automatic;
+  CacheType cache_type = CacheType::automatic;
 };
 
 /// -m, --model
 void add_model_option(CLI::App& command, ModelOptions& options);
-/// -t/--threads, --prefill-chunk and --dtype, the default of which is what `options` holds.
+/// -t/--threads, --prefill-chunk, --dtype, the default of which is what `options` holds, and
+/// --cache-type.
 void add_compute_options(CLI::App& command, ModelOptions& options);
 /// Both.
 void add_model_options(CLI::App& command, ModelOptions& options);
+
+/// --cache-type
+void add_cache_option(CLI::App& command, CacheType& type);
+/// As --cache-type has it.
+std::string cache_type_name(CacheType type);
 
 /// The path that -m gives; without it $DIFFLLAMA_MODEL, or diffllama-tiny in the source tree or the
 /// installed prefix. Throws IoError that says where it looked.

@@ -17,6 +17,9 @@
 namespace diffllama {
 namespace {
 
+// Room that a sequence has for new tokens from its beginning; more comes as it is needed.
+constexpr std::int64_t kReservedTokens = 4096;
+
 // A sequence while it is being continued.
 struct Sequence {
   std::int64_t number = 0;  // prompt * num_return_sequences + stream
@@ -76,6 +79,7 @@ class Generator {
         eos_token_ids_(ending_tokens(model.config, config)),
         selector_(config, eos_token_ids_),
         total_(static_cast<std::int64_t>(prompts.size()) * config.num_return_sequences),
+        prompt_cache_(model.stack.make_cache()),
         last_logits_(model, parallel) {}
 
   std::vector<GeneratedSequence> run() {
@@ -98,14 +102,17 @@ class Generator {
       const std::int64_t prompt = next_ / config_.num_return_sequences;
       const std::vector<std::int64_t>& ids = prompts_[static_cast<std::size_t>(prompt)];
       const auto length = static_cast<std::int64_t>(ids.size());
+      const std::int64_t stream = next_ % config_.num_return_sequences;
       Sequence sequence{.number = next_,
-                        .stream = static_cast<std::uint64_t>(next_ % config_.num_return_sequences),
+                        .stream = static_cast<std::uint64_t>(stream),
                         .ids = ids,
                         .prompt_length = length,
                         .max_length = config_.max_length.value_or(length + config_.max_new_tokens),
-                        .cache = model_.stack.make_cache(),
+                        .cache = cache_of(ids, stream),
                         .text = nullptr,
                         .stop_reason = std::nullopt};
+      sequence.ids.reserve(static_cast<std::size_t>(std::min(
+          sequence.max_length, length + kReservedTokens)));  // no allocation while decoding
       if (hooks_.tokenizer != nullptr) {
         sequence.text =
             std::make_unique<GeneratedText>(*hooks_.tokenizer, config_.stop_strings, ids);
@@ -114,6 +121,17 @@ class Generator {
       active_.push_back(std::move(sequence));
       ++next_;
     }
+  }
+
+  // Sequences that continue one prompt share its keys and values: all but its last token, whose
+  // logits each of them needs.
+  SequenceCache cache_of(std::span<const std::int64_t> prompt, std::int64_t stream) {
+    if (stream == 0) prompt_cache_ = model_.stack.make_cache();
+    if (stream == 0 && config_.num_return_sequences > 1) {
+      last_logits_.run_but_last({.cache = &prompt_cache_, .ids = prompt});
+    }
+    return stream + 1 < config_.num_return_sequences ? prompt_cache_.fork()
+                                                     : std::move(prompt_cache_);
   }
 
   // Runs what is new of every active sequence, a prompt or the last token; logits [active, V].
@@ -172,7 +190,8 @@ class Generator {
   std::vector<std::int64_t> eos_token_ids_;
   TokenSelector selector_;
   std::int64_t total_;
-  std::int64_t next_ = 0;  // the first sequence that has not been let in
+  std::int64_t next_ = 0;       // the first sequence that has not been let in
+  SequenceCache prompt_cache_;  // of the prompt whose sequences are being let in
   std::vector<Sequence> active_;
   std::vector<GeneratedSequence> results_;
   bool warned_of_length_ = false;

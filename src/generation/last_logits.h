@@ -27,8 +27,11 @@ class LastLogits {
 
   /// [sequences, V], until the next call.
   std::span<float> run(std::span<const Sequence> sequences);
+  /// Runs all but the last token of what is new, so that forks of the cache may go on from there.
+  void run_but_last(const Sequence& sequence);
 
  private:
+  SequenceStep step(const Sequence& sequence, std::size_t end) const;
   /// positions_ holds at least `count`.
   void grow_positions(std::size_t count);
 

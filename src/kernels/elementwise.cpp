@@ -39,6 +39,10 @@ SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
   return active().softmax_block(x, n, factor);
 }
 
+SoftmaxBlock softmax_block_float16(const float* x, std::int64_t n, float factor, std::uint16_t* y) {
+  return active().softmax_block_float16(x, n, factor, y);
+}
+
 void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, float scale,
                      float* weights) {
   active().softmax_weights(tops, sums, blocks, scale, weights);
@@ -48,8 +52,8 @@ void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y
   active().weighted_sum(x1, w1, x2, w2, y, n);
 }
 
-void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
-                           std::int64_t n) {
+void weighted_sum_bfloat16(const std::uint16_t* x1, float w1, const std::uint16_t* x2, float w2,
+                           std::uint16_t* y, std::int64_t n) {
   active().weighted_sum_bfloat16(x1, w1, x2, w2, y, n);
 }
 

@@ -29,6 +29,8 @@ struct SoftmaxBlock {
 /// x = 2^(factor * x - top) in place, factor > 0: for softmax(scale * x) it is scale / ln 2.
 /// factor * x - top is one fma. A score of -infinity, and whatever falls below 2^-126, gives 0.
 SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor);
+/// The same, but what x becomes goes to y, rounded to float16; the sum is that of the unrounded.
+SoftmaxBlock softmax_block_float16(const float* x, std::int64_t n, float factor, std::uint16_t* y);
 /// What each block's values are multiplied by to become scale * softmax: with w_b = 2^(top_b -
 /// largest top) and the sum L of w_b sum_b in ascending order, weights_b = w_b * (scale / L). All 0
 /// where nothing is seen. weights may be tops.
@@ -38,9 +40,10 @@ void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, 
 /// y = w1 x1 + w2 x2, the second product fused (x2 may be null: y = w1 x1): the differential map,
 /// equation 1 of arXiv 2410.05258, from two blocks. y may be x1.
 void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n);
-/// The same, rounded as to_bfloat16 does.
-void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
-                           std::int64_t n);
+/// The same from float16 to bfloat16, rounded to nearest even; subnormal results may become 0,
+/// which is what products of bfloat16 take them for.
+void weighted_sum_bfloat16(const std::uint16_t* x1, float w1, const std::uint16_t* x2, float w2,
+                           std::uint16_t* y, std::int64_t n);
 
 /// out = activation(gate) * up. out may be gate.
 void gated_activation(Activation activation, const float* gate, const float* up, float* out,
@@ -55,7 +58,7 @@ void from_bfloat16(const std::uint16_t* x, float* y, std::int64_t n);
 
 /// `steps` times 32 of k of an 8-bit panel, expanded to those of a bfloat16 panel
 /// (panel_product.h): each 32 float16 scales, then int8 [32 of k][32 columns]. The scales belong to
-/// the columns (a q8_0 panel), or to the k: what a panel of values needs that grows key by key.
+/// the columns (panels of keys), or to the k: what a panel of values needs that grows key by key.
 /// scale * quant is exact in float32 and rounds once.
 enum class ScalesOf { columns, depth };
 void expand_q8_0(ScalesOf scales, const std::byte* panel, std::int64_t steps, std::uint16_t* out);

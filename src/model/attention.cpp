@@ -4,9 +4,11 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <span>
 
 #include "kernels/elementwise.h"
 #include "kernels/isa.h"
+#include "tensor/half.h"
 
 namespace diffllama {
 namespace {
@@ -21,9 +23,22 @@ constexpr std::int64_t kRowHalves = kBlock + 32;
 
 std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
 
-template <class T>
-T* reserve(Buffer<T>& buffer, std::int64_t count) {
-  return buffer.reserve(static_cast<std::size_t>(count));
+// Values between the rows of queries that a product reads.
+std::int64_t query_stride_of(const AttentionGeometry& geometry, bool bfloat16) {
+  constexpr std::int64_t kLine = 32;  // bfloat16 values of a cache line
+  if (!bfloat16) return geometry.head_dim;
+  return (padded_depth(PanelFormat::bfloat16, geometry.head_dim) / kLine | 1) * kLine;
+}
+
+// Fetches part `row` of `rows` of what the next product will read, while this one's rows go through
+// functions that read none of it. Never much at a time: a core has few requests under way.
+void prefetch_part(std::span<const std::byte> data, std::int64_t row, std::int64_t rows) {
+  constexpr std::size_t kLine = 64;
+  constexpr std::size_t kMost = 32 * kLine;
+  const std::size_t part = (data.size() / static_cast<std::size_t>(rows) + kLine) / kLine * kLine;
+  const std::size_t first = std::min(data.size(), static_cast<std::size_t>(row) * part);
+  const std::size_t end = std::min(data.size(), first + std::min(part, kMost));
+  for (std::size_t at = first; at < end; at += kLine) __builtin_prefetch(data.data() + at, 0, 2);
 }
 
 // The heads of one group for a run of tokens: rows (token, head of the group). Its work goes in
@@ -50,17 +65,23 @@ struct Tile {
   PanelProduct product() const {
     return panel_product(input.cache->layout().format, input.cache->products(), active_isa());
   }
-  // The exponentials of a row for one map and block.
+  // The exponentials of a row for one map and block: float32 or, with bfloat16 products, float16.
   float* exponentials(std::int64_t block, std::int64_t map, std::int64_t row) const {
     return scratch.exponentials.data() +
            ((block * geometry.maps + map) * rows() + row) * kRowFloats;
+  }
+  std::uint16_t* rounded_exponentials(std::int64_t block, std::int64_t map,
+                                      std::int64_t row) const {
+    return scratch.rounded_exponentials.data() +
+           ((block * geometry.maps + map) * rows() + row) * kRowHalves;
   }
   // Of the numbers that each row has for each block: [maps, rows, blocks].
   std::int64_t block_numbers(std::int64_t map, std::int64_t row) const {
     return (map * rows() + row) * blocks();
   }
   std::int64_t keys_of(std::int64_t block) const { return std::min(kBlock, keys - block * kBlock); }
-  std::int64_t query_stride() const;
+  std::int64_t query_stride() const { return query_stride_of(geometry, bfloat16()); }
+  std::span<const std::byte> keys_after(std::int64_t block, std::int64_t map) const;
 
   void prepare();
   void map_block(std::int64_t block, AttentionScratch::Worker& worker);
@@ -73,35 +94,22 @@ struct Tile {
   void write_maps() const;
 };
 
-std::int64_t Tile::query_stride() const {
-  constexpr std::int64_t kLine = 32;  // bfloat16 values of a cache line
-  if (!bfloat16()) return geometry.head_dim;
-  return (padded_depth(PanelFormat::bfloat16, geometry.head_dim) / kLine | 1) * kLine;
-}
-
-// Gathers the rows' queries, as the products read them, and makes room.
+// Gathers the rows' queries, as the products read them.
 void Tile::prepare() {
   const std::int64_t d = geometry.head_dim;
   const std::int64_t stride = query_stride();
   const std::int64_t count = geometry.maps * rows();
-  float* const plain = bfloat16() ? nullptr : reserve(scratch.queries, count * stride);
-  std::uint16_t* const rounded =
-      bfloat16() ? reserve(scratch.rounded_queries, count * stride) : nullptr;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t head = head_of(i % rows()) + i / rows() * geometry.output_heads();
     const float* query = input.queries + (token_of(i % rows()) * geometry.query_heads() + head) * d;
     if (bfloat16()) {
-      to_bfloat16(query, rounded + i * stride, d);
-      std::fill(rounded + i * stride + d, rounded + (i + 1) * stride, std::uint16_t{0});
+      std::uint16_t* const row = scratch.rounded_queries.data() + i * stride;
+      to_bfloat16(query, row, d);
+      std::fill(row + d, row + stride, std::uint16_t{0});
     } else {
-      std::copy_n(query, d, plain + i * stride);
+      std::copy_n(query, d, scratch.queries.data() + i * stride);
     }
   }
-  reserve(scratch.exponentials, blocks() * count * kRowFloats);
-  reserve(scratch.tops, blocks() * count);
-  reserve(scratch.sums, blocks() * count);
-  reserve(scratch.weights, blocks() * count);
-  reserve(scratch.output, rows() * geometry.value_columns);
 }
 
 // Hides the keys of a block that a row may not see, and returns how many are left to look at.
@@ -112,6 +120,15 @@ std::int64_t Tile::hide(std::int64_t row, std::int64_t start, std::int64_t count
     if (mask[s] == 0) x[s] = -std::numeric_limits<float>::infinity();
   }
   return count;
+}
+
+// What is read after the keys of a block for one map.
+std::span<const std::byte> Tile::keys_after(std::int64_t block, std::int64_t map) const {
+  if (map + 1 < geometry.maps) {
+    return input.cache->stored_keys(layer, block, group + (map + 1) * geometry.groups);
+  }
+  if (block + 1 < blocks()) return input.cache->stored_keys(layer, block + 1, group);
+  return input.cache->stored_values(layer, 0, group);
 }
 
 // The softmax of every row over one block of keys alone; keys that a row may not see become exact
@@ -135,13 +152,23 @@ void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
         input.cache->keys(layer, block, group + map * geometry.groups, count, worker.expanded);
     args.panels = panels.data;
     args.panel_stride = panels.stride;
-    args.c = exponentials(block, map, 0);
+    args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
     multiply(args);
+    const std::span<const std::byte> next = keys_after(block, map);
     for (std::int64_t row = 0; row < rows(); ++row) {
-      float* x = exponentials(block, map, row);
+      prefetch_part(next, row, rows());
+      float* const x = args.c + row * kRowFloats;
       const std::int64_t seen = hide(row, start, count, x);
-      const SoftmaxBlock part = softmax_block(x, seen, factor);
-      std::fill(x + seen, x + round_up(count, kPanelColumns), 0.0F);
+      const std::int64_t padded = round_up(count, kPanelColumns);
+      SoftmaxBlock part;
+      if (bfloat16()) {
+        std::uint16_t* const y = rounded_exponentials(block, map, row);
+        part = softmax_block_float16(x, seen, factor, y);
+        std::fill(y + seen, y + padded, std::uint16_t{0});
+      } else {
+        part = softmax_block(x, seen, factor);
+        std::fill(x + seen, x + padded, 0.0F);
+      }
       const std::int64_t at = block_numbers(map, row) + block;
       scratch.tops.data()[at] = part.top;
       scratch.sums.data()[at] = part.sum;
@@ -164,20 +191,24 @@ void Tile::weigh() {
 void Tile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
                   PanelArgs& args) const {
   const std::int64_t n = round_up(count, kPanelColumns);
+  const std::int64_t next = std::min(block + 1, blocks() - 1);
+  const std::span<const std::byte> values = input.cache->stored_values(layer, next, group);
   for (std::int64_t row = 0; row < rows(); ++row) {
+    prefetch_part(values, row, rows());
     const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
-    const float* const x1 = exponentials(block, 0, row);
     const bool two = geometry.maps == 2;
     const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
-    const float* const x2 = two ? exponentials(block, 1, row) : nullptr;
     if (bfloat16()) {
-      std::uint16_t* const p = reserve(worker.rounded_p, rows() * kRowHalves);
-      weighted_sum_bfloat16(x1, w1, x2, w2, p + row * kRowHalves, n);
+      std::uint16_t* const p = worker.rounded_p.data();
+      weighted_sum_bfloat16(rounded_exponentials(block, 0, row), w1,
+                            two ? rounded_exponentials(block, 1, row) : nullptr, w2,
+                            p + row * kRowHalves, n);
       args.a = p;
       args.lda = kRowHalves;
     } else {
-      float* const p = reserve(worker.p, rows() * kRowFloats);
-      weighted_sum(x1, w1, x2, w2, p + row * kRowFloats, n);
+      float* const p = worker.p.data();
+      weighted_sum(exponentials(block, 0, row), w1, two ? exponentials(block, 1, row) : nullptr, w2,
+                   p + row * kRowFloats, n);
       args.a = p;
       args.lda = kRowFloats;
     }
@@ -236,8 +267,11 @@ void Tile::write_maps() const {
       float* out = maps.maps + (head * maps.tokens + maps.first_token + token_of(row)) * maps.keys;
       const std::int64_t seen = input.mask != nullptr ? keys : limit(row);
       for (std::int64_t s = 0; s < seen; ++s) {
-        out[maps.key_columns[s]] = exponentials(s / kBlock, map, row)[s % kBlock] *
-                                   weights[static_cast<std::size_t>(s / kBlock)];
+        const std::int64_t block = s / kBlock;
+        const float value =
+            bfloat16() ? float16_to_float(rounded_exponentials(block, map, row)[s % kBlock])
+                       : exponentials(block, map, row)[s % kBlock];
+        out[maps.key_columns[s]] = value * weights[static_cast<std::size_t>(block)];
       }
     }
   }
@@ -256,6 +290,7 @@ class Tiles {
     for (const AttentionInput& input : sequences) count_ += tiles_of(input);
   }
   std::int64_t count() const { return count_; }
+  void make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_t threads) const;
 
   Tile tile(std::int64_t number, AttentionScratch::Tile& scratch) const {
     std::size_t sequence = 0;
@@ -295,6 +330,55 @@ class Tiles {
 
 std::int64_t value_panels(const AttentionGeometry& geometry) {
   return (geometry.value_columns + kPanelColumns - 1) / kPanelColumns;
+}
+
+// Room for the largest tile, for every thread at once: which thread takes which tile, and when it
+// first takes one, is not known, and a decoded token allocates nothing.
+void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_t threads) const {
+  std::int64_t tokens = 0;
+  std::int64_t keys = 0;
+  bool bfloat16 = false;
+  bool float32 = false;
+  bool expands = false;
+  for (const AttentionInput& input : sequences_) {
+    tokens = std::max(tokens, std::min(tile_tokens_, input.tokens));
+    keys = std::max(keys, input.cache->keys() + input.tokens);
+    const bool rounds = input.cache->products() == ProductType::bfloat16;
+    bfloat16 = bfloat16 || rounds;
+    float32 = float32 || !rounds;
+    expands = expands || input.cache->layout().type == CacheType::q8_0;
+  }
+  const std::int64_t rows = tokens * geometry_.group_heads;
+  const std::int64_t maps = rows * geometry_.maps;
+  const std::int64_t blocks = (keys + kBlock - 1) / kBlock;
+  const auto reserve = [](auto& buffer, std::int64_t count) {
+    buffer.reserve(static_cast<std::size_t>(count));
+  };
+  if (std::ssize(scratch.tiles) < tiles) scratch.tiles.resize(static_cast<std::size_t>(tiles));
+  for (AttentionScratch::Tile& tile : scratch.tiles) {
+    if (float32) reserve(tile.queries, maps * query_stride_of(geometry_, false));
+    if (bfloat16) reserve(tile.rounded_queries, maps * query_stride_of(geometry_, true));
+    if (float32) reserve(tile.exponentials, blocks * maps * kRowFloats);
+    if (bfloat16) reserve(tile.rounded_exponentials, blocks * maps * kRowHalves);
+    for (Buffer<float>* numbers : {&tile.tops, &tile.sums, &tile.weights}) {
+      reserve(*numbers, blocks * maps);
+    }
+    reserve(tile.output, rows * geometry_.value_columns);
+  }
+  if (std::ssize(scratch.workers) < threads) {
+    scratch.workers.resize(static_cast<std::size_t>(threads));
+  }
+  for (AttentionScratch::Worker& worker : scratch.workers) {
+    if (float32) reserve(worker.p, rows * kRowFloats);
+    if (bfloat16) reserve(worker.scores, rows * kRowFloats);
+    if (bfloat16) reserve(worker.rounded_p, rows * kRowHalves);
+    if (expands) {
+      reserve(worker.expanded,
+              kBlock * kPanelColumns *
+                  std::max(value_panels(geometry_),
+                           (geometry_.head_dim + kPanelColumns - 1) / kPanelColumns));
+    }
+  }
 }
 
 // Each tile by one thread.
@@ -362,12 +446,7 @@ void attention(const AttentionGeometry& geometry, const DifferentialParameters& 
   // Few tiles that do not come out even would leave threads without work.
   const bool split = threads > 1 && tiles.count() < 4 * threads && tiles.count() % threads != 0;
   const std::int64_t panels = value_panels(geometry);
-  const auto room =
-      static_cast<std::size_t>(std::max<std::int64_t>(threads, split ? tiles.count() : 0));
-  if (scratch.tiles.size() < room) scratch.tiles.resize(room);
-  if (scratch.workers.size() < static_cast<std::size_t>(threads)) {
-    scratch.workers.resize(static_cast<std::size_t>(threads));
-  }
+  tiles.make_room(scratch, split ? std::max(threads, tiles.count()) : threads, threads);
   if (split) {
     attend_split(tiles, scratch, parallel, panels);
   } else {

@@ -47,17 +47,17 @@ double lambda_init(std::int64_t layer);
 float differential_lambda(const float* q1, const float* k1, const float* q2, const float* k2,
                           std::int64_t d, std::int64_t layer);
 
-/// Scratch memory of attention, grown as needed and kept. Scores take rows of a tile x maps x keys
-/// x 4 bytes.
+/// Scratch memory of attention, grown as needed and kept. Exponentials of scores take rows of a
+/// tile x maps x keys x 4 bytes, or 2 with bfloat16 products.
 struct AttentionScratch {
   /// Of a tile: the query rows of one group that are computed together.
   struct Tile {
     Buffer<float> queries, exponentials, tops, sums, weights, output;
-    Buffer<std::uint16_t> rounded_queries;
+    Buffer<std::uint16_t> rounded_queries, rounded_exponentials;
   };
   /// Of a thread, inside a block of keys.
   struct Worker {
-    Buffer<float> p;
+    Buffer<float> scores, p;
     Buffer<std::uint16_t> rounded_p, expanded;
   };
   std::vector<Tile> tiles;
@@ -73,7 +73,8 @@ struct AttentionScratch {
 /// Order of sums: scores and P V as panel_product.h says, the softmax as elementwise.h says, both
 /// over blocks of 256 keys in ascending order. So a token's output does not depend on the tokens
 /// beside it, nor on the threads that share its keys. With bfloat16 products queries and P are
-/// rounded to bfloat16. A token that sees no key has zero maps and zero output.
+/// rounded to bfloat16, after exponentials were to float16. A token that sees no key has zero maps
+/// and zero output.
 void attention(const AttentionGeometry& geometry, const DifferentialParameters& differential,
                std::int64_t layer, const std::vector<AttentionInput>& sequences,
                AttentionScratch& scratch, const Parallel& parallel);

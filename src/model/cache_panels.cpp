@@ -15,8 +15,8 @@ namespace diffllama {
 namespace {
 
 constexpr std::int64_t kColumns = kPanelColumns;
-constexpr std::int64_t kStep = 32;                                 // of the reduction
-constexpr std::int64_t kStepBytes = 2 * kStep + kStep * kColumns;  // of a q8_0 panel
+constexpr std::int64_t kStep = kCacheStep;
+constexpr std::int64_t kStepBytes = kCacheStepBytes;
 
 using Rows = std::span<const float* const>;
 

@@ -8,6 +8,10 @@
 
 namespace diffllama {
 
+/// A step of a q8_0 panel: 32 float16 scales, then int8 quants [32 of the reduction][32 columns].
+inline constexpr std::int64_t kCacheStep = 32;
+inline constexpr std::int64_t kCacheStepBytes = 2 * 32 + 32 * 32;
+
 /// Writing float32 rows into the panels of a cache (CacheLayout in kv_cache.h).
 
 /// Keys of one head, rows[j] of d values, to columns [column, column + rows.size()) of a panel of

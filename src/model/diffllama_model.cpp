@@ -8,13 +8,6 @@
 
 namespace diffllama {
 
-struct DiffLlamaModel::Piece {
-  const SequenceStep* step;
-  std::int64_t first;  // of the step's tokens
-  std::int64_t tokens;
-  std::int64_t row;  // of the chunk's rows, where its tokens begin
-};
-
 namespace {
 
 constexpr std::int64_t kRowsPerTask = 8;
@@ -35,22 +28,25 @@ float* reserve(Buffer<float>& buffer, std::int64_t rows, std::int64_t columns) {
 }  // namespace
 
 DiffLlamaModel::DiffLlamaModel(const ModelConfig& config, const ModelWeights& weights,
-                               std::int64_t prefill_chunk)
+                               std::int64_t prefill_chunk, CacheType cache_type)
     : config_(config),
       weights_(weights),
       geometry_(AttentionGeometry::of(config)),
       rotary_(config),
-      prefill_chunk_(prefill_chunk) {
+      prefill_chunk_(prefill_chunk),
+      cache_type_(cache_type) {
   assert(prefill_chunk >= 1);
 }
 
-SequenceCache DiffLlamaModel::make_cache() const {
-  return {geometry_, config_.num_hidden_layers, weights_.product_type};
+SequenceCache DiffLlamaModel::make_cache(CacheType type) const {
+  return {geometry_, config_.num_hidden_layers, weights_.product_type,
+          type == CacheType::automatic ? cache_type_ : type};
 }
 
 void DiffLlamaModel::forward(std::span<const SequenceStep> steps, ForwardScratch& scratch,
                              const Parallel& parallel) const {
-  std::vector<Piece> pieces;
+  std::vector<Piece>& pieces = scratch.pieces;
+  pieces.clear();
   std::int64_t rows = 0;
   const auto flush = [&] {
     if (!pieces.empty()) forward_chunk(pieces, scratch, parallel);
@@ -146,7 +142,8 @@ void DiffLlamaModel::prepare(std::span<const Piece> pieces, ForwardScratch& scra
   scratch.key_limits.resize(static_cast<std::size_t>(tokens));
   for (const Piece& piece : pieces) {
     const SequenceStep& step = *piece.step;
-    const RotaryFrequencies frequencies = rotary_.frequencies(step.rotary_length);
+    const RotaryFrequencies& frequencies =
+        rotary_.frequencies(step.rotary_length, scratch.frequencies);
     std::int64_t keys = step.cache->keys();
     for (std::int64_t i = 0; i < piece.tokens; ++i) {
       const auto token = static_cast<std::size_t>(piece.first + i);

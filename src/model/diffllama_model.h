@@ -38,6 +38,14 @@ struct SequenceStep {
   std::int64_t tokens() const { return static_cast<std::int64_t>(positions.size()); }
 };
 
+/// A run of one step's tokens among the rows that go through the layers together.
+struct StepPiece {
+  const SequenceStep* step;
+  std::int64_t first;  // of the step's tokens
+  std::int64_t tokens;
+  std::int64_t row;  // of the chunk's rows, where its tokens begin
+};
+
 /// Scratch of one forward at a time; grows to what the largest chunk needs and is used again.
 struct ForwardScratch {
   Buffer<float> x, normed, queries, keys, values, attended, gate, up, cos, sin;
@@ -45,6 +53,8 @@ struct ForwardScratch {
   AttentionScratch attention;
   std::vector<AttentionInput> inputs;
   std::vector<std::int64_t> slots, key_limits;
+  std::vector<StepPiece> pieces;
+  RotaryFrequencies frequencies;
 };
 
 /// The stack of decoder layers (transformers' DiffLlamaModel and LlamaModel): embeddings, layers,
@@ -52,10 +62,11 @@ struct ForwardScratch {
 class DiffLlamaModel {
  public:
   /// `weights` and `config` must outlive it. prefill_chunk >= 1.
-  DiffLlamaModel(const ModelConfig& config, const ModelWeights& weights,
-                 std::int64_t prefill_chunk);
+  DiffLlamaModel(const ModelConfig& config, const ModelWeights& weights, std::int64_t prefill_chunk,
+                 CacheType cache_type = CacheType::automatic);
 
-  SequenceCache make_cache() const;
+  /// automatic: of the model's own cache type.
+  SequenceCache make_cache(CacheType type = CacheType::automatic) const;
   /// Runs the new tokens of several sequences, at most prefill_chunk at once (a step with a mask
   /// goes whole), and moves their caches on. Each row's bits depend on its own sequence alone: not
   /// on the others, the cut or the threads.
@@ -63,7 +74,7 @@ class DiffLlamaModel {
                const Parallel& parallel) const;
 
  private:
-  struct Piece;  // a run of one step's tokens
+  using Piece = StepPiece;
   void forward_chunk(std::span<const Piece> pieces, ForwardScratch& scratch,
                      const Parallel& parallel) const;
   void embed(std::span<const Piece> pieces, ForwardScratch& scratch,
@@ -77,6 +88,7 @@ class DiffLlamaModel {
   AttentionGeometry geometry_;
   RotaryEmbedding rotary_;
   std::int64_t prefill_chunk_;
+  CacheType cache_type_;
 };
 
 }  // namespace diffllama

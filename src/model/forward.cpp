@@ -201,17 +201,6 @@ void check_ids(const char* name, std::span<const std::int64_t> ids, std::int64_t
   }
 }
 
-BatchState make_batch_state(const DiffLlamaModel& model, std::int64_t batch_size) {
-  if (batch_size < 1) {
-    throw InvalidArgument("[cache] expected a batch of at least 1, got " +
-                          std::to_string(batch_size));
-  }
-  BatchState state;
-  for (std::int64_t b = 0; b < batch_size; ++b) state.sequences.push_back(model.make_cache());
-  state.key_columns.resize(static_cast<std::size_t>(batch_size));
-  return state;
-}
-
 ForwardOutput forward(const ForwardModel& model, const ForwardInputs& inputs, BatchState* state,
                       const Parallel& parallel) {
   const Batch batch = read_batch(model.config, inputs, state);
@@ -222,7 +211,8 @@ ForwardOutput forward(const ForwardModel& model, const ForwardInputs& inputs, Ba
   // Without a cache of the caller's, each segment has one of its own for this call.
   std::optional<BatchState> own;
   if (state == nullptr) {
-    own = make_batch_state(model.stack, static_cast<std::int64_t>(batch.segment_ends.size()));
+    own = make_batch_state(model.stack, static_cast<std::int64_t>(batch.segment_ends.size()),
+                           CacheType::automatic);
   }
   BatchState& caches = own ? *own : *state;
   std::vector<SequenceStep> steps;

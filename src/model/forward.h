@@ -1,25 +1,15 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "base/parallel.h"
 #include "diffllama/model.h"
+#include "model/batch_state.h"
 #include "model/diffllama_model.h"
 #include "model/weights.h"
 
 namespace diffllama {
-
-/// The caller's side of forward: one cache a sequence, and scratch.
-struct BatchState {
-  std::vector<SequenceCache> sequences;
-  std::vector<std::vector<std::int64_t>>
-      key_columns;          // of each sequence: the token that each stored key came from
-  std::int64_t length = 0;  // tokens so far, masked ones included
-  ForwardScratch scratch;
-};
-
-BatchState make_batch_state(const DiffLlamaModel& model, std::int64_t batch_size);
 
 /// A model as forward needs it.
 struct ForwardModel {

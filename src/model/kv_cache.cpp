@@ -22,17 +22,18 @@ std::size_t panels_of(std::int64_t columns) {
   return static_cast<std::size_t>((columns + kPanelColumns - 1) / kPanelColumns);
 }
 
-PanelFormat stored_format(CacheType type) {
+// Of one panel of depth k as a cache stores it.
+std::size_t stored_panel_bytes(CacheType type, std::int64_t k) {
   switch (type) {
     case CacheType::f32:
-      return PanelFormat::float32;
+      return panel_bytes(PanelFormat::float32, k);
     case CacheType::q8_0:
-      return PanelFormat::q8_0;
+      return static_cast<std::size_t>((k + kCacheStep - 1) / kCacheStep) * kCacheStepBytes;
     case CacheType::automatic:
     case CacheType::bf16:
-      return PanelFormat::bfloat16;
+      return panel_bytes(PanelFormat::bfloat16, k);
   }
-  return PanelFormat::bfloat16;
+  return 0;
 }
 
 // body(first slot, tokens) for each run of slots that lies in one panel of keys.
@@ -74,9 +75,9 @@ CacheLayout::CacheLayout(const AttentionGeometry& attention, std::int64_t layer_
       layers(layer_count),
       type(cache_type),
       format(type == CacheType::f32 ? PanelFormat::float32 : PanelFormat::bfloat16),
-      key_panel(panel_bytes(stored_format(type), geometry.head_dim)),
+      key_panel(stored_panel_bytes(type, geometry.head_dim)),
       key_head(static_cast<std::size_t>(kBlock / kPanelColumns) * key_panel),
-      value_panel(panel_bytes(stored_format(type), kBlock)),
+      value_panel(stored_panel_bytes(type, kBlock)),
       value_group(panels_of(geometry.value_columns) * value_panel),
       layer(static_cast<std::size_t>(geometry.key_heads()) * key_head +
             static_cast<std::size_t>(geometry.groups) * value_group),

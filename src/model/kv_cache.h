@@ -41,8 +41,9 @@ inline constexpr std::int64_t kCacheBlockKeys = 256;
 /// (panel_product.h):
 ///   keys    8 panels of 32 keys, the reduction being d
 ///   values  ceil(value_columns / 32) panels, the reduction being the keys
-/// f32 and bf16: float32 and bfloat16 panels. q8_0: keys as q8_0 panels, a scale for every 32 of d;
-/// values likewise, but the 32 scales of a step belong to its 32 keys, one for every 32 columns,
+/// f32 and bf16: float32 and bfloat16 panels. q8_0: panels of steps of 32 of the reduction, 32
+/// float16 scales and int8 [32][32] each (cache_panels.h). The scales of a step of keys belong to
+/// its 32 keys, one for every 32 of d; those of a step of values as well, one for every 32 columns,
 /// so that a key that comes later changes nothing.
 struct CacheLayout {
   CacheLayout(const AttentionGeometry& geometry, std::int64_t layers, CacheType type);
@@ -105,6 +106,16 @@ class SequenceCache {
   /// `panels` panels of group `group` from panel `first` on, depth `keys`.
   Panels values(std::int64_t layer, std::int64_t block, std::int64_t group, std::int64_t first,
                 std::int64_t panels, std::int64_t keys, Buffer<std::uint16_t>& expanded) const;
+
+  /// What keys() and values() read, to be fetched ahead: all of a block that one head or group has.
+  std::span<const std::byte> stored_keys(std::int64_t layer, std::int64_t block,
+                                         std::int64_t head) const {
+    return {key_panels(layer, block, head), layout_.key_head};
+  }
+  std::span<const std::byte> stored_values(std::int64_t layer, std::int64_t block,
+                                           std::int64_t group) const {
+    return {value_panels(layer, block, group), layout_.value_group};
+  }
 
   const CacheLayout& layout() const { return layout_; }
   /// The type that attention computes in.

@@ -211,9 +211,11 @@ RotaryEmbedding::RotaryEmbedding(const ModelConfig& config)
   check_finite(first_, config);
 }
 
-RotaryFrequencies RotaryEmbedding::frequencies(std::int64_t sequence_length) const {
+const RotaryFrequencies& RotaryEmbedding::frequencies(std::int64_t sequence_length,
+                                                      RotaryFrequencies& own) const {
   if (type_ == RopeType::dynamic && sequence_length > max_positions_) {
-    return dynamic(sequence_length);
+    own = dynamic(sequence_length);
+    return own;
   }
   if (type_ == RopeType::longrope && sequence_length > short_positions_) return long_;
   return first_;

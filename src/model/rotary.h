@@ -28,7 +28,12 @@ class RotaryEmbedding {
 
   /// The frequencies for a sequence of `sequence_length` positions (the largest position plus one).
   /// Only dynamic and longrope depend on it.
-  RotaryFrequencies frequencies(std::int64_t sequence_length) const;
+  RotaryFrequencies frequencies(std::int64_t sequence_length) const {
+    RotaryFrequencies own;
+    return frequencies(sequence_length, own);
+  }
+  /// The same, borrowed from this where they are ready-made, else from `own`, which takes them.
+  const RotaryFrequencies& frequencies(std::int64_t sequence_length, RotaryFrequencies& own) const;
   bool depends_on_length() const {
     return type_ == RopeType::dynamic || type_ == RopeType::longrope;
   }

@@ -15,12 +15,14 @@ struct RowKernels {
                    std::int64_t n);
   void (*rotary_embed)(float* x, const float* cos, const float* sin, std::int64_t d);
   SoftmaxBlock (*softmax_block)(float* x, std::int64_t n, float factor);
+  SoftmaxBlock (*softmax_block_float16)(const float* x, std::int64_t n, float factor,
+                                        std::uint16_t* y);
   void (*softmax_weights)(const float* tops, const float* sums, std::int64_t blocks, float scale,
                           float* weights);
   void (*weighted_sum)(const float* x1, float w1, const float* x2, float w2, float* y,
                        std::int64_t n);
-  void (*weighted_sum_bfloat16)(const float* x1, float w1, const float* x2, float w2,
-                                std::uint16_t* y, std::int64_t n);
+  void (*weighted_sum_bfloat16)(const std::uint16_t* x1, float w1, const std::uint16_t* x2,
+                                float w2, std::uint16_t* y, std::int64_t n);
   void (*gated_activation)(Activation activation, const float* gate, const float* up, float* out,
                            std::int64_t n);
   void (*add_to)(float* y, const float* x, std::int64_t n);

@@ -138,8 +138,10 @@ float maximum(const float* x, std::int64_t n) {
   return largest;
 }
 
-template <class V>
-SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
+/// store(i, values) and store_first(i, values, lanes) for the values that the scores become.
+template <class V, class Store, class StoreFirst>
+inline SoftmaxBlock exponentials(const float* x, std::int64_t n, float factor, const Store& store,
+                                 const StoreFirst& store_first) {
   using Reg = typename V::Reg;
   const float top = factor * maximum<V>(x, n);
   // Where nothing is seen, any finite number in place of the maximum makes zeros, unless a NaN
@@ -150,9 +152,9 @@ SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
   std::int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
     sums.accumulate([&](int j, Reg sum) {
-      float* const at = x + i + j * V::kLanes;
-      const Reg value = exp2_nonpositive<V>(V::fma(V::load(at), scale, minus_top));
-      V::store(at, value);
+      const std::int64_t at = i + j * V::kLanes;
+      const Reg value = exp2_nonpositive<V>(V::fma(V::load(x + at), scale, minus_top));
+      store(at, value);
       return V::add(sum, value);
     });
   }
@@ -160,13 +162,35 @@ SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
     sums.accumulate([&](int j, Reg sum) {
       const std::int64_t lanes = lanes_left<V>(n - i, j);
       if (lanes == 0) return sum;
-      float* const at = x + i + j * V::kLanes;
-      const Reg value = V::fma(V::load_first(at, lanes), scale, minus_top);
-      V::store_first(at, exp2_nonpositive<V>(value), lanes);
-      return V::add(sum, V::load_first(at, lanes));  // zeros past the end
+      const std::int64_t at = i + j * V::kLanes;
+      const Reg score = V::fma(V::load_first(x + at, lanes), scale, minus_top);
+      float values[V::kLanes] = {};  // zeros past the end
+      V::store_first(values, exp2_nonpositive<V>(score), lanes);
+      store_first(at, V::load(values), lanes);
+      return V::add(sum, V::load(values));
     });
   }
   return {top, sums.total()};
+}
+
+template <class V>
+SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
+  using Reg = typename V::Reg;
+  return exponentials<V>(
+      x, n, factor, [&](std::int64_t i, Reg value) { V::store(x + i, value); },
+      [&](std::int64_t i, Reg value, std::int64_t lanes) { V::store_first(x + i, value, lanes); });
+}
+
+template <class V>
+SoftmaxBlock softmax_block_float16(const float* x, std::int64_t n, float factor, std::uint16_t* y) {
+  using Reg = typename V::Reg;
+  return exponentials<V>(
+      x, n, factor, [&](std::int64_t i, Reg value) { V::store_float16(y + i, value); },
+      [&](std::int64_t i, Reg value, std::int64_t lanes) {
+        std::uint16_t last[V::kLanes];
+        V::store_float16(last, value);
+        __builtin_memcpy(y + i, last, static_cast<std::size_t>(lanes) * sizeof(last[0]));
+      });
 }
 
 template <class V>
@@ -190,50 +214,48 @@ void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, 
   for (std::int64_t i = 0; i < blocks; ++i) weights[i] *= factor;
 }
 
-/// store(i, value) and store_first(i, value, lanes) for value = w1 x1 + w2 x2.
-template <class V, class Whole, class Partial>
-inline void for_each_weighted_sum(const float* x1, float w1, const float* x2, float w2,
-                                  std::int64_t n, const Whole& whole, const Partial& partial) {
+template <class V>
+void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n) {
   using Reg = typename V::Reg;
   const Reg first = V::set(w1);
   const Reg second = V::set(w2);
-  if (x2 == nullptr) {
-    for_each_register<V>(
-        n, [&](std::int64_t i) { whole(i, V::mul(V::load(x1 + i), first)); },
-        [&](std::int64_t i, std::int64_t lanes) {
-          partial(i, V::mul(V::load_first(x1 + i, lanes), first), lanes);
-        });
-    return;
-  }
   for_each_register<V>(
       n,
       [&](std::int64_t i) {
-        whole(i, V::fma(V::load(x2 + i), second, V::mul(V::load(x1 + i), first)));
+        const Reg left = V::mul(V::load(x1 + i), first);
+        V::store(y + i, x2 == nullptr ? left : V::fma(V::load(x2 + i), second, left));
       },
       [&](std::int64_t i, std::int64_t lanes) {
         const Reg left = V::mul(V::load_first(x1 + i, lanes), first);
-        partial(i, V::fma(V::load_first(x2 + i, lanes), second, left), lanes);
+        const Reg sum = x2 == nullptr ? left : V::fma(V::load_first(x2 + i, lanes), second, left);
+        V::store_first(y + i, sum, lanes);
       });
 }
 
 template <class V>
-void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n) {
+void weighted_sum_bfloat16(const std::uint16_t* x1, float w1, const std::uint16_t* x2, float w2,
+                           std::uint16_t* y, std::int64_t n) {
   using Reg = typename V::Reg;
-  for_each_weighted_sum<V>(
-      x1, w1, x2, w2, n, [&](std::int64_t i, Reg value) { V::store(y + i, value); },
-      [&](std::int64_t i, Reg value, std::int64_t lanes) { V::store_first(y + i, value, lanes); });
-}
-
-template <class V>
-void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
-                           std::int64_t n) {
-  using Reg = typename V::Reg;
-  for_each_weighted_sum<V>(
-      x1, w1, x2, w2, n, [&](std::int64_t i, Reg value) { V::store_bfloat16(y + i, value); },
-      [&](std::int64_t i, Reg value, std::int64_t lanes) {
-        std::uint16_t last[V::kLanes];
-        V::store_bfloat16(last, value);
-        __builtin_memcpy(y + i, last, static_cast<std::size_t>(lanes) * sizeof(last[0]));
+  const Reg first = V::set(w1);
+  const Reg second = V::set(w2);
+  const auto sum = [&](const std::uint16_t* a, const std::uint16_t* b) {
+    const Reg left = V::mul(V::load_float16(reinterpret_cast<const std::byte*>(a)), first);
+    if (b == nullptr) return left;
+    return V::fma(V::load_float16(reinterpret_cast<const std::byte*>(b)), second, left);
+  };
+  for_each_register<V>(
+      n,
+      [&](std::int64_t i) {
+        V::store_bfloat16_normal(y + i, sum(x1 + i, x2 == nullptr ? nullptr : x2 + i));
+      },
+      [&](std::int64_t i, std::int64_t lanes) {
+        std::uint16_t a[V::kLanes] = {};
+        std::uint16_t b[V::kLanes] = {};
+        const auto bytes = static_cast<std::size_t>(lanes) * sizeof(a[0]);
+        __builtin_memcpy(a, x1 + i, bytes);
+        if (x2 != nullptr) __builtin_memcpy(b, x2 + i, bytes);
+        V::store_bfloat16_normal(a, sum(a, x2 == nullptr ? nullptr : b));
+        __builtin_memcpy(y + i, a, bytes);
       });
 }
 
@@ -374,6 +396,7 @@ RowKernels make_row_kernels() {
   return {.rms_norm = rms_norm<V>,
           .rotary_embed = rotary_embed<V>,
           .softmax_block = softmax_block<V>,
+          .softmax_block_float16 = softmax_block_float16<V>,
           .softmax_weights = softmax_weights<V>,
           .weighted_sum = weighted_sum<V>,
           .weighted_sum_bfloat16 = weighted_sum_bfloat16<V>,

@@ -44,16 +44,12 @@ inline typename V::Reg exp(typename V::Reg x) {
 template <class V>
 inline typename V::Reg exp2_nonpositive(typename V::Reg x) {
   using Reg = typename V::Reg;
-  const Reg lowest = V::set(-126.0F);
-  const Reg magic = V::set(0x1.8p23F);
-  const Reg bounded = V::max(lowest, x);
-  const Reg n = V::sub(V::add(bounded, magic), magic);
-  const Reg r = V::sub(bounded, n);
+  const Reg n = V::round(x);
+  const Reg r = V::sub(x, n);
   // 2^r = 1 + r p(r)
   const Reg p =
       polynomial<V>(r, {0.693147F, 0.24022242F, 0.055507336F, 0.009671514F, 0.0013264725F});
-  const Reg y = V::mul(V::fma(r, p, V::set(1.0F)), V::power_of_two(n));
-  return V::select(V::less(x, lowest), V::zero(), y);
+  return V::scale_from(V::set(-126.0F), V::fma(r, p, V::set(1.0F)), n, x);
 }
 
 /// 1 / (1 + e^-x), without cancellation or overflow at either end.

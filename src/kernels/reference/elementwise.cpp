@@ -79,11 +79,13 @@ void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y
   }
 }
 
-void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
-                           std::int64_t n) {
+void weighted_sum_bfloat16(const std::uint16_t* x1, float w1, const std::uint16_t* x2, float w2,
+                           std::uint16_t* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {
+    const float first = float16_to_float(x1[i]);
+    const float second = x2 == nullptr ? 0 : float16_to_float(x2[i]);
     float value = 0;
-    weighted_sum(x1 + i, w1, x2 == nullptr ? nullptr : x2 + i, w2, &value, 1);
+    weighted_sum(&first, w1, x2 == nullptr ? nullptr : &second, w2, &value, 1);
     y[i] = float_to_bfloat16(value);
   }
 }

@@ -17,8 +17,8 @@ SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor);
 void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, float scale,
                      float* weights);
 void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n);
-void weighted_sum_bfloat16(const float* x1, float w1, const float* x2, float w2, std::uint16_t* y,
-                           std::int64_t n);
+void weighted_sum_bfloat16(const std::uint16_t* x1, float w1, const std::uint16_t* x2, float w2,
+                           std::uint16_t* y, std::int64_t n);
 /// In float64, as torch.nn.functional defines them.
 double activate(Activation activation, double x);
 void gated_activation(Activation activation, const float* gate, const float* up, float* out,

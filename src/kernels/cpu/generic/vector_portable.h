@@ -55,6 +55,14 @@ struct Portable {
   static Reg select(Mask mask, Reg yes, Reg no) { return mask ? yes : no; }
   static Reg power_of_two(Reg n) { return bits((__builtin_convertvector(n, Mask) + 127) << 23); }
 
+  static Reg round(Reg x) {
+    const Reg magic = set(0x1.8p23F);
+    return x + magic - magic;
+  }
+  static Reg scale_from(Reg lowest, Reg y, Reg n, Reg x) {
+    return select(less(x, lowest), zero(), y * power_of_two(max(lowest, n)));
+  }
+
   static Reg load_float16(const std::byte* p) { return widen<float16_to_float>(p, 1); }
   static Reg load_even_bfloat16(const std::byte* p) { return widen<bfloat16_to_float>(p, 2); }
   static Reg load_odd_bfloat16(const std::byte* p) { return widen<bfloat16_to_float>(p + 2, 2); }
@@ -63,6 +71,10 @@ struct Portable {
   }
   static void store_bfloat16(std::uint16_t* p, Reg x) {
     for (int i = 0; i < kLanes; ++i) p[i] = float_to_bfloat16(x[i]);
+  }
+  static void store_bfloat16_normal(std::uint16_t* p, Reg x) { store_bfloat16(p, x); }
+  static void store_float16(std::uint16_t* p, Reg x) {
+    for (int i = 0; i < kLanes; ++i) p[i] = float_to_float16(x[i]);
   }
   static void store_bfloat16_pairs(std::uint16_t* p, Reg even, Reg odd) {
     for (int i = 0; i < kLanes; ++i) {

@@ -49,6 +49,13 @@ struct Avx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
   }
 
+  static Reg round(Reg x) {
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+  static Reg scale_from(Reg lowest, Reg y, Reg n, Reg x) {
+    return select(less(x, lowest), zero(), mul(y, power_of_two(max(lowest, n))));
+  }
+
   static __m256i load_bits(const std::byte* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
@@ -71,6 +78,11 @@ struct Avx2 {
     // vpackusdw packs within 128-bit lanes; the permutation puts the two low halves together.
     const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(out, out), 0b1000);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+  }
+  static void store_bfloat16_normal(std::uint16_t* p, Reg x) { store_bfloat16(p, x); }
+  static void store_float16(std::uint16_t* p, Reg x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   static void store_bfloat16_pairs(std::uint16_t* p, Reg even, Reg odd) {
     const __m256i pairs =

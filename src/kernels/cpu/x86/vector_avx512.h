@@ -52,6 +52,15 @@ struct Avx512 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
   }
 
+  /// To the nearest whole number, ties to even; |x| < 2^22.
+  static Reg round(Reg x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+  /// y 2^n, or 0 where x < lowest; n in [-126, 127] elsewhere.
+  static Reg scale_from(Reg lowest, Reg y, Reg n, Reg x) {
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, lowest, _CMP_NLT_UQ), y, n);
+  }
+
   static Reg load_float16(const std::byte* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
@@ -69,6 +78,16 @@ struct Avx512 {
   }
   static void store_bfloat16(std::uint16_t* p, Reg x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(to_bfloat16(x)));
+  }
+  /// The same but for subnormals, which become 0: what products take them for.
+  static void store_bfloat16_normal(std::uint16_t* p, Reg x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
+  }
+  /// To nearest even.
+  static void store_float16(std::uint16_t* p, Reg x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   /// Pairs (even, odd) side by side.
   static void store_bfloat16_pairs(std::uint16_t* p, Reg even, Reg odd) {
