@@ -1,9 +1,11 @@
 #include "tasks/bench.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,66 +24,101 @@ struct BenchCommand {
   std::vector<std::string> models;
   BenchOptions bench;
   bool json = false;
+  bool csv = false;
 };
 
 std::string_view name_of(ProductType type) {
   return type == ProductType::float32 ? "float32" : "bfloat16";
 }
 
+// What --json and --csv say of a result; the names are llama-bench's where it has them.
 nlohmann::ordered_json to_json(const BenchResult& result, const std::string& path,
                                const Model::Impl& model) {
-  nlohmann::ordered_json entry = {{"model", path},
-                                  {"weight_bytes", model.weights.packed_bytes()},
-                                  {"dtype", name_of(model.weights.product_type)},
-                                  {"isa", isa_name(active_isa())},
-                                  {"n_threads", model.parallel.threads()},
-                                  {"n_prompt", result.n_prompt},
-                                  {"n_gen", result.n_gen},
-                                  {"n_depth", result.n_depth},
-                                  {"avg_ts", result.avg_ts()},
-                                  {"stddev_ts", result.stddev_ts()},
-                                  {"samples_ts", result.samples_ts},
-                                  {"flop_per_second", result.flop_per_second}};
-  if (result.bytes_per_second) {
-    entry["bytes_per_second"] = *result.bytes_per_second;
-    entry["read_bandwidth"] = *result.read_bandwidth;
+  const PackedMatrix& weight = model.weights.layers.front().down_proj.weight;
+  const auto number = [](const std::optional<double>& value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+  };
+  return {{"model", path},
+          {"weights", panel_format_name(weight.format())},
+          {"weight_bytes", model.weights.packed_bytes()},
+          {"dtype", name_of(model.weights.product_type)},
+          {"isa", isa_name(active_isa())},
+          {"n_threads", model.parallel.threads()},
+          {"n_prompt", result.n_prompt},
+          {"n_gen", result.n_gen},
+          {"n_depth", result.n_depth},
+          {"avg_ts", result.avg_ts()},
+          {"stddev_ts", result.stddev_ts()},
+          {"median_ts", result.median_ts()},
+          {"flop_per_second", result.flop_per_second},
+          {"product_peak", number(result.product_peak)},
+          {"bytes_per_second", number(result.bytes_per_second)},
+          {"read_bandwidth", number(result.read_bandwidth)},
+          {"samples_ts", result.samples_ts}};
+}
+
+// One line a result, the names first; the samples, a list, are left to --json.
+void print_csv(const nlohmann::ordered_json& entries) {
+  bool first = true;
+  for (nlohmann::ordered_json entry : entries) {
+    entry.erase("samples_ts");
+    std::string names;
+    std::string values;
+    for (const auto& [name, value] : entry.items()) {
+      names += (names.empty() ? "" : ",") + name;
+      values += values.empty() ? "" : ",";
+      if (value.is_string()) {
+        std::string text = value.get<std::string>();
+        for (std::size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2) {
+          text.insert(at, 1, '"');
+        }
+        values += '"' + text + '"';
+      } else if (!value.is_null()) {
+        values += value.dump();
+      }
+    }
+    if (first) std::cout << names << '\n';
+    std::cout << values << '\n';
+    first = false;
   }
-  return entry;
 }
 
 void print_row(const BenchResult& result) {
   std::string work = result.n_prompt > 0 ? "prompt " + std::to_string(result.n_prompt)
                                          : "generate " + std::to_string(result.n_gen);
   if (result.n_depth > 0) work += " at depth " + std::to_string(result.n_depth);
+  const bool reads = result.bytes_per_second.has_value();
+  const double rate = reads ? *result.bytes_per_second : result.flop_per_second;
+  const double limit = reads ? *result.read_bandwidth : *result.product_peak;
   char line[200];
-  std::snprintf(line, sizeof(line), "%-30s %9.2f +- %6.2f  %9.1f", work.c_str(), result.avg_ts(),
-                result.stddev_ts(), result.flop_per_second * 1e-9);
-  std::cout << line;
-  if (result.bytes_per_second) {
-    std::snprintf(line, sizeof(line), "  %6.1f  %6.1f  %5.2f", *result.bytes_per_second * 1e-9,
-                  *result.read_bandwidth * 1e-9, *result.bytes_per_second / *result.read_bandwidth);
-    std::cout << line;
-  }
-  std::cout << '\n';
+  std::snprintf(line, sizeof(line), "%-30s %9.2f +- %6.2f  %9.1f %-7s  %9.1f  %5.2f", work.c_str(),
+                result.avg_ts(), result.stddev_ts(), rate * 1e-9, reads ? "GB/s" : "GFLOP/s",
+                limit * 1e-9, rate / limit);
+  std::cout << line << '\n';
 }
 
 void print_table(const std::vector<BenchResult>& results, const std::string& path,
                  const Model::Impl& model) {
   char line[100];
-  std::snprintf(line, sizeof(line), ": %.1f MiB of weights, %s on %s, %d threads\n",
+  const PackedMatrix& weight = model.weights.layers.front().down_proj.weight;
+  std::snprintf(line, sizeof(line), ": %.1f MiB of weights (%s), %s on %s, %d threads\n",
                 static_cast<double>(model.weights.packed_bytes()) / (1 << 20),
+                panel_format_name(weight.format()),
                 std::string(name_of(model.weights.product_type)).c_str(),
                 std::string(isa_name(active_isa())).c_str(), model.parallel.threads());
   std::cout << path << line;
-  std::snprintf(line, sizeof(line), "%-30s %19s  %9s  %6s  %6s  %5s\n", "", "tokens/s", "GFLOP/s",
-                "GB/s", "memory", "share");
+  std::snprintf(line, sizeof(line), "%-30s %19s  %17s  %9s  %5s\n", "", "tokens/s", "rate", "limit",
+                "share");
   std::cout << line;
   for (const BenchResult& result : results) print_row(result);
   std::cout << std::flush;
 }
 
 void run(const BenchCommand& command) {
-  if (command.bench.n_prompt == 0 && command.bench.n_gen == 0) {
+  const auto any = [](const std::vector<std::int64_t>& counts) {
+    return std::ranges::any_of(counts, [](std::int64_t count) { return count > 0; });
+  };
+  if (!any(command.bench.n_prompt) && !any(command.bench.n_gen)) {
     throw CLI::ValidationError("bench", "expected -p or -n above 0, got 0 for both");
   }
   std::vector<std::string> paths = command.models;
@@ -92,11 +129,13 @@ void run(const BenchCommand& command) {
     options.model = path;
     const Model model = load_model(options);
     const auto results = bench(model.impl().forward_model(), model.impl().parallel, command.bench);
-    if (!command.json) print_table(results, path, model.impl());
+    const bool table = !command.json && !command.csv;
+    if (table) print_table(results, path, model.impl());
     for (const BenchResult& result : results) {
-      if (command.json) entries.push_back(to_json(result, path, model.impl()));
+      if (!table) entries.push_back(to_json(result, path, model.impl()));
     }
   }
+  if (command.csv) print_csv(entries);
   if (command.json) {
     std::cout << entries.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   }
@@ -104,13 +143,20 @@ void run(const BenchCommand& command) {
 
 void add_bench_options(CLI::App& command, BenchOptions& options) {
   const CLI::Range tokens(std::int64_t{0}, std::int64_t{1} << 24);
-  command.add_option("-p,--n-prompt", options.n_prompt, "Tokens of the prompt; 0: none")
+  command
+      .add_option("-p,--n-prompt", options.n_prompt,
+                  "Tokens of the prompt, or several counts with commas; 0: none")
+      ->delimiter(',')
       ->check(tokens)
       ->capture_default_str();
-  command.add_option("-n,--n-gen", options.n_gen, "Tokens to generate; 0: none")
+  command.add_option("-n,--n-gen", options.n_gen, "Tokens to generate, or several counts; 0: none")
+      ->delimiter(',')
       ->check(tokens)
       ->capture_default_str();
-  command.add_option("-d,--n-depth", options.n_depth, "Tokens in the cache before either begins")
+  command
+      .add_option("-d,--n-depth", options.n_depth,
+                  "Tokens in the cache before either begins, or several counts")
+      ->delimiter(',')
       ->check(tokens)
       ->capture_default_str();
   command.add_option("-r,--repetitions", options.repetitions, "Times that each is measured")
@@ -123,9 +169,10 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
 void add_bench_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "bench",
-      "Tokens per second of a prompt and of generation, after a warm-up; needs no tokenizer. "
-      "GFLOP/s counts products and attention; GB/s the weights and the cache that generation "
-      "reads, beside what plain reading of memory reaches in the same run, and its share of that");
+      "Tokens per second of prompts and of generation, after a warm-up; needs no tokenizer. A "
+      "prompt's rate is its products' and attention's GFLOP/s, beside what such products reach in "
+      "the caches; generation's rate is the GB/s of weights and cache that it reads, beside what "
+      "plain reading of memory reaches. Both limits are measured in the same run");
   const auto options = std::make_shared<BenchCommand>();
   command
       ->add_option("-m,--model", options->models,
@@ -134,10 +181,13 @@ void add_bench_command(CLI::App& app) {
       ->allow_extra_args(false);
   add_compute_options(*command, options->model);
   add_bench_options(*command, options->bench);
-  command->add_flag("--json", options->json,
-                    "A list, an entry for the prompt and one for generation: n_prompt, n_gen, "
-                    "n_depth, avg_ts, stddev_ts, samples_ts (tokens per second), flop_per_second, "
-                    "bytes_per_second, read_bandwidth");
+  CLI::Option* json = command->add_flag(
+      "--json", options->json,
+      "A list with an entry for each prompt and each generation: n_prompt, n_gen, n_depth, avg_ts, "
+      "stddev_ts, median_ts, samples_ts (tokens per second), flop_per_second, product_peak, "
+      "bytes_per_second, read_bandwidth, and the model's");
+  command->add_flag("--csv", options->csv, "The same without the samples, a line an entry")
+      ->excludes(json);
   command->callback([options] { run(*options); });
 }
 

@@ -55,6 +55,12 @@ constexpr const char* name(ProductType type) {
 
 }  // namespace
 
+const char* panel_format_name(PanelFormat format) {
+  constexpr const char* kNames[] = {"float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_1",
+                                    "q5_0",    "q5_1",    "q4_k",     "q5_k", "q6_k"};
+  return kNames[static_cast<std::size_t>(format)];
+}
+
 std::int64_t padded_depth(PanelFormat format, std::int64_t k) {
   const bool exact = format == PanelFormat::float32 || format == PanelFormat::float16;
   return exact ? k : (k + 31) / 32 * 32;
@@ -75,7 +81,7 @@ PanelProduct panel_product(PanelFormat format, ProductType type, Isa isa) {
     throw InvalidArgument(
         "panel_product: expected float32 compute with float32, float16 or bfloat16 panels, "
         "bfloat16 compute with bfloat16 ones, or int8 compute with quantised ones, got format " +
-        std::to_string(static_cast<int>(format)) + " and " + name(type) + " compute on " +
+        std::string(panel_format_name(format)) + " and " + name(type) + " compute on " +
         std::string(isa_name(isa)));
   }
   return product;

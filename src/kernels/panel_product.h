@@ -32,6 +32,9 @@ enum class PanelFormat : std::uint8_t {
   q5_k,
   q6_k,
 };
+/// "float32", ..., "q6_k".
+const char* panel_format_name(PanelFormat format);
+
 /// The type products are computed in: float32 fma; bfloat16 pairs summed in float32; or int8 summed
 /// exactly, then scaled in float32.
 enum class ProductType : std::uint8_t { float32, bfloat16, int8 };

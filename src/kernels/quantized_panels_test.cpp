@@ -25,12 +25,6 @@ constexpr PanelFormat kFormats[] = {PanelFormat::q8_0, PanelFormat::q4_0, PanelF
                                     PanelFormat::q5_0, PanelFormat::q5_1, PanelFormat::q4_k,
                                     PanelFormat::q5_k, PanelFormat::q6_k};
 
-std::string format_name(PanelFormat format) {
-  return std::string("q8_0q4_0q4_1q5_0q5_1q4_kq5_kq6_k")
-      .substr((static_cast<std::size_t>(format) - static_cast<std::size_t>(PanelFormat::q8_0)) * 4,
-              4);
-}
-
 std::int64_t depth_of(PanelFormat format) { return quant_layout(format).block_depth(); }
 
 /// Where the float16 numbers of a file's block lie.
@@ -144,7 +138,7 @@ TEST(QuantizedPanels, GiveTheValuesOfTheFileBack) {
       if (n % 32 == 0) {
         const bool wider = format == PanelFormat::q4_k || format == PanelFormat::q5_k;
         const auto more = static_cast<std::size_t>(wider ? 4 * n * blocks_a_row : 0);
-        EXPECT_EQ(packed.bytes(), blocks.bytes.size() + more) << format_name(format);
+        EXPECT_EQ(packed.bytes(), blocks.bytes.size() + more) << panel_format_name(format);
       }
       std::vector<float> row(static_cast<std::size_t>(k));
       for (std::int64_t i = 0; i < n; ++i) {
@@ -152,7 +146,7 @@ TEST(QuantizedPanels, GiveTheValuesOfTheFileBack) {
         for (std::int64_t t = 0; t < k; ++t) {
           ASSERT_EQ(row[static_cast<std::size_t>(t)],
                     blocks.values[static_cast<std::size_t>(i * k + t)])
-              << format_name(format) << " row " << i << " k " << t;
+              << panel_format_name(format) << " row " << i << " k " << t;
         }
       }
     }
@@ -212,7 +206,7 @@ TEST_P(QuantizedProductOnIsa, HasTheBitsOfTheReference) {
       });
       for (std::size_t at = 0; at < got.size(); ++at) {
         ASSERT_EQ(std::bit_cast<std::uint32_t>(got[at]), std::bit_cast<std::uint32_t>(expected[at]))
-            << at << ": " << got[at] << " for " << expected[at] << ", " << format_name(format)
+            << at << ": " << got[at] << " for " << expected[at] << ", " << panel_format_name(format)
             << " m " << m << " n " << blocks.n << " k " << k;
       }
     }
@@ -242,7 +236,7 @@ TEST_P(QuantizedProductOnIsa, SumsDoNotOverflow) {
         const auto expected = product(packed, a, 1, [&](const PanelArgs& args) {
           reference::panel_product(format, ProductType::int8, args);
         });
-        EXPECT_EQ(got, expected) << format_name(format) << " filled with " << filling;
+        EXPECT_EQ(got, expected) << panel_format_name(format) << " filled with " << filling;
       }
     }
   }
@@ -271,7 +265,7 @@ TEST_P(QuantizedProductOnIsa, NanAndInfinityReachTheirColumnsAndRowsOnly) {
       const std::size_t column = at % 71 - 1;
       const bool last_row = at > std::size_t{2} * 71;
       EXPECT_EQ(std::isfinite(c[at]), column != 3 && column != 40 && !last_row)
-          << format_name(format) << ' ' << column;
+          << panel_format_name(format) << ' ' << column;
     }
   }
 }
@@ -303,7 +297,7 @@ TEST(QuantizedPanels, ProductsAreThoseOfTheValuesToTheRowsPrecision) {
         bound += std::abs(w) * double{largest} / 254 * 1.001;
       }
       const double difference = std::abs(double{c[static_cast<std::size_t>(j + 1)]} - sum);
-      ASSERT_TRUE(difference <= bound) << format_name(format);
+      ASSERT_TRUE(difference <= bound) << panel_format_name(format);
     }
   }
 }

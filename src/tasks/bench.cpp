@@ -3,16 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <span>
 
-#include "base/buffer.h"
 #include "base/random.h"
 #include "config/names.h"
 #include "diffllama/error.h"
 #include "generation/last_logits.h"
 #include "generation/token_selector.h"
+#include "tasks/machine_speed.h"
 
 namespace diffllama {
 namespace {
@@ -27,55 +26,6 @@ double mean(std::span<const double> values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-/// How fast all threads together read memory that no cache holds.
-class ReadBandwidth {
- public:
-  ReadBandwidth(std::size_t bytes, const Parallel& parallel)
-      : parallel_(parallel),
-        pieces_(static_cast<std::int64_t>((bytes + kPiece - 1) / kPiece)),
-        sums_(static_cast<std::size_t>(pieces_)) {
-    std::byte* data = data_.reserve(static_cast<std::size_t>(pieces_) * kPiece);
-    parallel_.run(pieces_, [data](std::int64_t piece, int /*worker*/) {
-      std::memset(data + static_cast<std::size_t>(piece) * kPiece, 1, kPiece);
-    });
-  }
-
-  /// Bytes per second, the best of three rounds.
-  double measure() {
-    double best = 0;
-    for (int round = 0; round < 3; ++round) {
-      const auto start = Clock::now();
-      parallel_.run(pieces_, [this](std::int64_t piece, int /*worker*/) {
-        sums_[static_cast<std::size_t>(piece)] +=
-            sum(data_.data() + static_cast<std::size_t>(piece) * kPiece);
-      });
-      const double bytes = static_cast<double>(pieces_) * static_cast<double>(kPiece);
-      best = std::max(best, bytes / seconds_since(start));
-    }
-    return best;
-  }
-
- private:
-  static constexpr std::size_t kPiece = std::size_t{1} << 20;
-
-  // In chains enough that additions never wait for each other.
-  static std::uint64_t sum(const std::byte* data) {
-    constexpr std::size_t kChains = 32;
-    std::uint64_t chains[kChains] = {};
-    for (std::size_t at = 0; at < kPiece; at += sizeof(chains)) {
-      std::uint64_t words[kChains];
-      std::memcpy(words, data + at, sizeof(words));
-      for (std::size_t i = 0; i < kChains; ++i) chains[i] += words[i];
-    }
-    return std::accumulate(std::begin(chains), std::end(chains), std::uint64_t{0});
-  }
-
-  const Parallel& parallel_;
-  std::int64_t pieces_;
-  Buffer<std::byte> data_;
-  std::vector<std::uint64_t> sums_;  // kept, so that no reading can be left out
-};
-
 class Bench {
  public:
   Bench(const ForwardModel& model, const Parallel& parallel, const BenchOptions& options)
@@ -85,31 +35,33 @@ class Bench {
         last_logits_(model, parallel),
         selector_(GenerationConfig{}, {}) {}
 
-  BenchResult prompt() {
-    BenchResult result{.n_prompt = options_.n_prompt, .n_depth = options_.n_depth};
-    time_prompt(0);
+  BenchResult prompt(std::int64_t tokens, std::int64_t depth) {
+    BenchResult result{.n_prompt = tokens, .n_depth = depth};
+    const PackedMatrix& weight = model_.weights.layers.front().down_proj.weight;
+    ProductPeak peak(weight.format(), model_.weights.product_type, parallel_);
+    std::vector<double> peaks;
+    time_prompt(tokens, 0);
     for (std::int64_t i = 0; i < options_.repetitions; ++i) {
-      result.samples_ts.push_back(static_cast<double>(options_.n_prompt) /
-                                  time_prompt(options_.n_depth));
+      peaks.push_back(peak.measure());
+      result.samples_ts.push_back(static_cast<double>(tokens) / time_prompt(tokens, depth));
     }
-    result.flop_per_second =
-        flop(options_.n_prompt, 1) / static_cast<double>(options_.n_prompt) * result.avg_ts();
+    result.flop_per_second = flop(tokens, 1, depth) / static_cast<double>(tokens) * result.avg_ts();
+    result.product_peak = mean(peaks);
     return result;
   }
 
-  BenchResult generation() {
-    BenchResult result{.n_gen = options_.n_gen, .n_depth = options_.n_depth};
+  BenchResult generation(std::int64_t tokens, std::int64_t depth) {
+    BenchResult result{.n_gen = tokens, .n_depth = depth};
     ReadBandwidth memory(options_.bandwidth_bytes, parallel_);
     std::vector<double> bandwidths;
-    time_generation(0, 1);
+    time_generation(1, 0);
     for (std::int64_t i = 0; i < options_.repetitions; ++i) {
       bandwidths.push_back(memory.measure());
-      result.samples_ts.push_back(static_cast<double>(options_.n_gen) /
-                                  time_generation(options_.n_depth, options_.n_gen));
+      result.samples_ts.push_back(static_cast<double>(tokens) / time_generation(tokens, depth));
     }
-    result.flop_per_second = flop(options_.n_gen, options_.n_gen) /
-                             static_cast<double>(options_.n_gen) * result.avg_ts();
-    result.bytes_per_second = bytes_per_token() * result.avg_ts();
+    result.flop_per_second =
+        flop(tokens, tokens, depth) / static_cast<double>(tokens) * result.avg_ts();
+    result.bytes_per_second = bytes_per_token(tokens, depth) * result.avg_ts();
     result.read_bandwidth = mean(bandwidths);
     return result;
   }
@@ -136,15 +88,15 @@ class Bench {
     return cache;
   }
 
-  double time_prompt(std::int64_t depth) {
-    const std::vector<std::int64_t> ids = random_ids(depth + options_.n_prompt);
+  double time_prompt(std::int64_t tokens, std::int64_t depth) {
+    const std::vector<std::int64_t> ids = random_ids(depth + tokens);
     SequenceCache cache = cache_of_depth(std::span(ids).first(static_cast<std::size_t>(depth)));
     const auto start = Clock::now();
     step(cache, ids);
     return seconds_since(start);
   }
 
-  double time_generation(std::int64_t depth, std::int64_t tokens) {
+  double time_generation(std::int64_t tokens, std::int64_t depth) {
     std::vector<std::int64_t> ids = random_ids(depth + 1);
     SequenceCache cache = cache_of_depth(std::span(ids).first(static_cast<std::size_t>(depth)));
     const auto start = Clock::now();
@@ -154,12 +106,12 @@ class Bench {
     return seconds_since(start);
   }
 
-  // Of `tokens` tokens, `heads` of which go through the head. Attention: every query head's d
-  // values with each key that it sees, and as many for the values.
-  double flop(std::int64_t tokens, std::int64_t heads) const {
+  // Of `tokens` tokens after `depth` others, `heads` of which go through the head. Attention: every
+  // query head's d values with each key that it sees, and as many for the values.
+  double flop(std::int64_t tokens, std::int64_t heads, std::int64_t depth) const {
     const ModelConfig& config = model_.config;
     const auto count = static_cast<double>(tokens);
-    const double keys = count * (static_cast<double>(options_.n_depth) + (count + 1) / 2);
+    const double keys = count * (static_cast<double>(depth) + (count + 1) / 2);
     const auto attention = static_cast<double>(4 * config.num_attention_heads * config.head_dim *
                                                config.num_hidden_layers);
     const auto layers = static_cast<double>(2 * model_.weights.layer_parameters());
@@ -167,9 +119,8 @@ class Bench {
     return layers * count + head * static_cast<double>(heads) + attention * keys;
   }
 
-  double bytes_per_token() const {
-    const double keys =
-        static_cast<double>(options_.n_depth) + (static_cast<double>(options_.n_gen) + 1) / 2;
+  double bytes_per_token(std::int64_t tokens, std::int64_t depth) const {
+    const double keys = static_cast<double>(depth) + (static_cast<double>(tokens) + 1) / 2;
     return static_cast<double>(model_.weights.packed_bytes()) +
            keys * static_cast<double>(model_.stack.make_cache().layout().bytes_per_key());
   }
@@ -184,6 +135,13 @@ class Bench {
 }  // namespace
 
 double BenchResult::avg_ts() const { return mean(samples_ts); }
+
+double BenchResult::median_ts() const {
+  std::vector<double> sorted = samples_ts;
+  std::ranges::sort(sorted);
+  const std::size_t middle = sorted.size() / 2;
+  return sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
 
 double BenchResult::stddev_ts() const {
   if (samples_ts.size() < 2) return 0;
@@ -201,8 +159,14 @@ std::vector<BenchResult> bench(const ForwardModel& model, const Parallel& parall
   }
   Bench bench(model, parallel, options);
   std::vector<BenchResult> results;
-  if (options.n_prompt > 0) results.push_back(bench.prompt());
-  if (options.n_gen > 0) results.push_back(bench.generation());
+  for (const std::int64_t depth : options.n_depth) {
+    for (const std::int64_t tokens : options.n_prompt) {
+      if (tokens > 0) results.push_back(bench.prompt(tokens, depth));
+    }
+    for (const std::int64_t tokens : options.n_gen) {
+      if (tokens > 0) results.push_back(bench.generation(tokens, depth));
+    }
+  }
   return results;
 }
 

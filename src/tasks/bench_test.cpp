@@ -25,7 +25,7 @@ std::vector<BenchResult> run(const TestModel& model, BenchOptions options) {
 TEST(Bench, MeasuresWhatIsAskedFor) {
   const ModelConfig config = TestModel::small_config();
   const TestModel model(config, initial_parameters(config, 1), 2);
-  const auto both = run(model, {.n_prompt = 5, .n_gen = 3, .n_depth = 4, .repetitions = 2});
+  const auto both = run(model, {.n_prompt = {5}, .n_gen = {3}, .n_depth = {4}, .repetitions = 2});
   ASSERT_EQ(both.size(), 2U);
   EXPECT_EQ(both[0].n_prompt, 5);
   EXPECT_EQ(both[0].n_gen, 0);
@@ -39,8 +39,8 @@ TEST(Bench, MeasuresWhatIsAskedFor) {
     ASSERT_EQ(result.samples_ts.size(), 2U);
     for (const double sample : result.samples_ts) EXPECT_TRUE(sample > 0 && std::isfinite(sample));
   }
-  EXPECT_EQ(run(model, {.n_prompt = 1, .n_gen = 0, .repetitions = 1}).size(), 1U);
-  EXPECT_EQ(run(model, {.n_prompt = 0, .n_gen = 1, .repetitions = 1}).at(0).n_gen, 1);
+  EXPECT_EQ(run(model, {.n_prompt = {1}, .n_gen = {0}, .repetitions = 1}).size(), 1U);
+  EXPECT_EQ(run(model, {.n_prompt = {0}, .n_gen = {1}, .repetitions = 1}).at(0).n_gen, 1);
 }
 
 // Counted by hand for one shape, both kinds of attention.
@@ -56,7 +56,8 @@ TEST(Bench, CountsWorkAndBytes) {
   for (const ModelType type : {ModelType::diffllama, ModelType::llama}) {
     config.model_type = type;
     const TestModel model(config, initial_parameters(config, 1));
-    const auto results = run(model, {.n_prompt = 5, .n_gen = 3, .n_depth = 4, .repetitions = 1});
+    const auto results =
+        run(model, {.n_prompt = {5}, .n_gen = {3}, .n_depth = {4}, .repetitions = 1});
     const double layer = 32 * (128 + 64 + 64) + 128 * 32 + 3 * 32 * 96;
     const double head = 64 * 32;
     // Keys seen: 5 + 6 + 7 + 8 + 9 by the prompt, 5 + 6 + 7 in generation; 4 heads of 32 values.
