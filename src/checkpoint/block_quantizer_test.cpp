@@ -76,7 +76,7 @@ TEST(BlockQuantizer, WritesTheBytesOfGgufPy) {
 TEST(BlockQuantizer, SearchesGoodScales) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
-  const std::vector<float> values = normal_values(seed, 256 * 256);
+  const std::vector<float> values = normal_values(seed, 65536);
   EXPECT_LT(relative_error(DType::q4_k, values), 0.076);
   EXPECT_LT(relative_error(DType::q5_k, values), 0.0375);
   EXPECT_LT(relative_error(DType::q6_k, values), 0.0185);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -166,7 +167,7 @@ AffineBlock quantize_scales(const float* weights, int top, std::byte* block) {
   float scale = 0;
   float minimum = 0;
   for (int g = 0; g < kAffineGroups; ++g) {
-    result.groups[g] = AffineGroup(weights + g * AffineGroup::kSize, top);
+    result.groups[g] = AffineGroup(weights + std::ptrdiff_t{g} * AffineGroup::kSize, top);
     result.fits[g] = result.groups[g].search();
     scale = std::max(scale, result.fits[g].scale);
     minimum = std::max(minimum, result.fits[g].minimum);
@@ -305,13 +306,13 @@ void quantize_q6_k(const float* weights, std::byte* block) {
   float scales[kGroups];
   float largest = 0;
   for (int g = 0; g < kGroups; ++g) {
-    scales[g] = SymmetricGroup(weights + g * SymmetricGroup::kSize).search();
+    scales[g] = SymmetricGroup(weights + std::ptrdiff_t{g} * SymmetricGroup::kSize).search();
     if (std::abs(scales[g]) > std::abs(largest)) largest = scales[g];
   }
   const float d = store_half(largest / -128.0F, block + 208);
   std::memset(block, 0, 192);
   for (int g = 0; g < kGroups; ++g) {
-    const SymmetricGroup group(weights + g * SymmetricGroup::kSize);
+    const SymmetricGroup group(weights + std::ptrdiff_t{g} * SymmetricGroup::kSize);
     const int scale = round_scale(group, scales[g], d);
     block[192 + g] = static_cast<std::byte>(scale);
     for (int k = 0; k < SymmetricGroup::kSize; ++k) {
