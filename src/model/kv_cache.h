@@ -45,7 +45,7 @@ inline constexpr std::int64_t kCacheBlockKeys = 256;
 /// values likewise, but the 32 scales of a step belong to its 32 keys, one for every 32 columns,
 /// so that a key that comes later changes nothing.
 struct CacheLayout {
-  CacheLayout(const AttentionGeometry& geometry, std::int64_t layers, CacheType type);
+  CacheLayout(const AttentionGeometry& attention, std::int64_t layer_count, CacheType cache_type);
 
   AttentionGeometry geometry;
   std::int64_t layers;
