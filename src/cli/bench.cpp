@@ -31,6 +31,10 @@ std::string_view name_of(ProductType type) {
   return type == ProductType::float32 ? "float32" : "bfloat16";
 }
 
+std::string cache_name_of(const Model::Impl& model) {
+  return cache_type_name(cache_type_for(model.options.cache_type, model.weights.product_type));
+}
+
 // What --json and --csv say of a result; the names are llama-bench's where it has them.
 nlohmann::ordered_json to_json(const BenchResult& result, const std::string& path,
                                const Model::Impl& model) {
@@ -42,6 +46,7 @@ nlohmann::ordered_json to_json(const BenchResult& result, const std::string& pat
           {"weights", panel_format_name(weight.format())},
           {"weight_bytes", model.weights.packed_bytes()},
           {"dtype", name_of(model.weights.product_type)},
+          {"cache_type", cache_name_of(model)},
           {"isa", isa_name(active_isa())},
           {"n_threads", model.parallel.threads()},
           {"n_prompt", result.n_prompt},
@@ -99,13 +104,14 @@ void print_row(const BenchResult& result) {
 
 void print_table(const std::vector<BenchResult>& results, const std::string& path,
                  const Model::Impl& model) {
-  char line[100];
+  char line[120];
   const PackedMatrix& weight = model.weights.layers.front().down_proj.weight;
-  std::snprintf(line, sizeof(line), ": %.1f MiB of weights (%s), %s on %s, %d threads\n",
+  std::snprintf(line, sizeof(line), ": %.1f MiB of weights (%s), %s on %s, %s cache, %d threads\n",
                 static_cast<double>(model.weights.packed_bytes()) / (1 << 20),
                 panel_format_name(weight.format()),
                 std::string(name_of(model.weights.product_type)).c_str(),
-                std::string(isa_name(active_isa())).c_str(), model.parallel.threads());
+                std::string(isa_name(active_isa())).c_str(), cache_name_of(model).c_str(),
+                model.parallel.threads());
   std::cout << path << line;
   std::snprintf(line, sizeof(line), "%-30s %19s  %17s  %9s  %5s\n", "", "tokens/s", "rate", "limit",
                 "share");

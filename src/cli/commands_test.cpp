@@ -99,6 +99,17 @@ TEST(GenerateCommand, WritesTheTextAlone) {
   EXPECT_THAT(output.errors, HasSubstr("100 new tokens"));
 }
 
+TEST(GenerateCommand, TakesEveryTypeOfCache) {
+  const json expected = golden("plain");
+  for (const char* type : {"auto", "f32", "bf16", "q8_0"}) {
+    const Output output = run({"generate", "-m", kTiny, "--dtype", "float32", "--cache-type", type,
+                               "-p", expected["prompt"], "--max-new-tokens", "4"});
+    // The first words are far from a tie: rounding does not change them.
+    EXPECT_FALSE(output.text.empty()) << type;
+    EXPECT_TRUE(expected["text"].get<std::string>().starts_with(output.text)) << type;
+  }
+}
+
 TEST(GenerateCommand, WritesAnObjectForEachSequence) {
   const json one = golden("dialogue");
   const json two = golden("scripture");

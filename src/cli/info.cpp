@@ -16,6 +16,7 @@
 #include "diffllama/error.h"
 #include "diffllama/tokenizer.h"
 #include "kernels/isa.h"
+#include "model/kv_cache.h"
 #include "model/parameters.h"
 #include "model/weights.h"
 
@@ -50,9 +51,14 @@ struct Info {
   Storage all;
   std::map<DType, Storage> by_dtype;
   ProductType compute = ProductType::float32;
+  CacheType cache_type = CacheType::automatic;
   std::int64_t kv_bytes_per_token = 0;
+  std::int64_t kv_bytes = 0;  // for max_position_embeddings tokens, in whole blocks
   std::optional<TokenizerInfo> tokenizer;
 
+  /// Weights as they are stored, the cache of one sequence as long as the model takes, and what
+  /// scratch, tokenizer and program need at most.
+  std::int64_t peak_memory() const { return all.bytes + kv_bytes + (std::int64_t{128} << 20); }
   const char* format() const { return fs::is_directory(path) ? "Hugging Face" : "GGUF"; }
   const char* compute_name() const {
     return compute == ProductType::float32 ? "float32" : "bfloat16";
@@ -78,8 +84,13 @@ Info gather(const ModelOptions& options) {
     info.by_dtype[stored->view.dtype].add(count, bytes);
   }
   info.compute = product_type(ComputeType::automatic, stored_parameters(checkpoint));
-  info.kv_bytes_per_token = 2 * info.config.num_hidden_layers * info.config.num_key_value_heads *
-                            info.config.head_dim * (info.compute == ProductType::float32 ? 4 : 2);
+  info.cache_type = cache_type_for(options.cache_type, info.compute);
+  const CacheLayout cache(AttentionGeometry::of(info.config), info.config.num_hidden_layers,
+                          info.cache_type);
+  const std::int64_t blocks =
+      (info.config.max_position_embeddings + kCacheBlockKeys - 1) / kCacheBlockKeys;
+  info.kv_bytes_per_token = static_cast<std::int64_t>(cache.bytes_per_key());
+  info.kv_bytes = blocks * static_cast<std::int64_t>(cache.block);
   try {
     const Tokenizer tokenizer = Tokenizer::from_pretrained(info.path, warn);
     info.tokenizer = {.vocab_size = tokenizer.vocab_size(),
@@ -116,7 +127,9 @@ void print_json(const Info& info) {
                                {"storage", storage},
                                {"compute", info.compute_name()},
                                {"isa", isa_name(active_isa())},
+                               {"cache_type", cache_type_name(info.cache_type)},
                                {"kv_bytes_per_token", info.kv_bytes_per_token},
+                               {"peak_memory_bytes", info.peak_memory()},
                                {"tokenizer", tokenizer},
                                {"config", ordered_json::parse(write_model_config(info.config))}};
   std::cout << result.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
@@ -143,9 +156,10 @@ void print_text(const Info& info) {
   }
   line("compute", std::string(info.compute_name()) + " products, " +
                       std::string(isa_name(active_isa())) + " kernels");
-  line("kv cache", number(info.kv_bytes_per_token) + " bytes a token, " +
-                       with_unit(info.kv_bytes_per_token * config.max_position_embeddings) +
-                       " for " + number(config.max_position_embeddings) + " tokens");
+  line("kv cache", cache_type_name(info.cache_type) + ", " + number(info.kv_bytes_per_token) +
+                       " bytes a token, " + with_unit(info.kv_bytes) + " for " +
+                       number(config.max_position_embeddings) + " tokens");
+  line("peak memory", "at most " + with_unit(info.peak_memory()) + " for one such sequence");
   if (info.tokenizer) {
     const auto id = [&](const std::optional<std::int64_t>& value) {
       return value ? number(*value) : std::string("none");
@@ -166,6 +180,7 @@ void add_info_command(CLI::App& app) {
       "info", "What a model is: configuration, parameters, dtypes, tokenizer. Loads no weights");
   const auto options = std::make_shared<InfoOptions>();
   add_model_option(*command, options->model);
+  add_cache_option(*command, options->model.cache_type);
   command->add_flag("--json", options->json, "One JSON object");
   command->callback([options] {
     const Info info = gather(options->model);

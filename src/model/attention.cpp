@@ -86,8 +86,9 @@ struct Tile {
   void prepare();
   void map_block(std::int64_t block, AttentionScratch::Worker& worker);
   std::int64_t hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const;
-  void weigh();
-  void add_values(std::int64_t first_panel, std::int64_t panels, AttentionScratch::Worker& worker);
+  void weigh() const;
+  void add_values(std::int64_t first_panel, std::int64_t panels,
+                  AttentionScratch::Worker& worker) const;
   void form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
               PanelArgs& args) const;
   void finish() const;
@@ -177,7 +178,7 @@ void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
 }
 
 // What the blocks' exponentials are multiplied by to become A_1 and -lambda A_2.
-void Tile::weigh() {
+void Tile::weigh() const {
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
     for (std::int64_t row = 0; row < rows(); ++row) {
       const std::int64_t at = block_numbers(map, row);
@@ -217,7 +218,7 @@ void Tile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Work
 
 // output[row] = sum over keys of p[row][s] value_s, block by block, for the columns of some panels.
 void Tile::add_values(std::int64_t first_panel, std::int64_t panels,
-                      AttentionScratch::Worker& worker) {
+                      AttentionScratch::Worker& worker) const {
   const std::int64_t width = geometry.value_columns;
   const std::int64_t column = first_panel * kPanelColumns;
   const PanelProduct multiply = product();

@@ -46,7 +46,7 @@ inline constexpr std::int64_t kCacheBlockKeys = 256;
 /// its 32 keys, one for every 32 of d; those of a step of values as well, one for every 32 columns,
 /// so that a key that comes later changes nothing.
 struct CacheLayout {
-  CacheLayout(const AttentionGeometry& geometry, std::int64_t layers, CacheType type);
+  CacheLayout(const AttentionGeometry& attention, std::int64_t layer_count, CacheType cache_type);
 
   AttentionGeometry geometry;
   std::int64_t layers;

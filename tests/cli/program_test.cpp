@@ -56,6 +56,7 @@ TEST(CommandLine, WrongOnesAreNamed) {
       {to_nowhere + Arguments{"--threads", "99999999999999999999"}, "--threads"},
       {to_nowhere + Arguments{"--prefill-chunk", "0"}, "--prefill-chunk"},
       {to_nowhere + Arguments{"--dtype", "float64"}, "--dtype"},
+      {to_nowhere + Arguments{"--cache-type", "f16"}, "--cache-type"},
       {to_nowhere + Arguments{"--logits-to-keep", "-1"}, "--logits-to-keep"},
   };
   for (const auto& [arguments, named] : wrong) {
