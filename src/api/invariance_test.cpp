@@ -1,14 +1,17 @@
 // The same bytes every time: logits do not depend on the batch, the chunks, the threads, the blocks
 // of the cache, or what was forked or rolled back before.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "checkpoint/quantize.h"
 #include "diffllama/error.h"
 #include "diffllama/model.h"
 
@@ -20,12 +23,18 @@ using Logits = std::vector<float>;
 
 constexpr std::int64_t kVocabulary = 40;
 
-/// A model and how it is computed; another format of weights is another line of kinds().
+/// Where quantised models are kept while the tests run.
+std::filesystem::path scratch() {
+  return testing::TempDir() + "/diffllama_invariance_" + std::to_string(getpid());
+}
+
+/// A model and how it is computed.
 struct Kind {
   std::string name;
   ModelType type;
   ComputeType compute;
   CacheType cache;
+  std::string weights = "";  // what `quantize` calls the format; empty: float32, as drawn
 
   Model model(int threads = 2, std::int64_t prefill_chunk = 512) const {
     ModelConfig config;
@@ -38,12 +47,26 @@ struct Kind {
     config.num_key_value_heads = 6;
     config.head_dim = 8;
     config.initializer_range = 0.3;
+    if (!weights.empty()) {  // whole blocks of every format
+      config.hidden_size = config.intermediate_size = 256;
+      config.num_attention_heads = 32;
+      config.num_key_value_heads = 16;
+      config.initializer_range = 0.1;
+    }
     LoadOptions load;
     load.threads = threads;
     load.prefill_chunk = prefill_chunk;
     load.compute = compute;
     load.cache_type = cache;
-    return Model::from_config(config, 3, load);
+    if (weights.empty()) return Model::from_config(config, 3, load);
+    const std::filesystem::path folder = scratch() / name;
+    const std::filesystem::path file = folder / "quantized.gguf";
+    if (!std::filesystem::exists(file)) {
+      std::filesystem::create_directories(scratch());
+      Model::from_config(config, 3).save_pretrained(folder);
+      quantize_model(folder, file, *find_quantized_type(weights), {});
+    }
+    return Model::from_pretrained(file, load);
   }
 };
 
@@ -60,6 +83,11 @@ std::vector<Kind> kinds() {
       }
     }
   }
+  for (const char* weights :
+       {"Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K_M", "Q5_K_M", "Q6_K", "F16", "BF16"}) {
+    all.push_back({std::string("diffllama_") + weights, ModelType::diffllama, ComputeType::bfloat16,
+                   CacheType::bf16, weights});
+  }
   return all;
 }
 
@@ -73,6 +101,8 @@ class Invariance : public testing::TestWithParam<Kind> {
     for (auto& id : ids) id = static_cast<std::int64_t>(random_() % kVocabulary);
     return ids;
   }
+  static void TearDownTestSuite() { std::filesystem::remove_all(scratch()); }
+
   unsigned seed_;
   std::mt19937 random_;
   std::string trace_;

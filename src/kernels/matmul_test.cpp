@@ -172,8 +172,10 @@ TEST(Matmul, SeveralProductsAtOnceAreThoseOneByOne) {
       weights.push_back(
           pack(PanelFormat::bfloat16, random_values(random, n * kDepth), n, kDepth, parallel));
     }
-    std::vector<std::vector<float>> y;
-    for (const PackedMatrix& w : weights) y.emplace_back(static_cast<std::size_t>(m * w.n()));
+    std::vector<std::vector<float>> y(weights.size());
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      y[i].resize(static_cast<std::size_t>(m * weights[i].n()));
+    }
     ActivationRows rows;
     rows.assign(x.data(), m, kDepth, kDepth, ProductType::bfloat16);
     matmul(rows,

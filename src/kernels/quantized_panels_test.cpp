@@ -51,7 +51,7 @@ std::vector<float> block_values(PanelFormat format, const std::uint8_t* block) {
     const auto fifth = [&](std::size_t at) { return (block[at + t / 8] >> t % 8 & 1) << 4; };
     switch (format) {
       case PanelFormat::q8_0:
-        quant = static_cast<std::int8_t>(block[2 + t]);
+        quant = block[2 + t] < 128 ? block[2 + t] : block[2 + t] - 256;
         break;
       case PanelFormat::q4_0:
         quant = nibble(2) - 8;

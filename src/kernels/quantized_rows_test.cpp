@@ -33,14 +33,14 @@ TEST_P(QuantizeRowOnIsa, RoundsToNearestEvenOfMaximumOver127) {
     std::vector<float> x(static_cast<std::size_t>(blocks) * 32);
     for (float& value : x) value = normal(random) * std::exp2(normal(random) * 20);
     const QuantizedRow row = quantize(x);
-    for (int b = 0; b < blocks; ++b) {
+    for (std::int64_t b = 0; b < blocks; ++b) {
       float maximum = 0.0F;
-      for (int i = 0; i < 32; ++i) {
+      for (std::int64_t i = 0; i < 32; ++i) {
         maximum = std::max(maximum, std::abs(x[static_cast<std::size_t>(32 * b + i)]));
       }
       ASSERT_EQ(row.scales()[b], maximum / 127.0F);
       int sums[2] = {0, 0};
-      for (int i = 0; i < 32; ++i) {
+      for (std::int64_t i = 0; i < 32; ++i) {
         const float scaled = x[static_cast<std::size_t>(32 * b + i)] * (127.0F / maximum);
         ASSERT_EQ(row.quants()[32 * b + i], std::lrint(scaled)) << i;
         sums[i / 16] += row.quants()[32 * b + i];

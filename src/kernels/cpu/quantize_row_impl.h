@@ -23,7 +23,7 @@ void quantize_row(const float* x, std::int64_t k, std::byte* out) {
       const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, values[i]) & 0x7fffffffU;
       largest = bits > largest ? bits : largest;
     }
-    const float maximum = __builtin_bit_cast(float, largest);
+    const auto maximum = __builtin_bit_cast(float, largest);
     const bool usable = largest >= kSmallest && largest < kInfinity;
     const float inverse = usable ? 127.0F / maximum : 0.0F;
     const float scale =

@@ -18,7 +18,9 @@ void head_product(const ModelWeights& weights, const float* x, std::int64_t rows
                   ActivationRows& scratch, const Parallel& parallel) {
   const PackedMatrix& w = weights.head.weight;
   scratch.assign(x, rows, w.k(), w.k(), weights.product_type);
-  matmul(scratch, {{&w, weights.head.bias_or_null(), y, w.n()}}, parallel);
+  Product product = {&w, weights.head.bias_or_null(), nullptr, w.n()};
+  product.y = y;
+  matmul(scratch, {product}, parallel);
 }
 
 void apply_head(const HeadContext& context, ForwardOutput& output) {

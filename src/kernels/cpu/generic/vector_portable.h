@@ -78,7 +78,7 @@ struct Portable {
   }
   static void store_bfloat16_pairs(std::uint16_t* p, Reg even, Reg odd) {
     for (int i = 0; i < kLanes; ++i) {
-      p[2 * i] = float_to_bfloat16(even[i]);
+      p[static_cast<std::ptrdiff_t>(2) * i] = float_to_bfloat16(even[i]);
       p[2 * i + 1] = float_to_bfloat16(odd[i]);
     }
   }

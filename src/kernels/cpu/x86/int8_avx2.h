@@ -28,8 +28,12 @@ struct Int8Avx2 {
   }
   template <int kShift, int kMask>
   static Bytes insert(Bytes nibbles, Bytes high) {
-    const Bytes shifted = kShift >= 0 ? _mm256_slli_epi16(high, kShift > 0 ? kShift : 0)
-                                      : _mm256_srli_epi16(high, kShift < 0 ? -kShift : 0);
+    Bytes shifted;
+    if constexpr (kShift >= 0) {
+      shifted = _mm256_slli_epi16(high, kShift);
+    } else {
+      shifted = _mm256_srli_epi16(high, -kShift);
+    }
     return _mm256_or_si256(nibbles, _mm256_and_si256(shifted, _mm256_set1_epi8(kMask)));
   }
   static Bytes broadcast(const std::int8_t* p) {

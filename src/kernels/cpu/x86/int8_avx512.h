@@ -27,8 +27,12 @@ struct Int8Avx512 {
   /// nibbles, and the bits of kMask of `high` shifted left by kShift (right where it is negative).
   template <int kShift, int kMask>
   static Bytes insert(Bytes nibbles, Bytes high) {
-    const Bytes shifted = kShift >= 0 ? _mm512_slli_epi16(high, kShift > 0 ? kShift : 0)
-                                      : _mm512_srli_epi16(high, kShift < 0 ? -kShift : 0);
+    Bytes shifted;
+    if constexpr (kShift >= 0) {
+      shifted = _mm512_slli_epi16(high, kShift);
+    } else {
+      shifted = _mm512_srli_epi16(high, -kShift);
+    }
     return _mm512_ternarylogic_epi32(nibbles, shifted, _mm512_set1_epi8(kMask), 0xf8);  // a | b & c
   }
   /// The four int8 at p in every column.
