@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/quantize.h"
+#include "checkpoint/conversion/quantize.h"
 #include "diffllama/error.h"
 #include "diffllama/model.h"
 

@@ -1,7 +1,7 @@
 #include "diffllama/tokenizer.h"
 
-#include "checkpoint/gguf.h"
-#include "checkpoint/gguf_tokenizer.h"
+#include "checkpoint/gguf/gguf.h"
+#include "checkpoint/gguf/gguf_tokenizer.h"
 #include "tokenizer/load_tokenizer.h"
 
 namespace diffllama {

@@ -6,8 +6,8 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
-#include "checkpoint/gguf.h"
-#include "checkpoint/gguf_config.h"
+#include "checkpoint/gguf/gguf.h"
+#include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/tensor_files.h"
 #include "config/model_config.h"
 #include "config/warnings.h"

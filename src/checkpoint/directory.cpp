@@ -2,7 +2,7 @@
 #include <utility>
 
 #include "base/json.h"
-#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors/safetensors.h"
 #include "checkpoint/tensor_files.h"
 #include "diffllama/error.h"
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "checkpoint/row_codec.h"
+#include "checkpoint/codec/row_codec.h"
 #include "checkpoint/tensor_files.h"
 #include "diffllama/error.h"
 

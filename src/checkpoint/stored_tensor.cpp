@@ -4,7 +4,7 @@
 
 #include "base/mapped_file.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/row_codec.h"
+#include "checkpoint/codec/row_codec.h"
 
 namespace diffllama {
 namespace {

@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/row_codec.h"
+#include "checkpoint/codec/row_codec.h"
 #include "diffllama/error.h"
 
 namespace diffllama {

@@ -1,4 +1,4 @@
-#include "checkpoint/convert.h"
+#include "checkpoint/conversion/convert.h"
 
 #include <iostream>
 #include <map>

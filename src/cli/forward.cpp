@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors/safetensors.h"
 #include "cli/common.h"
 #include "diffllama/error.h"
 

@@ -17,8 +17,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
-#include "checkpoint/gguf.h"
-#include "checkpoint/gguf_config.h"
+#include "checkpoint/gguf/gguf.h"
+#include "checkpoint/gguf/gguf_config.h"
 #include "cli/common.h"
 #include "config/generation_config.h"
 #include "diffllama/error.h"

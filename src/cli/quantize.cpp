@@ -1,4 +1,4 @@
-#include "checkpoint/quantize.h"
+#include "checkpoint/conversion/quantize.h"
 
 #include <iostream>
 #include <memory>

@@ -1,0 +1,64 @@
+#include "checkpoint/conversion/convert.h"
+
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "checkpoint/conversion/gguf_to_directory.h"
+#include "checkpoint/gguf/gguf_model.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+
+void to_gguf(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
+  const GgufModel model = open_gguf_model(in, options.warn);
+  std::vector<TensorSource> tensors = model.rotary;
+  for (const GgufTensor& tensor : model.tensors) tensors.push_back(unchanged_tensor(tensor));
+  model.metadata.write(out, with_progress(std::move(tensors), options.progress));
+}
+
+}  // namespace
+
+void check_distinct(const fs::path& in, const fs::path& out) {
+  std::error_code error;
+  if (fs::equivalent(in, out, error)) {
+    throw InvalidArgument(out.string() + ": expected another path than the model's own, got it");
+  }
+}
+
+std::vector<TensorSource> with_progress(std::vector<TensorSource> tensors,
+                                        const WriteProgress& progress) {
+  if (!progress) return tensors;
+  std::uint64_t total = 0;
+  for (const TensorSource& tensor : tensors) total += byte_count(tensor);
+  const auto done = std::make_shared<std::uint64_t>(0);
+  for (TensorSource& tensor : tensors) {
+    tensor.write = [write = std::move(tensor.write), done, total,
+                    progress](const TensorSource::Sink& sink) {
+      write([&](std::span<const std::byte> bytes) {
+        sink(bytes);
+        progress(*done += bytes.size(), total);
+      });
+    };
+  }
+  return tensors;
+}
+
+void convert_model(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
+  check_distinct(in, out);
+  std::error_code error;
+  const bool to_file = out.extension() == ".gguf";
+  if (fs::exists(in, error) && fs::is_directory(in, error) != to_file) {
+    throw InvalidArgument(
+        out.string() + ": expected " +
+        (to_file ? "a directory for a GGUF file" : "a .gguf file for a directory") + ", got " +
+        (to_file ? "a .gguf file" : "another name"));
+  }
+  if (to_file) return to_gguf(in, out, options);
+  write_gguf_as_directory(in, out, options);
+}
+
+}  // namespace diffllama

@@ -1,0 +1,209 @@
+#include "checkpoint/conversion/gguf_to_directory.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "base/json.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/directory_texts.h"
+#include "checkpoint/gguf/gguf.h"
+#include "checkpoint/gguf/gguf_config.h"
+#include "checkpoint/gguf/gguf_tokenizer.h"
+#include "checkpoint/safetensors/safetensors.h"
+#include "config/model_config.h"
+#include "config/names.h"
+#include "config/warnings.h"
+#include "diffllama/error.h"
+#include "tokenizer/load_tokenizer.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr DType kPlainTypes[] = {DType::float32, DType::float16, DType::bfloat16};
+
+/// A directory that appears under its name when it is whole.
+class AtomicDirectory {
+ public:
+  explicit AtomicDirectory(fs::path path) : path_(std::move(path)) {
+    if (!path_.has_filename()) path_ = path_.parent_path();  // "model/"
+    std::error_code error;
+    const bool usable =
+        !fs::exists(path_, error) || (fs::is_directory(path_, error) && fs::is_empty(path_, error));
+    if (!usable) {
+      throw IoError(path_.string() + ": expected no such path or an empty directory, got " +
+                    (fs::is_directory(path_, error) ? "a directory with files" : "a file"));
+    }
+    temporary_ = path_.parent_path() / (".diffllama-" + std::to_string(getpid()) + ".tmp");
+    fs::create_directories(temporary_, error);
+    if (error) throw IoError(path_.string() + ": cannot create: " + error.message());
+  }
+  ~AtomicDirectory() {
+    std::error_code error;
+    if (!temporary_.empty()) fs::remove_all(temporary_, error);
+  }
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+
+  const fs::path& path() const { return temporary_; }
+  void commit() {
+    std::error_code error;
+    fs::rename(temporary_, path_, error);
+    if (error) throw IoError(path_.string() + ": cannot create: " + error.message());
+    temporary_.clear();
+  }
+
+ private:
+  fs::path path_, temporary_;
+};
+
+class DirectoryWriter {
+ public:
+  DirectoryWriter(const fs::path& in, const ConvertOptions& options)
+      : options_(options),
+        file_(in),
+        checkpoint_(
+            std::make_shared<const Checkpoint>(Checkpoint::from_gguf(file_, options.warn))) {
+    for (const DType dtype : kPlainTypes) {
+      const std::string key = kSourceTypePrefix + std::string(dtype_name(dtype));
+      for (const std::string_view name : file_.texts(key)) source_types_[std::string(name)] = dtype;
+    }
+    texts_.generation_config = file_.text(kGenerationConfigKey).value_or("");
+    texts_.chat_template = file_.text(kChatTemplateKey).value_or("");
+    add_tensors();
+    add_config();
+    add_tokenizer();
+  }
+
+  void write(const fs::path& directory) const {
+    write_safetensors(directory / "model.safetensors", with_progress(tensors_, options_.progress));
+    write_directory_texts(directory, texts_);
+  }
+
+ private:
+  std::string where(const char* key) const { return file_.where() + ": " + key; }
+
+  // A vector goes back to the type that it had before GGUF made it float32.
+  DType written_type(const TensorSpec& spec, const TensorView& view) const {
+    if (block_elements(view.dtype) > 1) return options_.expanded;
+    const auto source = source_types_.find(spec.gguf_name);
+    const bool widened = view.shape.size() == 1 && view.dtype == DType::float32;
+    return widened && source != source_types_.end() ? source->second : view.dtype;
+  }
+
+  void add_tensors() {
+    for (const TensorSpec& spec : tensor_specs(checkpoint_->config())) {
+      const StoredTensor* stored = checkpoint_->find(spec.name);
+      if (stored == nullptr) continue;
+      const DType dtype = written_type(spec, stored->view);
+      const auto source = source_types_.find(spec.gguf_name);
+      exact_ = exact_ && source != source_types_.end() && source->second == dtype;
+      tensors_.push_back(tensor_source(spec, *stored, dtype));
+    }
+  }
+
+  TensorSource tensor_source(const TensorSpec& spec, const StoredTensor& stored,
+                             DType dtype) const {
+    const TensorView& view = stored.view;
+    if (dtype != view.dtype || view.shape.size() == 1) {
+      return rounded_tensor(
+          spec.name, dtype, view.shape,
+          [checkpoint = checkpoint_, &stored](std::int64_t row, std::span<float> out) {
+            stored.read_row(row, out);
+          });
+    }
+    const auto write = [checkpoint = checkpoint_, &stored](const TensorSource::Sink& sink) {
+      for (std::int64_t row = 0; row < stored.view.shape[0]; ++row) sink(stored.row_bytes(row));
+      Checkpoint::release(stored);
+    };
+    return {spec.name, dtype, view.shape, write};
+  }
+
+  // The config that the file was made from, unless its weights have changed their type since.
+  void add_config() {
+    const DType dtype = tensors_.front().dtype;
+    const auto text = file_.text(kConfigKey);
+    if (!text) {
+      ModelConfig config = checkpoint_->config();
+      config.dtype = dtype;
+      texts_.config = write_model_config(config);
+      return;
+    }
+    check_verbatim(*text);
+    texts_.config = *text;
+    if (exact_) return;
+    json config = parse_json(*text, where(kConfigKey));
+    config.erase("torch_dtype");
+    config["dtype"] = torch_dtype_name(dtype);
+    texts_.config = config.dump(2) + "\n";
+  }
+
+  // A llama file is read by its keys; they may have been changed since.
+  void check_verbatim(std::string_view text) const {
+    const auto silent = [](const std::string&) {};
+    const ModelConfig config = parse_model_config(text, where(kConfigKey), silent);
+    const ModelConfig& keys = checkpoint_->config();
+    const auto same = [](const TensorSpec& a, const TensorSpec& b) {
+      return a.name == b.name && a.shape == b.shape && a.rotary_heads == b.rotary_heads;
+    };
+    if (config.model_type != keys.model_type ||
+        !std::ranges::equal(tensor_specs(config), tensor_specs(keys), same)) {
+      file_.refuse(kConfigKey, "the tensors that the file's keys promise", "others");
+    }
+  }
+
+  void add_tokenizer() {
+    if (const auto text = file_.text(kTokenizerJsonKey)) {
+      texts_.tokenizer_json = *text;
+      texts_.tokenizer_config = file_.text(kTokenizerConfigKey).value_or("");
+      texts_.special_tokens_map = file_.text(kSpecialTokensMapKey).value_or("");
+      return;
+    }
+    const GgufVocabulary vocabulary = read_gguf_vocabulary(file_);
+    if (vocabulary.tokens.empty()) return;
+    try {
+      texts_.tokenizer_json = to_tokenizer_json(vocabulary, file_.where());
+    } catch (const FormatError& error) {
+      emit_warning(options_.warn, std::string(error.what()) + "; no tokenizer.json is written");
+      return;
+    }
+    json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                   {"clean_up_tokenization_spaces", false},
+                   {"model_max_length", checkpoint_->config().max_position_embeddings}};
+    const auto name = [&](const char* field, const std::optional<std::int64_t>& id) {
+      if (id) config[field] = vocabulary.tokens.at(static_cast<std::size_t>(*id));
+    };
+    name("bos_token", vocabulary.bos_token_id);
+    name("eos_token", vocabulary.eos_token_id);
+    name("unk_token", vocabulary.unknown_token_id);
+    name("pad_token", vocabulary.padding_token_id);
+    texts_.tokenizer_config = config.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  }
+
+  const ConvertOptions& options_;
+  GgufFile file_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::map<std::string, DType> source_types_;  // by GGUF's names
+  std::vector<TensorSource> tensors_;
+  DirectoryTexts texts_;
+  bool exact_ = true;  // all tensors come out in the type that they had in the first directory
+};
+
+}  // namespace
+
+void write_gguf_as_directory(const fs::path& in, const fs::path& out,
+                             const ConvertOptions& options) {
+  const DirectoryWriter writer(in, options);
+  AtomicDirectory directory(out);
+  writer.write(directory.path());
+  directory.commit();
+}
+
+}  // namespace diffllama

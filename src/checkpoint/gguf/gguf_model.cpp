@@ -1,0 +1,192 @@
+#include "checkpoint/gguf/gguf_model.h"
+
+#include <cassert>
+#include <map>
+#include <utility>
+
+#include "base/mapped_file.h"
+#include "checkpoint/directory_texts.h"
+#include "checkpoint/gguf/gguf_config.h"
+#include "checkpoint/gguf/gguf_tokenizer.h"
+#include "config/names.h"
+#include "config/warnings.h"
+#include "diffllama/error.h"
+#include "tokenizer/load_tokenizer.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint32_t kQuantizationVersion = 2;  // of the block formats, as ggml counts them
+
+// Row of transformers that lies at `row` of a file whose rotary pairs are side by side: rows 2i and
+// 2i + 1 of a head come from i and i + d/2.
+std::int64_t source_row(std::int64_t row, std::int64_t rows, std::int64_t heads) {
+  const std::int64_t d = rows / heads;
+  const std::int64_t in_head = row % d;
+  return row - in_head + in_head / 2 + (in_head % 2 == 0 ? 0 : d / 2);
+}
+
+std::string general_name(const DirectoryTexts& texts) {
+  const fs::path path = texts.directory;
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+void add_vocabulary(const DirectoryTexts& texts, const ModelConfig& config, GgufWriter& out,
+                    const WarningHandler& warn) {
+  const auto without_one = [&](const std::string& why) {
+    emit_warning(warn, why);
+    out.set("tokenizer.ggml.model", "no_vocab");
+  };
+  if (texts.tokenizer_json.empty()) {
+    return without_one(texts.directory + ": no tokenizer.json; the file gets no vocabulary");
+  }
+  GgufVocabulary vocabulary;
+  try {
+    vocabulary = to_gguf_vocabulary({texts.directory + "/tokenizer.json", texts.tokenizer_json,
+                                     texts.tokenizer_config, texts.special_tokens_map},
+                                    config.vocab_size, warn);
+  } catch (const FormatError& error) {
+    return without_one(std::string(error.what()) + "; the file gets no vocabulary");
+  }
+  if (std::cmp_greater(vocabulary.tokens.size(), config.vocab_size)) {
+    throw FormatError(texts.directory + "/tokenizer.json: expected at most vocab_size tokens, " +
+                      std::to_string(config.vocab_size) + ", got " +
+                      std::to_string(vocabulary.tokens.size()));
+  }
+  if (!vocabulary.bos_token_id) vocabulary.bos_token_id = config.bos_token_id;
+  if (!vocabulary.eos_token_id && !config.eos_token_ids.empty()) {
+    vocabulary.eos_token_id = config.eos_token_ids.front();
+  }
+  if (!vocabulary.padding_token_id) vocabulary.padding_token_id = config.pad_token_id;
+  for (auto* id :
+       {&vocabulary.bos_token_id, &vocabulary.eos_token_id, &vocabulary.padding_token_id}) {
+    if (*id && (**id < 0 || **id >= config.vocab_size)) id->reset();  // only warned of elsewhere
+  }
+  write_gguf_vocabulary(vocabulary, out);
+}
+
+// What makes the way back exact.
+void add_verbatim(const DirectoryTexts& texts, GgufWriter& out) {
+  const auto set = [&](const char* key, const std::string& text) {
+    if (!text.empty()) out.set(key, text);
+  };
+  set(kTokenizerJsonKey, texts.tokenizer_json);
+  set(kChatTemplateKey, texts.chat_template);
+  set(kConfigKey, texts.config);
+  set(kGenerationConfigKey, texts.generation_config);
+  set(kTokenizerConfigKey, texts.tokenizer_config);
+  set(kSpecialTokensMapKey, texts.special_tokens_map);
+}
+
+void add_source_types(const std::vector<GgufTensor>& tensors, GgufWriter& out) {
+  std::map<DType, std::vector<std::string>> names;
+  for (const GgufTensor& tensor : tensors) names[tensor.stored.view.dtype].push_back(tensor.name);
+  for (const auto& [dtype, list] : names) {
+    out.set(kSourceTypePrefix + std::string(dtype_name(dtype)), list);
+  }
+}
+
+GgufModel of_directory(const fs::path& path, const WarningHandler& warn) {
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(path, warn));
+  GgufModel model;
+  model.where = path.string();
+  model.config = checkpoint->config();
+  model.files.push_back(checkpoint);
+  const ModelConfig& config = model.config;
+  if (config.architecture != Architecture::causal_lm) {
+    throw FormatError(model.where + ": expected a " +
+                      architecture_name(config.model_type, Architecture::causal_lm) +
+                      ", the one class that GGUF holds, got " +
+                      architecture_name(config.model_type, config.architecture));
+  }
+  const DirectoryTexts texts = read_directory_texts(path);
+  model.rotary = write_gguf_config(config, (path / "config.json").string(), model.metadata);
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    const StoredTensor* stored = checkpoint->find(spec.name);
+    if (stored == nullptr) continue;
+    const bool interleave = config.model_type == ModelType::llama;
+    model.tensors.push_back({spec.gguf_name, *stored, interleave ? spec.rotary_heads : 0});
+  }
+  model.metadata.set("general.type", "model");
+  model.metadata.set("general.name", general_name(texts));
+  model.metadata.set("general.file_type", plain_file_type(model.tensors.front().stored.view.dtype));
+  model.metadata.set("general.quantization_version", kQuantizationVersion);
+  add_vocabulary(texts, config, model.metadata, warn);
+  add_verbatim(texts, model.metadata);
+  add_source_types(model.tensors, model.metadata);
+  return model;
+}
+
+GgufModel of_file(const fs::path& path, const WarningHandler& warn) {
+  const GgufFile file(path);
+  GgufModel model;
+  model.where = path.string();
+  model.config = Checkpoint::from_gguf(file, warn).config();
+  model.files.push_back(file.mapping());
+  for (const auto& [key, value] : file.metadata()) model.metadata.set(key, value);
+  for (const auto& [name, view] : file.tensors()) {
+    model.tensors.push_back({name, {view, file.where() + ": tensor " + name}});
+  }
+  return model;
+}
+
+}  // namespace
+
+void GgufTensor::read_row(std::int64_t row, std::span<float> out) const {
+  if (rotary_heads == 0) return stored.read_row(row, out);
+  if (stored.view.shape.size() > 1) {
+    return stored.read_row(source_row(row, stored.view.shape[0], rotary_heads), out);
+  }
+  std::vector<float> values(out.size());  // the bias of a matrix that is permuted
+  stored.read_row(row, values);
+  const auto size = static_cast<std::int64_t>(out.size());
+  for (std::int64_t i = 0; i < size; ++i) {
+    out[static_cast<std::size_t>(i)] =
+        values[static_cast<std::size_t>(source_row(i, size, rotary_heads))];
+  }
+}
+
+std::span<const std::byte> GgufTensor::row_bytes(std::int64_t row) const {
+  if (rotary_heads != 0) row = source_row(row, stored.view.shape[0], rotary_heads);
+  return stored.row_bytes(row);
+}
+
+GgufModel open_gguf_model(const fs::path& path, const WarningHandler& warn) {
+  std::error_code error;
+  return fs::is_directory(path, error) ? of_directory(path, warn) : of_file(path, warn);
+}
+
+TensorSource unchanged_tensor(const GgufTensor& tensor) {
+  const TensorView& view = tensor.stored.view;
+  if (view.shape.size() == 1) {
+    return rounded_tensor(
+        tensor.name, DType::float32, view.shape,
+        [tensor](std::int64_t row, std::span<float> out) { tensor.read_row(row, out); });
+  }
+  const auto write = [tensor](const TensorSource::Sink& sink) {
+    if (tensor.rotary_heads == 0) {
+      sink(tensor.stored.view.bytes);
+    } else {
+      for (std::int64_t row = 0; row < tensor.stored.view.shape[0]; ++row) {
+        sink(tensor.row_bytes(row));
+      }
+    }
+    Checkpoint::release(tensor.stored);
+  };
+  return {tensor.name, view.dtype, view.shape, write};
+}
+
+std::uint32_t plain_file_type(DType dtype) {
+  switch (dtype) {
+    case DType::float16:
+      return 1;
+    case DType::bfloat16:
+      return 32;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace diffllama

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "checkpoint/gguf/gguf.h"
+#include "checkpoint/gguf/gguf_writer.h"
+#include "diffllama/tokenizer.h"
+#include "tokenizer/gguf_vocabulary.h"
+
+namespace diffllama {
+
+/// The keys tokenizer.ggml.* of a GGUF file, for make_tokenizer (tokenizer/load_tokenizer.h), which
+/// checks what they mean. A file without them, or whose model is "no_vocab", gives no tokens.
+/// Throws FormatError for keys of other types, tokens over 65,536 bytes and more than 1,000,000 of
+/// them.
+GgufVocabulary read_gguf_vocabulary(const GgufFile& file);
+
+/// Sets those keys.
+void write_gguf_vocabulary(const GgufVocabulary& vocabulary, GgufWriter& out);
+
+/// A tokenizer.json verbatim, a key that GGUF defines.
+inline constexpr const char* kTokenizerJsonKey = "tokenizer.huggingface.json";
+inline constexpr const char* kChatTemplateKey = "tokenizer.chat_template";
+
+/// The tokenizer of a file: its tokenizer.json where it holds one, else its vocabulary. Throws
+/// FormatError.
+Tokenizer read_gguf_tokenizer(const GgufFile& file, const WarningHandler& warn);
+
+}  // namespace diffllama
