@@ -34,7 +34,7 @@ struct Kind {
   ModelType type;
   ComputeType compute;
   CacheType cache;
-  std::string weights = "";  // what `quantize` calls the format; empty: float32, as drawn
+  std::string weights = {};  // what `quantize` calls the format; empty: float32, as drawn
 
   Model model(int threads = 2, std::int64_t prefill_chunk = 512) const {
     ModelConfig config;
@@ -189,7 +189,9 @@ TEST_P(Invariance, ForkedSequences) {
     // Three go on as a batch, the one that they were made from after them, and then a reordered
     // batch of them.
     const Logits together = forward(model, {rows[0], rows[1], rows[2]}, shared, 70, &forks);
-    for (int i = 0; i < 3; ++i) EXPECT_EQ(part(together, i * 70, 70), alone[i]) << trace_;
+    for (std::int64_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(part(together, i * 70, 70), alone[static_cast<std::size_t>(i)]) << trace_;
+    }
     EXPECT_EQ(forward(model, {rows[3]}, shared, 70, &cache), alone[3]) << trace_;
     forks.batch_select_indices(Ids{2, 0, 2});
     const Ids next = ids(1);
