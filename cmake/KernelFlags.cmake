@@ -4,7 +4,7 @@ set(kernels_x86 "${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu/x86")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   set(avx2_flags -mavx2 -mfma -mf16c)
   set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16
-    -Wno-maybe-uninitialized)  # g++ 12 warns of its own _mm512_undefined_ps (GCC bug 105593)
+    -Wno-uninitialized -Wno-maybe-uninitialized)  # g++ 12 warns of its own _mm512_undefined_ps (GCC bug 105593)
   set_source_files_properties(
     "${kernels_x86}/panel_product_avx2.cpp" "${kernels_x86}/row_kernels_avx2.cpp"
     PROPERTIES COMPILE_OPTIONS "${avx2_flags}")
