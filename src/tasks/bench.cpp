@@ -27,6 +27,9 @@ double mean(std::span<const double> values) {
 }
 
 class Bench {
+  // Tokens of the prompt that is run first: enough to have all memory and threads at hand.
+  static constexpr std::int64_t kWarmUp = 512;
+
  public:
   Bench(const ForwardModel& model, const Parallel& parallel, const BenchOptions& options)
       : model_(model),
@@ -40,7 +43,7 @@ class Bench {
     const PackedMatrix& weight = model_.weights.layers.front().down_proj.weight;
     ProductPeak peak(weight.format(), model_.weights.product_type, parallel_);
     std::vector<double> peaks;
-    time_prompt(tokens, 0);
+    time_prompt(std::min(tokens, kWarmUp), 0);
     for (std::int64_t i = 0; i < options_.repetitions; ++i) {
       peaks.push_back(peak.measure());
       result.samples_ts.push_back(static_cast<double>(tokens) / time_prompt(tokens, depth));
