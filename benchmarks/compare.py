@@ -82,10 +82,9 @@ def models(work):
 
 # --- measuring: samples[(row, program)] is a list of tokens per second ----------------------------------------------
 
-def measure(work, rounds, threads):
+def measure(work, threads, samples, limits):
+    """One round, everything turn about."""
     folder, peer, transformers = models(work), llama_bench(work), python(work)
-    samples = collections.defaultdict(list)
-    limits = collections.defaultdict(list)
 
     def ours(row, model, prompt=0, new=0, depth=0, program="diffllama"):
         entry = json.loads(run(DIFFLLAMA, "bench", "-m", folder / model, "-p", prompt, "-n", new, "-d", depth, "-r", 1,
@@ -99,36 +98,35 @@ def measure(work, rounds, threads):
                                  threads, "-fa", 1, "-o", "json"))
         samples[row, "llama.cpp"].append(entries[0]["avg_ts"])
 
-    for number in range(rounds):
-        say(f"Round {number + 1} of {rounds}")
-        for name, kinds in (("llama", ("BF16", "Q8_0", "Q4_0", "Q4_K_M")), ("smollm2", ("Q8_0", "Q4_K_M"))):
-            for kind in kinds:
-                for work_kind in ({"prompt": 512}, {"new": 64}):
-                    row = ("0.35 B Llama" if name == "llama" else "SmolLM2-135M", kind, *next(iter(work_kind.items())), 0)
-                    ours(row, f"{name}.{kind}.gguf", **work_kind)
-                    llama_cpp(row, f"{name}.{kind}.gguf", **work_kind)
-        for work_kind, depth in (({"prompt": 8192}, 0), ({"new": 32}, 4096)):
-            row = ("0.35 B Llama", "BF16", *next(iter(work_kind.items())), depth)
-            ours(row, "llama.BF16.gguf", depth=depth, **work_kind)
-            llama_cpp(row, "llama.BF16.gguf", depth=depth, **work_kind)
-        for work_kind, depth in (({"prompt": 512}, 0), ({"prompt": 2048}, 0), ({"prompt": 8192}, 0),
-                                 ({"prompt": 16384}, 0), ({"new": 64}, 0), ({"new": 32}, 4096)):
-            row = ("DiffLlama", "bfloat16", *next(iter(work_kind.items())), depth)
-            ours(row, "diffllama", depth=depth, **work_kind)
-            if row[3] != 16384:  # minutes, and what is asked of it is its share beside that of shorter ones
-                ours(row, "llama", depth=depth, program="llama", **work_kind)
-        for attention in ("sdpa", "eager"):
-            times = json.loads(run(transformers, ROOT / "benchmarks/time_transformers.py", folder / "diffllama", attention,
-                                   512, 64, threads))
-            for what, count in (("prompt", 512), ("new", 64)):
-                rate = times["prompt" if what == "prompt" else "generate"]
-                samples[("DiffLlama", "bfloat16", what, count, 0), attention].append(rate)
-    return samples, limits
+    for name, kinds in (("llama", ("BF16", "Q8_0", "Q4_0", "Q4_K_M")), ("smollm2", ("Q8_0", "Q4_K_M"))):
+        for kind in kinds:
+            for work_kind in ({"prompt": 512}, {"new": 64}):
+                row = ("0.35 B Llama" if name == "llama" else "SmolLM2-135M", kind, *next(iter(work_kind.items())), 0)
+                ours(row, f"{name}.{kind}.gguf", **work_kind)
+                llama_cpp(row, f"{name}.{kind}.gguf", **work_kind)
+    for work_kind, depth in (({"prompt": 8192}, 0), ({"new": 32}, 4096)):
+        row = ("0.35 B Llama", "BF16", *next(iter(work_kind.items())), depth)
+        ours(row, "llama.BF16.gguf", depth=depth, **work_kind)
+        llama_cpp(row, "llama.BF16.gguf", depth=depth, **work_kind)
+    for work_kind, depth in (({"prompt": 512}, 0), ({"prompt": 2048}, 0), ({"prompt": 8192}, 0),
+                             ({"prompt": 16384}, 0), ({"new": 64}, 0), ({"new": 32}, 4096)):
+        row = ("DiffLlama", "bfloat16", *next(iter(work_kind.items())), depth)
+        ours(row, "diffllama", depth=depth, **work_kind)
+        if row[3] != 16384:  # minutes, and what is asked of it is its share beside that of shorter ones
+            ours(row, "llama", depth=depth, program="llama", **work_kind)
+    for attention in ("sdpa", "eager"):
+        times = json.loads(run(transformers, ROOT / "benchmarks/time_transformers.py", folder / "diffllama", attention,
+                               512, 64, threads))
+        for what, count in (("prompt", 512), ("new", 64)):
+            rate = times["prompt" if what == "prompt" else "generate"]
+            samples[("DiffLlama", "bfloat16", what, count, 0), attention].append(rate)
 
 
 # --- the document ----------------------------------------------------------------------------------------------------
 
 def cell(values):
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
@@ -155,8 +153,10 @@ def machine():
 def document(samples, limits, rounds, threads, versions):
     rows = list(dict.fromkeys(row for row, _ in samples))
     lines = ["# Benchmarks", "",
-             "Written by `benchmarks/compare.py`, which makes all of it again from nothing. Tokens per second: the median of "
-             f"{rounds} runs turn about, and their range; {threads} threads.", "",
+             "Written by `benchmarks/compare.py`, which makes all of it again from nothing. Tokens per second, "
+             + (f"the median of {rounds} runs turn about, and their range" if rounds > 1 else
+                "one run each: on a shared machine, where the memory's speed drifts, a ratio may be off by a third")
+             + f"; {threads} threads.", "",
              f"- Machine: {machine()}",
              f"- Date: {datetime.date.today()}",
              f"- {versions}", "",
@@ -200,12 +200,14 @@ def main():
     if not DIFFLLAMA.exists():
         sys.exit(f"expected {DIFFLLAMA}: run scripts/test.sh or scripts/quickstart.sh first")
     work = options.work.resolve()
-    samples, limits = measure(work, options.rounds, options.threads)
     modules = "import torch, transformers; print(f'transformers {transformers.__version__} with torch {torch.__version__}')"
     versions = (f"llama.cpp of llama-cpp-python {LLAMA_CPP}, with flash attention; "
                 + run(python(work), "-c", modules).strip())
-    options.out.write_text(document(samples, limits, options.rounds, options.threads, versions))
-    say(f"wrote {options.out}")
+    samples, limits = collections.defaultdict(list), collections.defaultdict(list)
+    for number in range(1, options.rounds + 1):
+        measure(work, options.threads, samples, limits)
+        options.out.write_text(document(samples, limits, number, options.threads, versions))
+        say(f"round {number} of {options.rounds}: wrote {options.out}")
 
 
 if __name__ == "__main__":
