@@ -26,17 +26,16 @@ std::filesystem::path directory_of(const std::filesystem::path& path) {
   return parent.empty() ? std::filesystem::path(".") : parent;
 }
 
-// Makes the renaming itself last. Some file systems cannot flush a directory (EINVAL); they have no
-// better to offer.
-void flush_directory(const std::filesystem::path& directory, const std::filesystem::path& path) {
+}  // namespace
+
+void flush_directory(const std::filesystem::path& directory) {
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) fail(path, "open its directory", errno);
+  if (fd < 0) fail(directory, "open", errno);
   const int error = ::fsync(fd) == 0 ? 0 : errno;
   ::close(fd);
-  if (error != 0 && error != EINVAL) fail(path, "flush its directory", error);
+  // Some file systems cannot flush a directory (EINVAL); they have no better to offer.
+  if (error != 0 && error != EINVAL) fail(directory, "flush", error);
 }
-
-}  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   struct stat old {};
@@ -94,7 +93,7 @@ void AtomicFile::commit() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "rename into place", errno);
   ::close(file_);
   file_ = -1;
-  flush_directory(directory_of(path_), path_);
+  flush_directory(directory_of(path_));
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {

@@ -36,6 +36,10 @@ class AtomicFile {
   std::vector<std::byte> buffer_;
 };
 
+/// Makes the names in a directory last: files that were created, renamed or removed there. Throws
+/// IoError.
+void flush_directory(const std::filesystem::path& directory);
+
 /// The whole of `text` as the content of `path`, atomically.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 

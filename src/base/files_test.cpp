@@ -13,6 +13,7 @@
 
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "base/unfinished_directory.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -168,6 +169,43 @@ TEST_F(Files, KillLeavesTheOldFileOrTheNewOne) {
     ASSERT_EQ(text.size(), 1'000'000U);
     ASSERT_EQ(text, std::string(text.size(), text[0]));
   }
+}
+
+TEST_F(Files, AnUnfinishedDirectoryLeavesNothing) {
+  const fs::path path = directory_ / "above" / "new";
+  {
+    const UnfinishedDirectory directory(directory_ / "whole", path);
+    std::ofstream(directory.unfinished() / "a") << "part";
+    EXPECT_TRUE(fs::exists(path / "a"));
+  }
+  EXPECT_FALSE(fs::exists(path));
+  EXPECT_FALSE(fs::exists(directory_ / "whole"));
+}
+
+TEST_F(Files, AFinishedDirectoryStaysUnderItsName) {
+  {
+    UnfinishedDirectory directory(directory_ / "whole", directory_ / "part");
+    std::ofstream(directory.unfinished() / "a") << "whole";
+    directory.commit();
+  }
+  EXPECT_EQ(read(directory_ / "whole" / "a"), "whole");
+  EXPECT_EQ(entries(), 1U);
+}
+
+TEST_F(Files, AnUnfinishedDirectoryReplacesNoOtherFiles) {
+  fs::create_directory(directory_ / "whole");
+  write("whole/b", "old");
+  write("file", "");
+  {
+    UnfinishedDirectory directory(directory_ / "whole", directory_ / "part");
+    EXPECT_THAT(io_error([&] { directory.commit(); }),
+                HasSubstr("whole: cannot create: Directory not empty"));
+    const fs::path below = directory_ / "file" / "below";
+    EXPECT_THAT(io_error([&] { UnfinishedDirectory(below, directory_ / "file" / "part"); }),
+                HasSubstr("below: cannot create: Not a directory"));
+  }
+  EXPECT_EQ(read(directory_ / "whole" / "b"), "old");
+  EXPECT_EQ(entries(), 2U);
 }
 
 }  // namespace
