@@ -1,17 +1,16 @@
 #include "kernels/matmul.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "base/large_block.h"
 #include "kernels/elementwise.h"
 #include "kernels/quantized_panels.h"
 #include "kernels/quantized_rows.h"
@@ -21,10 +20,18 @@ namespace diffllama {
 namespace {
 
 constexpr std::size_t kCacheLine = 64;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::int64_t kRowsPerTask = 16;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// body(row, worker) for every row, a few rows to a task.
+template <class Body>
+void for_each_row(std::int64_t rows, const Parallel& parallel, const Body& body) {
+  constexpr std::int64_t kRowsPerTask = 16;
+  parallel.run(ceil_div(rows, kRowsPerTask), [&](std::int64_t task, int worker) {
+    const std::int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
+    for (std::int64_t row = task * kRowsPerTask; row < end; ++row) body(row, worker);
+  });
+}
 
 /// Half of the second-level cache.
 std::int64_t row_block_bytes() {
@@ -73,15 +80,11 @@ void pack_panel(PanelFormat format, const std::vector<float>& rows, std::int64_t
 }  // namespace
 
 std::shared_ptr<std::byte> PanelMemory::allocate(std::size_t bytes) const {
-  constexpr std::size_t kPiece = 32 * kHugePage;
+  constexpr std::size_t kPiece = std::size_t{64} << 20;
   const std::size_t rounded = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
   if (pieces_->last == nullptr || rounded > pieces_->size - pieces_->used) {
-    const std::size_t size = std::max(kPiece, (rounded + kHugePage - 1) / kHugePage * kHugePage);
-    void* data = std::aligned_alloc(kHugePage, size);
-    if (data == nullptr) throw std::bad_alloc();
-    madvise(data, size, MADV_HUGEPAGE);  // a wish only
-    pieces_->last.reset(static_cast<std::byte*>(data), [](std::byte* piece) { std::free(piece); });
-    pieces_->size = size;
+    pieces_->size = std::max(kPiece, rounded);
+    pieces_->last = allocate_large_block(pieces_->size);
     pieces_->used = 0;
   }
   std::byte* data = pieces_->last.get() + pieces_->used;
@@ -94,7 +97,7 @@ PackedMatrix::PackedMatrix(PanelFormat format, std::int64_t n, std::int64_t k,
                            const PanelMemory& memory)
     : format_(format), n_(n), k_(k) {
   const std::int64_t panels = ceil_div(n, kPanelColumns);
-  data_ = memory.allocate(bytes());
+  const std::shared_ptr<std::byte> data = memory.allocate(bytes());
   std::vector<std::vector<float>> scratch(static_cast<std::size_t>(parallel.threads()));
   parallel.run(panels, [&](std::int64_t panel, int worker) {
     std::vector<float>& rows = scratch[static_cast<std::size_t>(worker)];
@@ -104,8 +107,9 @@ PackedMatrix::PackedMatrix(PanelFormat format, std::int64_t n, std::int64_t k,
       read_row(first + j, std::span(rows).subspan(static_cast<std::size_t>(j * k),
                                                   static_cast<std::size_t>(k)));
     }
-    pack_panel(format, rows, k, data_.get() + static_cast<std::size_t>(panel) * panel_stride());
+    pack_panel(format, rows, k, data.get() + static_cast<std::size_t>(panel) * panel_stride());
   });
+  data_ = data;
 }
 
 PackedMatrix PackedMatrix::of_blocks(PanelFormat format, std::int64_t n, std::int64_t k,
@@ -116,21 +120,32 @@ PackedMatrix PackedMatrix::of_blocks(PanelFormat format, std::int64_t n, std::in
   matrix.format_ = format;
   matrix.n_ = n;
   matrix.k_ = k;
-  matrix.data_ = memory.allocate(matrix.bytes());
+  const std::shared_ptr<std::byte> data = memory.allocate(matrix.bytes());
   const std::size_t stride = matrix.panel_stride();
   parallel.run(ceil_div(n, kPanelColumns), [&](std::int64_t panel, int /*worker*/) {
-    std::byte* to = matrix.data_.get() + static_cast<std::size_t>(panel) * stride;
+    std::byte* to = data.get() + static_cast<std::size_t>(panel) * stride;
     const std::int64_t first = panel * kPanelColumns;
     if (n - first < kPanelColumns) std::memset(to, 0, stride);
     for (std::int64_t j = 0; j < std::min(kPanelColumns, n - first); ++j) {
       pack_blocks(format, read_blocks(first + j), j, to);
     }
   });
+  matrix.data_ = data;
   return matrix;
 }
 
-std::size_t PackedMatrix::bytes() const {
-  return static_cast<std::size_t>(ceil_div(n_, kPanelColumns)) * panel_stride();
+PackedMatrix PackedMatrix::of_panels(PanelFormat format, std::int64_t n, std::int64_t k,
+                                     std::shared_ptr<const std::byte> panels) {
+  PackedMatrix matrix;
+  matrix.format_ = format;
+  matrix.n_ = n;
+  matrix.k_ = k;
+  matrix.data_ = std::move(panels);
+  return matrix;
+}
+
+std::size_t PackedMatrix::bytes(PanelFormat format, std::int64_t n, std::int64_t k) {
+  return static_cast<std::size_t>(ceil_div(n, kPanelColumns)) * panel_bytes(format, k);
 }
 
 void PackedMatrix::read_row(std::int64_t row, std::span<float> out) const {
@@ -169,16 +184,18 @@ void ActivationRows::assign(const float* x, std::int64_t m, std::int64_t k, std:
   k_ = k;
   ldx_ = ldx;
   compute_ = compute;
-  has_bfloat16_ = has_int8_ = false;
+  has_bfloat16_ = has_widened_ = has_int8_ = false;
 }
 
 ActivationRows::Rows ActivationRows::rows_for(PanelFormat format, const Parallel& parallel) {
   if (is_quantized(format)) return int8_rows(parallel);
-  if (compute_ == ProductType::bfloat16) return bfloat16_rows(parallel);
-  return {reinterpret_cast<const std::byte*>(x_), ldx_, 4 * ldx_, ProductType::float32};
+  if (compute_ == ProductType::bfloat16) {
+    return active_isa() >= Isa::avx512 ? bfloat16_rows(parallel) : widened_rows(parallel);
+  }
+  return {reinterpret_cast<const std::byte*>(x_), ldx_, 4 * ldx_, 4 * ldx_, ProductType::float32};
 }
 
-// Rows of both kinds are an odd number of cache lines apart: a power of two would put the rows of a
+// Rows of each kind are an odd number of cache lines apart: a power of two would put the rows of a
 // tile into a few sets of the cache.
 
 ActivationRows::Rows ActivationRows::bfloat16_rows(const Parallel& parallel) {
@@ -187,16 +204,33 @@ ActivationRows::Rows ActivationRows::bfloat16_rows(const Parallel& parallel) {
   const std::int64_t stride = (depth / kLine | 1) * kLine;
   std::uint16_t* rows = bfloat16_.reserve(static_cast<std::size_t>(m_ * stride));
   if (!has_bfloat16_) {
-    parallel.run(ceil_div(m_, kRowsPerTask), [&](std::int64_t task, int /*worker*/) {
-      for (std::int64_t i = task * kRowsPerTask; i < std::min(m_, (task + 1) * kRowsPerTask); ++i) {
-        std::uint16_t* row = rows + i * stride;
-        to_bfloat16(x_ + i * ldx_, row, k_);
-        std::fill(row + k_, row + depth, std::uint16_t{0});
-      }
+    for_each_row(m_, parallel, [&](std::int64_t i, int /*worker*/) {
+      std::uint16_t* row = rows + i * stride;
+      to_bfloat16(x_ + i * ldx_, row, k_);
+      std::fill(row + k_, row + depth, std::uint16_t{0});
     });
     has_bfloat16_ = true;
   }
-  return {reinterpret_cast<const std::byte*>(rows), stride, 2 * stride, ProductType::bfloat16};
+  return {reinterpret_cast<const std::byte*>(rows), stride, 2 * stride, 2 * stride,
+          ProductType::bfloat16};
+}
+
+/// Machines without an instruction for products of bfloat16 multiply in float32: values are rounded
+/// and widened here, once, not each time that a tile reads them.
+ActivationRows::Rows ActivationRows::widened_rows(const Parallel& parallel) {
+  constexpr auto kLine = static_cast<std::int64_t>(kCacheLine) / 4;
+  const std::int64_t stride = (ceil_div(k_, kLine) | 1) * kLine;
+  std::uint16_t* narrow = bfloat16_.reserve(static_cast<std::size_t>(parallel.threads() * k_));
+  float* rows = widened_.reserve(static_cast<std::size_t>(m_ * stride));
+  if (!has_widened_) {
+    for_each_row(m_, parallel, [&](std::int64_t i, int worker) {
+      to_bfloat16(x_ + i * ldx_, narrow + worker * k_, k_);
+      from_bfloat16(narrow + worker * k_, rows + i * stride, k_);
+    });
+    has_widened_ = true;
+  }
+  return {reinterpret_cast<const std::byte*>(rows), stride, 4 * stride, 4 * stride,
+          ProductType::float32};
 }
 
 ActivationRows::Rows ActivationRows::int8_rows(const Parallel& parallel) {
@@ -204,14 +238,12 @@ ActivationRows::Rows ActivationRows::int8_rows(const Parallel& parallel) {
   const std::int64_t stride = (ceil_div(quantized_row_bytes(k_), kLine) | 1) * kLine;
   std::byte* rows = int8_.reserve(static_cast<std::size_t>(m_ * stride));
   if (!has_int8_) {
-    parallel.run(ceil_div(m_, kRowsPerTask), [&](std::int64_t task, int /*worker*/) {
-      for (std::int64_t i = task * kRowsPerTask; i < std::min(m_, (task + 1) * kRowsPerTask); ++i) {
-        quantize_row(x_ + i * ldx_, k_, rows + i * stride);
-      }
+    for_each_row(m_, parallel, [&](std::int64_t i, int /*worker*/) {
+      quantize_row(x_ + i * ldx_, k_, rows + i * stride);
     });
     has_int8_ = true;
   }
-  return {rows, stride, stride, ProductType::int8};
+  return {rows, stride, stride, quantized_part_bytes(k_), ProductType::int8};
 }
 
 namespace {
@@ -229,7 +261,7 @@ class Tasks {
         threads_(parallel.threads()) {
     constexpr std::int64_t kRowStep = 96;       // whole tiles of every ISA
     constexpr std::int64_t kDepthBytes = 4096;  // the block of k that products take at a time
-    const std::int64_t row_bytes = std::min(a_.stride_bytes, kDepthBytes);
+    const std::int64_t row_bytes = std::min(a_.read_bytes, kDepthBytes);
     const std::int64_t blocks = ceil_div(m_ * row_bytes, row_block_bytes());
     rows_ = ceil_div(m_, std::max<std::int64_t>(blocks, 1) * kRowStep) * kRowStep;
     for (Panels run = panels_of(0); run.count > 0; run = panels_of(runs_)) ++runs_;
@@ -290,7 +322,7 @@ class Tasks {
 
 }  // namespace
 
-void matmul(ActivationRows& a, std::initializer_list<Product> products, const Parallel& parallel) {
+void matmul(ActivationRows& a, std::span<const Product> products, const Parallel& parallel) {
   // Waking threads costs microseconds: products of that size are done by this one alone.
   constexpr std::int64_t kSmall = 1 << 17;
   constexpr std::size_t kMost = 3;

@@ -50,12 +50,18 @@ class PackedMatrix {
                                 const BlockReader& read_blocks, const Parallel& parallel,
                                 const PanelMemory& memory = {});
 
+  /// n x k as panels that lie in memory already, bytes(format, n, k) of them, 64-byte aligned.
+  static PackedMatrix of_panels(PanelFormat format, std::int64_t n, std::int64_t k,
+                                std::shared_ptr<const std::byte> panels);
+  /// Bytes of the panels of an n x k matrix.
+  static std::size_t bytes(PanelFormat format, std::int64_t n, std::int64_t k);
+
   PanelFormat format() const { return format_; }
   std::int64_t n() const { return n_; }
   std::int64_t k() const { return k_; }
   const std::byte* panels() const { return data_.get(); }
   std::size_t panel_stride() const { return panel_bytes(format_, k_); }
-  std::size_t bytes() const;
+  std::size_t bytes() const { return bytes(format_, n_, k_); }
   /// Row `row` of W as float32, exactly as packed or, quantised, as the blocks mean it (k values):
   /// tied embeddings are looked up so.
   void read_row(std::int64_t row, std::span<float> out) const;
@@ -64,12 +70,13 @@ class PackedMatrix {
   PanelFormat format_ = PanelFormat::float32;
   std::int64_t n_ = 0;
   std::int64_t k_ = 0;
-  std::shared_ptr<std::byte> data_;
+  std::shared_ptr<const std::byte> data_;
 };
 
-/// Rows of activations in the types that products take: float32 rows are borrowed, bfloat16 and
-/// int8 ones (quantized_rows.h) made in buffers of its own, which grow and are used again. Each is
-/// made when the first product asks for it, once for all products of the same rows.
+/// Rows of activations in the types that products take: float32 rows are borrowed, others
+/// (bfloat16, as such or widened to float32; int8, quantized_rows.h) made in buffers of its own,
+/// which grow and are used again. Each is made when the first product asks for it, once for all
+/// products of the same rows.
 class ActivationRows {
  public:
   /// x: m rows of k values, ldx apart; valid until the last product of them. `compute`: float32 or
@@ -81,6 +88,7 @@ class ActivationRows {
     const std::byte* data;
     std::int64_t stride;  // elements; bytes for int8, as PanelArgs::lda
     std::int64_t stride_bytes;
+    std::int64_t read_bytes;  // of a row, that a product of many rows reads
     ProductType type;
   };
   /// In the type that panels of `format` are multiplied in.
@@ -91,14 +99,16 @@ class ActivationRows {
 
  private:
   Rows bfloat16_rows(const Parallel& parallel);
+  Rows widened_rows(const Parallel& parallel);
   Rows int8_rows(const Parallel& parallel);
 
   const float* x_ = nullptr;
   std::int64_t ldx_ = 0, m_ = 0, k_ = 0;
   ProductType compute_ = ProductType::float32;
+  Buffer<float> widened_;
   Buffer<std::uint16_t> bfloat16_;
   Buffer<std::byte> int8_;
-  bool has_bfloat16_ = false, has_int8_ = false;
+  bool has_bfloat16_ = false, has_widened_ = false, has_int8_ = false;
 };
 
 /// y = a w^T + bias: y has a.m() rows of w.n() values, ldy apart; bias may be null.
@@ -112,6 +122,10 @@ struct Product {
 /// Up to three products of the same rows, in one go: y[i][j] = sum over t of a[i][t] w[j][t] (+
 /// bias[j]). Summed as panel_product.h says, the bias added last; neither the split over threads
 /// nor what else is computed ever changes a bit.
-void matmul(ActivationRows& a, std::initializer_list<Product> products, const Parallel& parallel);
+void matmul(ActivationRows& a, std::span<const Product> products, const Parallel& parallel);
+inline void matmul(ActivationRows& a, std::initializer_list<Product> products,
+                   const Parallel& parallel) {
+  matmul(a, std::span(products.begin(), products.size()), parallel);
+}
 
 }  // namespace diffllama

@@ -190,28 +190,39 @@ TEST(Matmul, SeveralProductsAtOnceAreThoseOneByOne) {
   }
 }
 
+// Value t of row i, whichever type the rows have.
+float value_of(const ActivationRows::Rows& rows, std::int64_t i, std::int64_t t) {
+  const std::int64_t at = i * rows.stride + t;
+  if (rows.type == ProductType::float32) return reinterpret_cast<const float*>(rows.data)[at];
+  return bfloat16_to_float(reinterpret_cast<const std::uint16_t*>(rows.data)[at]);
+}
+
 TEST(ActivationRows, AreMadeOnceInTheTypeThatPanelsTake) {
-  std::vector<float> x(std::size_t{64} * 40, 1.5F);
+  std::vector<float> x(std::size_t{64} * 40, 1.5F + 0x1p-12F);  // 1.5 in bfloat16
   const Parallel parallel(1);
   ActivationRows rows;
   rows.assign(x.data(), 64, 33, 40, ProductType::bfloat16);
   const ActivationRows::Rows narrow = rows.rows_for(PanelFormat::bfloat16, parallel);
-  EXPECT_EQ(narrow.type, ProductType::bfloat16);
-  const auto* data = reinterpret_cast<const std::uint16_t*>(narrow.data);
+  const bool multiplies_bfloat16 = active_isa() >= Isa::avx512;
+  EXPECT_EQ(narrow.type, multiplies_bfloat16 ? ProductType::bfloat16 : ProductType::float32);
   for (std::int64_t i = 0; i < 64; ++i) {
-    for (std::int64_t t = 0; t < 64; ++t) {
-      EXPECT_EQ(data[i * narrow.stride + t], t < 33 ? 0x3fc0 : 0);
+    for (std::int64_t t = 0; t < 33; ++t) EXPECT_EQ(value_of(narrow, i, t), 1.5F);
+    for (std::int64_t t = 33; multiplies_bfloat16 && t < 64; ++t) {
+      EXPECT_EQ(value_of(narrow, i, t), 0.0F);
     }
   }
   x[0] = 3.0F;
   EXPECT_EQ(rows.rows_for(PanelFormat::bfloat16, parallel).data, narrow.data);
-  EXPECT_EQ(data[0], 0x3fc0) << "made once";
+  EXPECT_EQ(value_of(narrow, 0, 0), 1.5F) << "made once";
+
+  std::fill(x.begin(), x.end(), 1.5F);
   rows.assign(x.data(), 64, 32, 40, ProductType::bfloat16);
   const ActivationRows::Rows quantised = rows.rows_for(PanelFormat::q4_0, parallel);
   EXPECT_EQ(quantised.type, ProductType::int8);
   const QuantizedRow row{quantised.data + quantised.stride, 32};
   EXPECT_EQ(row.quants()[31], 127);
   EXPECT_EQ(row.scales()[0], 1.5F / 127.0F);
+
   rows.assign(x.data(), 1, 33, 40, ProductType::float32);
   const ActivationRows::Rows wide = rows.rows_for(PanelFormat::bfloat16, parallel);
   EXPECT_EQ(wide.type, ProductType::float32);

@@ -78,8 +78,9 @@ inline constexpr std::int64_t kSumBlock = 256;
 ///   int8 compute: over the k that share a scale (32, or 16 for q6_k) the products of the row's
 ///   quants and the weight's, less its offset, are summed exactly; then total = fma(float(sum),
 ///   scale * row scale, total), then for formats with minima total = fma(minimum, row scale * sum
-///   of the row's quants, total), in ascending order down all of k from zero. Every ISA gives the
-///   same bits.
+///   of the row's quants, total), in ascending order down all of k from zero. q8_0 and q6_k then go
+///   on with the row's residual blocks, in ascending order, each with the weights of its block.
+///   Every ISA gives the same bits.
 using PanelProduct = void (*)(const PanelArgs&);
 
 /// The kernel for panels of `format` computing in `type` on `isa`. Formats and types: float32,

@@ -76,6 +76,13 @@ constexpr QuantLayout quant_layout(PanelFormat format) {
   }
 }
 
+/// Whether products multiply the rows' residual blocks (quantized_rows.h) as well. With fewer bits
+/// the weights' own error is many times that of the rows.
+constexpr bool takes_residuals(PanelFormat format) {
+  const QuantLayout layout = quant_layout(format);
+  return layout.quant_bits + layout.high_bits >= 6;
+}
+
 /// Bytes of a block of one row in a GGUF file.
 std::size_t file_block_bytes(PanelFormat format);
 

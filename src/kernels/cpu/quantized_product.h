@@ -27,6 +27,9 @@ class QuantizedProduct {
       for (std::int64_t i = 0; i < p.m; i += V::kTileRows) {
         const std::int64_t rows = p.m - i < V::kTileRows ? p.m - i : V::kTileRows;
         kTiles[static_cast<std::size_t>(rows - 1)](p, panel, i, column);
+        if constexpr (takes_residuals(kFormat)) {
+          for (std::int64_t row = i; row < i + rows; ++row) residuals(p, panel, row, column);
+        }
       }
     }
   }
@@ -187,6 +190,26 @@ class QuantizedProduct {
     }
   }
 
+  /// The step of the weights times that of the rows.
+  template <int kRows>
+  __attribute__((always_inline)) static void multiply_step(Tile<kRows>& t) {
+    if constexpr (kGroupsOfScale == 4) {
+      multiply_scaled<0>(t, std::make_integer_sequence<int, 4>());
+      multiply_scaled<4>(t, std::make_integer_sequence<int, 4>());
+    } else {
+      multiply_scaled<0>(t, std::make_integer_sequence<int, 8>());
+    }
+    if constexpr (kLayout.halves == 2) add_minima(t);
+  }
+
+  template <int kRows>
+  __attribute__((always_inline)) static void load_d(Tile<kRows>& t) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) {
+      t.d[j] = F::load_float16(t.block + 2 * (t.at + j * F::kLanes));
+    }
+  }
+
   template <int kRows>
   static void tile(const PanelArgs& p, const std::byte* panel, std::int64_t row,
                    std::int64_t column, std::int64_t j0) {
@@ -200,25 +223,56 @@ class QuantizedProduct {
     }
     t.block = panel;
     for (t.k = 0; t.k < p.k; t.block += kBlockBytes) {
-#pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) {
-        t.d[j] = F::load_float16(t.block + 2 * (t.at + j * F::kLanes));
-      }
+      load_d(t);
       t.step = t.block + kHeaderBytes;
       for (int step = 0; step < kLayout.steps; ++step) {
         if constexpr (kRows <= 2) prefetch(t.step);
-        if constexpr (kGroupsOfScale == 4) {
-          multiply_scaled<0>(t, std::make_integer_sequence<int, 4>());
-          multiply_scaled<4>(t, std::make_integer_sequence<int, 4>());
-        } else {
-          multiply_scaled<0>(t, std::make_integer_sequence<int, 8>());
-        }
-        if constexpr (kLayout.halves == 2) add_minima(t);
+        multiply_step(t);
         t.step += kStepBytes;
         t.k += kQuantStep;
       }
     }
     store(p, t, row, column + j0);
+  }
+
+  /// Adds the products of a row's residual blocks to what its tile stored, right after it: the
+  /// panel's blocks are still in a cache.
+  static void residuals(const PanelArgs& p, const std::byte* panel, std::int64_t row,
+                        std::int64_t column) {
+    const QuantizedRow whole = {static_cast<const std::byte*>(p.a) + row * p.lda, p.k};
+    const std::int32_t count = whole.residual_count();
+    if (count == 0) return;
+    constexpr std::int64_t kWidth = kVectors * F::kLanes;
+    Tile<1> t;
+    t.rows[0] = whole.residual();
+    for (t.at = 0; t.at < kPanelColumns && column + t.at < p.columns; t.at += kWidth) {
+      load(p, t, row, column + t.at);
+      for (std::int32_t i = 0; i < count; ++i) {
+        const std::int32_t index = whole.residual_blocks()[i];
+        t.block = panel + static_cast<std::size_t>(index / kLayout.steps) * kBlockBytes;
+        t.step =
+            t.block + kHeaderBytes + static_cast<std::size_t>(index % kLayout.steps) * kStepBytes;
+        t.k = i * kQuantStep;
+        load_d(t);
+        multiply_step(t);
+      }
+      store(p, t, row, column + t.at);
+    }
+  }
+
+  /// What `store` stored.
+  static void load(const PanelArgs& p, Tile<1>& t, std::int64_t row, std::int64_t column) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) {
+      const std::int64_t at = column + j * F::kLanes;
+      const std::int64_t left = p.columns - at;
+      const float* c = p.c + row * p.ldc + at;
+      if (left >= F::kLanes) {
+        t.totals[0][j] = F::load(c);
+      } else {
+        t.totals[0][j] = left > 0 ? F::load_first(c, left) : F::zero();
+      }
+    }
   }
 
   template <int kRows>

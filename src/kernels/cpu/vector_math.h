@@ -75,10 +75,15 @@ inline typename V::Reg tanh(typename V::Reg x) {
   return V::select(V::less(magnitude, V::set(0.6F)), small, large);
 }
 
-/// Phi(x) = erfc(-x / sqrt 2) / 2, the normal distribution, to a small relative error in the lower
-/// tail too.
 template <class V>
-inline typename V::Reg normal_cdf(typename V::Reg x) {
+struct NormalDistribution {
+  typename V::Reg cdf, density;
+};
+
+/// Phi(x) = erfc(-x / sqrt 2) / 2, the normal distribution, to a small relative error in the lower
+/// tail too, and its derivative.
+template <class V>
+inline NormalDistribution<V> normal_distribution(typename V::Reg x) {
   using Reg = typename V::Reg;
   const Reg one = V::set(1.0F);
   const Reg magnitude = V::min(V::set(15.5F), V::abs(x));  // beyond, the tail is 0; keeps NaN
@@ -95,7 +100,13 @@ inline typename V::Reg normal_cdf(typename V::Reg x) {
   const Reg minus_half = V::set(-0.5F);
   const Reg e = exp<V>(V::mul(V::mul(head, head), minus_half), V::mul(rest, minus_half));
   const Reg tail = V::div(V::mul(V::mul(V::set(0.5F), p), e), V::fma(z, V::set(2.0F), one));
-  return V::select(V::less(x, V::zero()), tail, V::sub(one, tail));
+  return {V::select(V::less(x, V::zero()), tail, V::sub(one, tail)),
+          V::mul(e, V::set(0.3989422804F))};
+}
+
+template <class V>
+inline typename V::Reg normal_cdf(typename V::Reg x) {
+  return normal_distribution<V>(x).cdf;
 }
 
 }  // namespace diffllama

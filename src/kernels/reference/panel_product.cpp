@@ -32,22 +32,41 @@ float panel_value(PanelFormat format, const std::byte* panels, std::size_t panel
 
 namespace {
 
-// One element of an int8 product.
-float quantized_product(PanelFormat format, const std::byte* panel, std::int64_t column,
-                        const QuantizedRow& row) {
-  const std::int64_t depth = format == PanelFormat::q6_k ? 16 : 32;  // of a scale
-  const bool minima = quant_layout(format).halves == 2;
-  float total = 0.0F;
-  for (std::int64_t start = 0; start < row.k; start += depth) {
+// A column of a panel.
+struct Column {
+  PanelFormat format;
+  const std::byte* panel;
+  std::int64_t index;
+};
+
+// total, and block `from` of the row times block `block` of the weights.
+float add_block(const Column& w, std::int64_t block, const QuantizedRow& row, std::int64_t from,
+                float total) {
+  const std::int64_t depth = w.format == PanelFormat::q6_k ? 16 : 32;  // of a scale
+  QuantizedWeight weight = {};
+  for (std::int64_t start = 0; start < 32; start += depth) {
     std::int32_t sum = 0;
-    QuantizedWeight weight = {};
     for (std::int64_t t = start; t < start + depth; ++t) {
-      weight = quantized_weight(format, panel, column, t);
-      sum += weight.quant * row.quants()[t];
+      weight = quantized_weight(w.format, w.panel, w.index, 32 * block + t);
+      sum += weight.quant * row.quants()[32 * from + t];
     }
-    const float scale = weight.scale * row.scales()[start / 32];
-    total = std::fma(static_cast<float>(sum), scale, total);
-    if (minima) total = std::fma(weight.minimum, row.scaled_sums()[start / 32], total);
+    total = std::fma(static_cast<float>(sum), weight.scale * row.scales()[from], total);
+  }
+  if (quant_layout(w.format).halves == 2) {
+    total = std::fma(weight.minimum, row.scaled_sums()[from], total);
+  }
+  return total;
+}
+
+// One element of an int8 product.
+float quantized_product(const Column& w, const QuantizedRow& row) {
+  float total = 0.0F;
+  for (std::int64_t block = 0; block < row.k / 32; ++block) {
+    total = add_block(w, block, row, block, total);
+  }
+  if (!takes_residuals(w.format)) return total;
+  for (std::int64_t i = 0; i < row.residual_count(); ++i) {
+    total = add_block(w, row.residual_blocks()[i], row.residual(), i, total);
   }
   return total;
 }
@@ -61,7 +80,7 @@ void panel_product(PanelFormat format, ProductType type, const PanelArgs& args) 
         const std::byte* panel =
             args.panels + static_cast<std::size_t>(j / kPanelColumns) * args.panel_stride;
         const QuantizedRow row = {static_cast<const std::byte*>(args.a) + i * args.lda, args.k};
-        args.c[i * args.ldc + j] = quantized_product(format, panel, j % kPanelColumns, row);
+        args.c[i * args.ldc + j] = quantized_product({format, panel, j % kPanelColumns}, row);
         continue;
       }
       float total = args.accumulate ? args.c[i * args.ldc + j] : 0.0F;

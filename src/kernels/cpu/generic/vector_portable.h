@@ -37,6 +37,9 @@ struct Portable {
   static Reg sub(Reg a, Reg b) { return a - b; }
   static Reg mul(Reg a, Reg b) { return a * b; }
   static Reg div(Reg a, Reg b) { return a / b; }
+  static Reg sqrt(Reg a) {
+    return Reg{std::sqrt(a[0]), std::sqrt(a[1]), std::sqrt(a[2]), std::sqrt(a[3])};
+  }
   static Reg fma(Reg a, Reg b, Reg c) {
 #ifdef FP_FAST_FMAF
     return Reg{std::fma(a[0], b[0], c[0]), std::fma(a[1], b[1], c[1]), std::fma(a[2], b[2], c[2]),
@@ -62,6 +65,20 @@ struct Portable {
   static Reg scale_from(Reg lowest, Reg y, Reg n, Reg x) {
     return select(less(x, lowest), zero(), y * power_of_two(max(lowest, n)));
   }
+
+  struct Doubles {
+    double lanes[kLanes];
+  };
+  static Doubles widen(Reg x) { return {{x[0], x[1], x[2], x[3]}}; }
+  static Doubles add(Doubles a, const Doubles& b) {
+    for (int i = 0; i < kLanes; ++i) a.lanes[i] += b.lanes[i];
+    return a;
+  }
+  static Doubles mul(Doubles a, const Doubles& b) {
+    for (int i = 0; i < kLanes; ++i) a.lanes[i] *= b.lanes[i];
+    return a;
+  }
+  static void store(double* p, const Doubles& x) { std::memcpy(p, x.lanes, sizeof(x.lanes)); }
 
   static Reg load_float16(const std::byte* p) { return widen<float16_to_float>(p, 1); }
   static Reg load_even_bfloat16(const std::byte* p) { return widen<bfloat16_to_float>(p, 2); }

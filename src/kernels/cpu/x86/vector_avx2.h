@@ -35,6 +35,7 @@ struct Avx2 {
   static Reg sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
   static Reg div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
+  static Reg sqrt(Reg a) { return _mm256_sqrt_ps(a); }
   static Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
   static Reg max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
   static Reg min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
@@ -56,6 +57,24 @@ struct Avx2 {
     return select(less(x, lowest), zero(), mul(y, power_of_two(max(lowest, n))));
   }
 
+  struct Doubles {
+    __m256d low, high;
+  };
+  static Doubles widen(Reg x) {
+    return {_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+            _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};
+  }
+  static Doubles add(Doubles a, Doubles b) {
+    return {_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)};
+  }
+  static Doubles mul(Doubles a, Doubles b) {
+    return {_mm256_mul_pd(a.low, b.low), _mm256_mul_pd(a.high, b.high)};
+  }
+  static void store(double* p, Doubles x) {
+    _mm256_storeu_pd(p, x.low);
+    _mm256_storeu_pd(p + 4, x.high);
+  }
+
   static __m256i load_bits(const std::byte* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
@@ -66,8 +85,15 @@ struct Avx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(load_bits(p), 16));
   }
   static Reg load_odd_bfloat16(const std::byte* p) {
-    return _mm256_castsi256_ps(
-        _mm256_and_si256(load_bits(p), _mm256_set1_epi32(static_cast<int>(0xffff0000U))));
+    // Written out, since the compiler would keep the mask and what load_even_bfloat16 read in
+    // registers and, for want of them, a tile's sums in memory.
+    static constexpr std::uint64_t kHalf = 0xffff0000ffff0000U;
+    alignas(32) static constexpr std::uint64_t kMask[4] = {kHalf, kHalf, kHalf, kHalf};
+    __m256i bits;
+    asm("vmovdqu %1, %0\n\tvpand %2, %0, %0"
+        : "=x"(bits)
+        : "m"(*reinterpret_cast<const __m256i_u*>(p)), "m"(kMask));
+    return _mm256_castsi256_ps(bits);
   }
   static Reg load_bfloat16(const std::uint16_t* p) {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));

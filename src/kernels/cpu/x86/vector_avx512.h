@@ -36,6 +36,7 @@ struct Avx512 {
   static Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
   static Reg div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
+  static Reg sqrt(Reg a) { return _mm512_sqrt_ps(a); }
   static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
   /// a > b ? a : b, so b where either is NaN; and likewise min.
   static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
@@ -59,6 +60,25 @@ struct Avx512 {
   /// y 2^n, or 0 where x < lowest; n in [-126, 127] elsewhere.
   static Reg scale_from(Reg lowest, Reg y, Reg n, Reg x) {
     return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, lowest, _CMP_NLT_UQ), y, n);
+  }
+
+  /// The lanes in float64.
+  struct Doubles {
+    __m512d low, high;
+  };
+  static Doubles widen(Reg x) {
+    return {_mm512_cvtps_pd(_mm512_castps512_ps256(x)),
+            _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))};
+  }
+  static Doubles add(Doubles a, Doubles b) {
+    return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
+  }
+  static Doubles mul(Doubles a, Doubles b) {
+    return {_mm512_mul_pd(a.low, b.low), _mm512_mul_pd(a.high, b.high)};
+  }
+  static void store(double* p, Doubles x) {
+    _mm512_storeu_pd(p, x.low);
+    _mm512_storeu_pd(p + 8, x.high);
   }
 
   static Reg load_float16(const std::byte* p) {
