@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "contest.h"
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
 #include "tensor/half.h"
@@ -29,7 +30,7 @@ using diffllama::ProductType;
 struct Sizes {
   std::int64_t m = 512, n = 2816, k = 1024;
   int threads = 2;
-  double flops() const { return 2.0 * static_cast<double>(m * n * k); }
+  double gigaflops() const { return 2e-9 * static_cast<double>(m * n * k); }
 };
 
 /// Both products of the same x [m, k] and W [n, k], in one type.
@@ -99,7 +100,7 @@ class Contest {
     }
     return true;
   }
-  const Sizes& sizes() const { return sizes_; }
+  double gigaflops() const { return sizes_.gigaflops(); }
 
  private:
   // Values that bfloat16 holds exactly, so both types multiply the same numbers.
@@ -150,40 +151,22 @@ class Contest {
   dnnl::memory source_, weights_, target_;
 };
 
-void report_rate(benchmark::State& state, const Sizes& sizes) {
+void report_rate(benchmark::State& state, double gigaflops) {
   state.counters["GFLOP/s"] = benchmark::Counter(
-      sizes.flops() * 1e-9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+      gigaflops * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
 void ours(benchmark::State& state, Contest* contest) {
   for (auto _ : state) contest->run_ours();
-  report_rate(state, contest->sizes());
+  report_rate(state, contest->gigaflops());
 }
 
 void onednn(benchmark::State& state, Contest* contest) {
   for (auto _ : state) contest->run_onednn();
-  report_rate(state, contest->sizes());
+  report_rate(state, contest->gigaflops());
 }
 
-/// Both in turn, so that what else the machine does falls on both alike; rates and their ratio are
-/// of the best time of each, which a busy machine disturbs least.
-void share(benchmark::State& state, Contest* contest) {
-  double best_ours = 1e9;
-  double best_onednn = 1e9;
-  for (auto _ : state) {
-    const double start = omp_get_wtime();
-    contest->run_ours();
-    const double middle = omp_get_wtime();
-    contest->run_onednn();
-    const double end = omp_get_wtime();
-    best_ours = std::min(best_ours, middle - start);
-    best_onednn = std::min(best_onednn, end - middle);
-  }
-  const double work = contest->sizes().flops() * 1e-9;
-  state.counters["ours_GFLOP/s"] = work / best_ours;
-  state.counters["onednn_GFLOP/s"] = work / best_onednn;
-  state.counters["share"] = best_onednn / best_ours;
-}
+void compare(benchmark::State& state, Contest* contest) { share(state, *contest); }
 
 void limit_onednn_to(diffllama::Isa isa) {
   switch (isa) {
@@ -228,7 +211,7 @@ int run(int argc, char** argv) {
     add("ours", ours);
     if (!contest->has_onednn()) continue;
     add("onednn", onednn);
-    benchmark::RegisterBenchmark((type + "/share").c_str(), share, contest)
+    benchmark::RegisterBenchmark((type + "/share").c_str(), compare, contest)
         ->UseRealTime()
         ->Iterations(100);
   }

@@ -5,11 +5,11 @@ find_package(CLI11 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+find_package(dnnl REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)  # oneDNN's threads, to set their number
 if(DIFFLLAMA_TESTS)
   find_package(GTest REQUIRED)
 endif()
 if(DIFFLLAMA_BENCHMARKS)
   find_package(benchmark REQUIRED)
-  find_package(OpenMP REQUIRED COMPONENTS CXX)  # oneDNN's threads, to set their number
-  find_package(dnnl REQUIRED)
 endif()

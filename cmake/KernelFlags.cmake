@@ -7,9 +7,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     -Wno-uninitialized -Wno-maybe-uninitialized)  # g++ 12 warns of its own _mm512_undefined_ps (GCC bug 105593)
   set_source_files_properties(
     "${kernels_x86}/panel_product_avx2.cpp" "${kernels_x86}/row_kernels_avx2.cpp"
+    "${kernels_x86}/gradient_kernels_avx2.cpp"
     PROPERTIES COMPILE_OPTIONS "${avx2_flags}")
   set_source_files_properties(
     "${kernels_x86}/panel_product_avx512.cpp" "${kernels_x86}/row_kernels_avx512.cpp"
+    "${kernels_x86}/gradient_kernels_avx512.cpp"
     PROPERTIES COMPILE_OPTIONS "${avx512_flags}")
   set_source_files_properties("${kernels_x86}/panel_product_amx.cpp"
     PROPERTIES COMPILE_OPTIONS "${avx512_flags};-mamx-tile;-mamx-bf16")

@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/activation_math.h"
 #include "kernels/cpu/quantize_row_impl.h"
 #include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/row_loops.h"
 #include "kernels/cpu/vector_math.h"
 
 /// elementwise.h over a vector type V (vector_*.h). A file for each ISA instantiates it; no inline
@@ -12,71 +14,11 @@
 /// one ISA for all.
 namespace diffllama {
 
-/// 16 partial sums, however many registers that takes.
-template <class V>
-class PartialSums {
- public:
-  static constexpr int kRegisters = 16 / V::kLanes;
-  PartialSums() {
-    for (auto& sum : sums_) sum = V::zero();
-  }
-  /// Adds f(j) to register j, for each j.
-  template <class F>
-  void accumulate(const F& f) {
-#pragma GCC unroll 4
-    for (int j = 0; j < kRegisters; ++j) sums_[j] = f(j, sums_[j]);
-  }
-  /// The tree 8+8, 4+4, 2+2, 1+1.
-  float total() const {
-    float s[16];
-    for (int j = 0; j < kRegisters; ++j) V::store(s + j * V::kLanes, sums_[j]);
-    for (int width = 8; width > 0; width /= 2) {
-      for (int i = 0; i < width; ++i) s[i] += s[i + width];
-    }
-    return s[0];
-  }
-
- private:
-  typename V::Reg sums_[kRegisters];
-};
-
-/// Lanes of register j in the last, partial group of `left` (1 to 15) values.
-template <class V>
-inline std::int64_t lanes_left(std::int64_t left, int j) {
-  left -= j * V::kLanes;
-  return left < 0 ? 0 : (left > V::kLanes ? V::kLanes : left);
-}
-
-/// y[i] = f(i, x...) for whole registers, then for what is left: step(i, lanes).
-template <class V, class Whole, class Partial>
-inline void for_each_register(std::int64_t n, const Whole& whole, const Partial& partial) {
-  std::int64_t i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes) whole(i);
-  if (i < n) partial(i, n - i);
-}
-
 template <class V>
 void rms_norm(const float* x, const float* weight, float eps, float scale, float* y,
               std::int64_t n) {
   using Reg = typename V::Reg;
-  PartialSums<V> squares;
-  std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    squares.accumulate([&](int j, Reg sum) {
-      const Reg value = V::load(x + i + j * V::kLanes);
-      return V::fma(value, value, sum);
-    });
-  }
-  if (i < n) {
-    squares.accumulate([&](int j, Reg sum) {
-      const std::int64_t lanes = lanes_left<V>(n - i, j);
-      if (lanes == 0) return sum;
-      const Reg value = V::load_first(x + i + j * V::kLanes, lanes);
-      return V::fma(value, value, sum);
-    });
-  }
-  const float mean = squares.total() / static_cast<float>(n);
-  const Reg factor = V::set(scale / __builtin_sqrtf(mean + eps));
+  const Reg factor = V::set(scale / root_mean_square<V>(x, eps, n));
   for_each_register<V>(
       n,
       [&](std::int64_t at) {
@@ -115,27 +57,6 @@ void rotary_embed(float* x, const float* cos, const float* sin, std::int64_t d) 
         V::store_first(x + i, V::sub(V::mul(low, c), V::mul(high, s)), lanes);
         V::store_first(upper + i, V::add(V::mul(high, c), V::mul(low, s)), lanes);
       });
-}
-
-/// The largest of x; -infinity for n = 0. NaN may be lost here.
-template <class V>
-float maximum(const float* x, std::int64_t n) {
-  using Reg = typename V::Reg;
-  const Reg lowest = V::set(-__builtin_inff());
-  Reg top = lowest;
-  for_each_register<V>(
-      n, [&](std::int64_t i) { top = V::max(top, V::load(x + i)); },
-      [&](std::int64_t i, std::int64_t lanes) {
-        float values[V::kLanes];
-        V::store(values, lowest);
-        V::store_first(values, V::load_first(x + i, lanes), lanes);
-        top = V::max(top, V::load(values));
-      });
-  float tops[V::kLanes];
-  V::store(tops, top);
-  float largest = tops[0];
-  for (const float value : tops) largest = value > largest ? value : largest;
-  return largest;
 }
 
 /// store(i, values) and store_first(i, values, lanes) for the values that the scores become.
@@ -259,42 +180,6 @@ void weighted_sum_bfloat16(const std::uint16_t* x1, float w1, const std::uint16_
       });
 }
 
-/// x * sigmoid(1.5957691 (x + 0.044715 x^3)), which is x (1 + tanh(sqrt(2/pi) (...))) / 2 without
-/// its cancellation.
-template <class V>
-inline typename V::Reg gelu_tanh(typename V::Reg x) {
-  using Reg = typename V::Reg;
-  const Reg cubic = V::fma(V::mul(V::mul(x, x), x), V::set(0.044715F), x);
-  return V::mul(x, sigmoid<V>(V::mul(cubic, V::set(1.5957691216F))));
-}
-
-template <class V>
-inline typename V::Reg activate(Activation activation, typename V::Reg x) {
-  switch (activation) {
-    case Activation::silu:
-      return V::mul(x, sigmoid<V>(x));
-    case Activation::gelu:
-      return V::mul(x, normal_cdf<V>(x));
-    case Activation::gelu_new:
-    case Activation::gelu_pytorch_tanh:
-    case Activation::gelu_fast:
-      return gelu_tanh<V>(x);
-    case Activation::quick_gelu:
-      return V::mul(x, sigmoid<V>(V::mul(x, V::set(1.702F))));
-    case Activation::relu:
-      return V::max(V::zero(), x);
-    case Activation::relu2: {
-      const typename V::Reg positive = V::max(V::zero(), x);
-      return V::mul(positive, positive);
-    }
-    case Activation::tanh:
-      return tanh<V>(x);
-    case Activation::sigmoid:
-      return sigmoid<V>(x);
-  }
-  return x;
-}
-
 template <class V, Activation kActivation>
 void gated(const float* gate, const float* up, float* out, std::int64_t n) {
   for_each_register<V>(
@@ -313,26 +198,8 @@ void gated(const float* gate, const float* up, float* out, std::int64_t n) {
 template <class V>
 void gated_activation(Activation activation, const float* gate, const float* up, float* out,
                       std::int64_t n) {
-  switch (activation) {
-    case Activation::silu:
-      return gated<V, Activation::silu>(gate, up, out, n);
-    case Activation::gelu:
-      return gated<V, Activation::gelu>(gate, up, out, n);
-    case Activation::gelu_new:
-    case Activation::gelu_pytorch_tanh:
-    case Activation::gelu_fast:
-      return gated<V, Activation::gelu_new>(gate, up, out, n);
-    case Activation::quick_gelu:
-      return gated<V, Activation::quick_gelu>(gate, up, out, n);
-    case Activation::relu:
-      return gated<V, Activation::relu>(gate, up, out, n);
-    case Activation::relu2:
-      return gated<V, Activation::relu2>(gate, up, out, n);
-    case Activation::tanh:
-      return gated<V, Activation::tanh>(gate, up, out, n);
-    case Activation::sigmoid:
-      return gated<V, Activation::sigmoid>(gate, up, out, n);
-  }
+  with_activation(activation,
+                  [&]<Activation kActivation> { gated<V, kActivation>(gate, up, out, n); });
 }
 
 template <class V>
@@ -404,7 +271,7 @@ RowKernels make_row_kernels() {
           .add_to = add_to<V>,
           .to_bfloat16 = to_bfloat16<V>,
           .from_bfloat16 = from_bfloat16<V>,
-          .quantize_row = quantize_row<V>,
+          .quantize_row = RowQuantizer<V>::run,
           .expand_q8_0 = expand_q8_0<V>};
 }
 

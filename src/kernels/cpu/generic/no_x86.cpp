@@ -1,4 +1,5 @@
 #include "kernels/cpu/detect.h"
+#include "kernels/cpu/gradient_kernels.h"
 #include "kernels/cpu/panel_kernels.h"
 #include "kernels/cpu/row_kernels.h"
 
@@ -13,5 +14,8 @@ PanelKernels amx_panel_kernels() { return {}; }
 
 RowKernels avx2_row_kernels() { return portable_row_kernels(); }
 RowKernels avx512_row_kernels() { return portable_row_kernels(); }
+
+GradientKernels avx2_gradient_kernels() { return portable_gradient_kernels(); }
+GradientKernels avx512_gradient_kernels() { return portable_gradient_kernels(); }
 
 }  // namespace diffllama

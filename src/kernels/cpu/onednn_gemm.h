@@ -1,0 +1,31 @@
+#pragma once
+
+#include "kernels/gemm.h"
+
+namespace diffllama {
+
+/// While it lives, what oneDNN creates or runs in this thread stays in it; the caller's number of
+/// OpenMP threads is restored after. The first one limits oneDNN to active_isa(), as far as the
+/// process has not used oneDNN before.
+class OneDnnInThisThread {
+ public:
+  OneDnnInThisThread();
+  OneDnnInThisThread(const OneDnnInThisThread&) = delete;
+  OneDnnInThisThread& operator=(const OneDnnInThisThread&) = delete;
+  ~OneDnnInThisThread();
+
+ private:
+  int threads_before_;
+};
+
+// One tile of gemm.h in the calling thread, under a OneDnnInThisThread; m, n and k are at least 1.
+
+/// float32 by dnnl_sgemm.
+void onednn_float32_tile(const GemmArgs& tile);
+/// bfloat16 widened to float32, some of k at a time.
+void onednn_widened_tile(const GemmArgs& tile);
+/// By a matmul primitive, of which each thread keeps those that it made last. False, and C
+/// untouched, where oneDNN has none for `type` but its reference.
+bool onednn_matmul_tile(ProductType type, const GemmArgs& tile);
+
+}  // namespace diffllama
