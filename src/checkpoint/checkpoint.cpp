@@ -28,6 +28,7 @@ TensorFiles gguf_tensors(const GgufFile& file) {
   TensorFiles files;
   files.where = file.where();
   files.mappings.push_back(file.mapping());
+  if (file.mapping() != nullptr) files.paths.emplace_back(file.where());
   for (const auto& [name, view] : file.tensors()) {
     files.tensors[name] = StoredTensor{view, file.where() + ": tensor " + name};
   }
@@ -75,7 +76,10 @@ void resolve_tied_head(ModelConfig& config, std::map<std::string, StoredTensor>&
 
 Checkpoint::Checkpoint(ModelConfig config, std::map<std::string, StoredTensor> tensors,
                        TensorFiles files, const WarningHandler& warn)
-    : config_(std::move(config)), tensors_(std::move(tensors)), files_(std::move(files.mappings)) {
+    : config_(std::move(config)),
+      tensors_(std::move(tensors)),
+      paths_(std::move(files.paths)),
+      files_(std::move(files.mappings)) {
   warn_of_extra(files, warn);
   resolve_tied_head(config_, tensors_, files.where, warn);
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -14,6 +15,7 @@
 namespace diffllama {
 
 class GgufFile;
+class LoraAdapter;
 struct TensorFiles;
 
 /// A tensor as it lies in a mapped file, with transformers' shape (outermost first). A model's
@@ -24,10 +26,13 @@ struct StoredTensor {
   /// Heads whose rows the file stores with rotary pairs side by side (Llama GGUF q and k); 0: rows
   /// as transformers has them.
   std::int64_t interleaved_heads = 0;
+  /// What a merged adapter adds to row `row` of transformers; empty: nothing. With it `view` and
+  /// row_bytes still are what the file has.
+  std::function<void(std::int64_t row, std::span<float> values)> add_row = {};
 
   /// Row `row` (of the first axis; a vector is one row) as float32, dequantised, rows put back in
-  /// transformers' order.
-  /// `out` holds the row's elements. May be called from several threads.
+  /// transformers' order, and what is added to it. `out` holds the row's elements. May be called
+  /// from several threads.
   void read_row(std::int64_t row, std::span<float> out) const;
   /// Its bytes, as stored. Only for matrices.
   std::span<const std::byte> row_bytes(std::int64_t row) const;
@@ -64,9 +69,16 @@ class Checkpoint {
   /// The model in a GGUF file that is open already; one that lies in memory must outlive it.
   static Checkpoint from_gguf(const GgufFile& file, const WarningHandler& warn = {});
 
+  /// Puts an adapter that was opened for config() into the model: its modules' rows get what LoRA
+  /// adds, in float32, and its whole parameters take the place of the model's. An lm_head that is
+  /// no longer the embeddings is not tied any more.
+  void merge(std::shared_ptr<const LoraAdapter> adapter);
+
   /// As the files say, with one exception: where they are tied by the config but a different
   /// lm_head is stored, that one counts and tie_word_embeddings is false (as in transformers).
   const ModelConfig& config() const { return config_; }
+  /// The files that hold the weights; none where they lie in memory.
+  const std::vector<std::filesystem::path>& paths() const { return paths_; }
   /// By the name in tensor_specs(config()); null when the file does not hold it.
   const StoredTensor* find(const std::string& name) const;
   /// Tells the system that a tensor's pages are not needed any more (after packing); they are read
@@ -79,6 +91,7 @@ class Checkpoint {
 
   ModelConfig config_;
   std::map<std::string, StoredTensor> tensors_;
+  std::vector<std::filesystem::path> paths_;
   std::vector<std::shared_ptr<const void>> files_;  // keeps the mappings alive
 };
 

@@ -31,6 +31,7 @@ void add_file(const fs::path& path, TensorFiles& files) {
     }
   }
   files.mappings.push_back(file.mapping());
+  files.paths.push_back(path);
 }
 
 std::string read_text(const fs::path& path) {
@@ -48,15 +49,17 @@ void check_shard_name(const std::string& name, const std::string& where) {
   }
 }
 
-void add_shards(const fs::path& index_path, TensorFiles& files) {
-  const std::string where = index_path.string();
-  const json index = parse_json(read_text(index_path), where);
+}  // namespace
+
+std::map<std::string, std::vector<std::string>> parse_shard_index(std::string_view text,
+                                                                  const std::string& where) {
+  const json index = parse_json(text, where);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object() || map->empty()) {
     throw FormatError(where + ": expected an object weight_map from tensors to files, got " +
                       (map == index.end() ? "none" : json_excerpt(*map)));
   }
-  std::map<std::string, std::vector<std::string>> shards;  // file -> its tensors
+  std::map<std::string, std::vector<std::string>> shards;
   for (const auto& [name, file] : map->items()) {
     const std::string place = where + ": weight_map: " + json_excerpt(json(name));
     if (!file.is_string()) {
@@ -66,6 +69,14 @@ void add_shards(const fs::path& index_path, TensorFiles& files) {
     check_shard_name(shard, place);
     shards[shard].push_back(name);
   }
+  return shards;
+}
+
+namespace {
+
+void add_shards(const fs::path& index_path, TensorFiles& files) {
+  const std::string where = index_path.string();
+  const auto shards = parse_shard_index(read_text(index_path), where);
   std::string missing;
   for (const auto& [shard, names] : shards) {
     if (!is_there(index_path.parent_path() / shard))

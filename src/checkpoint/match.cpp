@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "checkpoint/codec/row_codec.h"
 #include "checkpoint/tensor_files.h"
+#include "checkpoint/tensor_problems.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -32,59 +32,30 @@ void check_layer_count(const ModelConfig& config, const TensorFiles& files) {
   }
 }
 
-struct Problems {
-  std::string missing, shapes, dtypes;
-
-  static void add(std::string& list, const std::string& item) {
-    if (!list.empty()) list += ", ";
-    list += item;
-  }
-  void check(const TensorSpec& spec, const StoredTensor& stored) {
-    if (stored.view.shape != spec.shape) {
-      add(shapes, spec.name + " (expected " + to_string(spec.shape) + ", got " +
-                      to_string(stored.view.shape) + ")");
-    }
-    if (!is_weight_dtype(stored.view.dtype)) {
-      add(dtypes, spec.name + " (expected float32, float16 or bfloat16, got " +
-                      std::string(dtype_name(stored.view.dtype)) + ")");
-    }
-  }
-  void raise(const std::string& where) const {
-    std::string text;
-    const auto part = [&](const char* title, const std::string& list) {
-      if (!list.empty()) text += (text.empty() ? "" : "; ") + std::string(title) + ": " + list;
-    };
-    part("missing", missing);
-    part("mis-shaped", shapes);
-    part("wrong type", dtypes);
-    if (!text.empty()) throw FormatError(where + ": expected the config's tensors; " + text);
-  }
-};
-
 }  // namespace
 
 std::map<std::string, StoredTensor> take_model_tensors(const ModelConfig& config,
                                                        TensorNaming naming, TensorFiles& files) {
   check_layer_count(config, files);
   std::map<std::string, StoredTensor> taken;
-  Problems problems;
+  TensorProblems problems;
   for (const TensorSpec& spec : tensor_specs(config)) {
     auto found = files.tensors.end();
     for (const std::string& name : accepted_names(spec, config.architecture, naming)) {
       if (found == files.tensors.end()) found = files.tensors.find(name);
     }
     if (found == files.tensors.end()) {
-      if (spec.required) Problems::add(problems.missing, spec.name + " " + to_string(spec.shape));
+      if (spec.required) problems.add_missing(spec);
       continue;
     }
-    problems.check(spec, found->second);
+    problems.check(spec, found->second.view);
     if (naming == TensorNaming::gguf && config.model_type == ModelType::llama) {
       found->second.interleaved_heads = spec.rotary_heads;
     }
     taken[spec.name] = std::move(found->second);
     files.tensors.erase(found);
   }
-  problems.raise(files.where);
+  problems.raise(files.where, "the config's tensors");
   return taken;
 }
 

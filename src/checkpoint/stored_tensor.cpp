@@ -23,6 +23,7 @@ std::int64_t interleaved_row(std::int64_t row, std::int64_t rows, std::int64_t h
 void StoredTensor::read_row(std::int64_t row, std::span<float> out) const {
   if (view.shape.size() > 1) {
     decode_row(view.dtype, row_bytes(row), out);
+    if (add_row) add_row(row, out);
     return;
   }
   assert(row == 0);

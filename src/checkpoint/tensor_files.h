@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -15,11 +16,17 @@ struct TensorFiles {
   std::string where;  // the path that was opened, for messages
   std::map<std::string, StoredTensor> tensors;
   std::vector<std::shared_ptr<const void>> mappings;
+  std::vector<std::filesystem::path> paths;  // of the files
 };
 
 /// The weights of a Hugging Face directory: model.safetensors, or else the shards that
 /// model.safetensors.index.json names. Throws IoError, FormatError.
 TensorFiles open_directory_tensors(const std::filesystem::path& directory);
+
+/// Reads a model.safetensors.index.json: the tensors of each shard, by the shards' file names,
+/// which lie beside it. Throws FormatError that starts with `where`.
+std::map<std::string, std::vector<std::string>> parse_shard_index(std::string_view text,
+                                                                  const std::string& where);
 
 /// Whose names the files use.
 enum class TensorNaming { transformers, gguf };

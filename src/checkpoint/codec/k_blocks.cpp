@@ -14,6 +14,23 @@ float load_half(const std::byte* from) {
   return float16_to_float(bits);
 }
 
+// What q4_k and q5_k share; high(group, i) are the bits of quant i of a group past the fourth.
+template <class High>
+void decode_affine(const std::byte* block, const std::byte* quants, const High& high, float* out) {
+  const float d = load_half(block);
+  const float dmin = load_half(block + 2);
+  for (int group = 0; group < 8; ++group) {
+    const GroupScale packed = group_scale(block + 4, group);
+    const float scale = d * static_cast<float>(packed.scale);
+    const float minimum = dmin * static_cast<float>(packed.minimum);
+    for (int i = 0; i < 32; ++i) {
+      const int pair = std::to_integer<int>(quants[group / 2 * 32 + i]);
+      const int quant = (group % 2 == 0 ? pair & 15 : pair >> 4) | high(group, i);
+      out[group * 32 + i] = scale * static_cast<float>(quant) - minimum;
+    }
+  }
+}
+
 }  // namespace
 
 // Groups 0 to 3 have their six bits in bytes 0 to 3 (scales) and 4 to 7 (minima); groups 4 to 7
@@ -38,37 +55,16 @@ void set_group_scale(std::byte* packed, int group, GroupScale value) {
 }
 
 void decode_q4_k(const std::byte* block, float* out) {
-  const float d = load_half(block);
-  const float dmin = load_half(block + 2);
-  const std::byte* quants = block + 16;
-  for (int group = 0; group < 8; ++group) {
-    const GroupScale packed = group_scale(block + 4, group);
-    const float scale = d * static_cast<float>(packed.scale);
-    const float minimum = dmin * static_cast<float>(packed.minimum);
-    for (int i = 0; i < 32; ++i) {
-      const int pair = std::to_integer<int>(quants[group / 2 * 32 + i]);
-      const int quant = group % 2 == 0 ? pair & 15 : pair >> 4;
-      out[group * 32 + i] = scale * static_cast<float>(quant) - minimum;
-    }
-  }
+  decode_affine(
+      block, block + 16, [](int, int) { return 0; }, out);
 }
 
 void decode_q5_k(const std::byte* block, float* out) {
-  const float d = load_half(block);
-  const float dmin = load_half(block + 2);
   const std::byte* high = block + 16;
-  const std::byte* quants = block + 48;
-  for (int group = 0; group < 8; ++group) {
-    const GroupScale packed = group_scale(block + 4, group);
-    const float scale = d * static_cast<float>(packed.scale);
-    const float minimum = dmin * static_cast<float>(packed.minimum);
-    for (int i = 0; i < 32; ++i) {
-      const int pair = std::to_integer<int>(quants[group / 2 * 32 + i]);
-      const int fifth = std::to_integer<int>(high[i]) >> group & 1;
-      const int quant = (group % 2 == 0 ? pair & 15 : pair >> 4) | fifth << 4;
-      out[group * 32 + i] = scale * static_cast<float>(quant) - minimum;
-    }
-  }
+  const auto fifth = [&](int group, int i) {
+    return (std::to_integer<int>(high[i]) >> group & 1) << 4;
+  };
+  decode_affine(block, high + 32, fifth, out);
 }
 
 void decode_q6_k(const std::byte* block, float* out) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "checkpoint/conversion/gguf_to_directory.h"
+#include "checkpoint/conversion/merged_model.h"
 #include "checkpoint/gguf/gguf_model.h"
 #include "diffllama/error.h"
 
@@ -14,9 +15,11 @@ namespace {
 namespace fs = std::filesystem;
 
 void to_gguf(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
-  const GgufModel model = open_gguf_model(in, options.warn);
+  const GgufModel model = open_gguf_model(in, options.warn, options.adapter);
   std::vector<TensorSource> tensors = model.rotary;
-  for (const GgufTensor& tensor : model.tensors) tensors.push_back(unchanged_tensor(tensor));
+  for (const GgufTensor& tensor : model.tensors) {
+    tensors.push_back(unchanged_tensor(tensor, options.expanded));
+  }
   model.metadata.write(out, with_progress(std::move(tensors), options.progress));
 }
 
@@ -51,14 +54,16 @@ void convert_model(const fs::path& in, const fs::path& out, const ConvertOptions
   check_distinct(in, out);
   std::error_code error;
   const bool to_file = out.extension() == ".gguf";
-  if (fs::exists(in, error) && fs::is_directory(in, error) != to_file) {
+  const bool from_file = fs::exists(in, error) && !fs::is_directory(in, error);
+  if (options.adapter.empty() && fs::exists(in, error) && from_file == to_file) {
     throw InvalidArgument(
         out.string() + ": expected " +
         (to_file ? "a directory for a GGUF file" : "a .gguf file for a directory") + ", got " +
         (to_file ? "a .gguf file" : "another name"));
   }
   if (to_file) return to_gguf(in, out, options);
-  write_gguf_as_directory(in, out, options);
+  if (from_file) return write_gguf_as_directory(in, out, options);
+  write_merged_directory(in, out, options);
 }
 
 }  // namespace diffllama

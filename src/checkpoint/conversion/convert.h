@@ -15,8 +15,11 @@ namespace diffllama {
 using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 struct ConvertOptions {
-  /// float32, float16 or bfloat16: what block-quantised tensors become in a directory.
+  /// float32, float16 or bfloat16: what block-quantised tensors become in a directory, and those
+  /// that an adapter changes in a GGUF file too.
   DType expanded = DType::float32;
+  /// A PEFT LoRA adapter to merge into the weights; empty: none.
+  std::filesystem::path adapter = {};
   WarningHandler warn;
   WriteProgress progress;  // may be empty
 };
@@ -25,7 +28,9 @@ struct ConvertOptions {
 /// directory, which must be absent or empty. Tensors keep their type and bits, with two exceptions:
 /// vectors are float32 in GGUF, and go back to the type that they came from; block-quantised
 /// tensors are expanded. A file made from a directory gives back its config.json,
-/// generation_config.json and tokenizer files as they were. `out` appears whole or not at all.
+/// generation_config.json and tokenizer files as they were. With an adapter both may also be
+/// directories, or both files; what it changes is computed in float32 and rounded to the type that
+/// it had. `out` appears whole or not at all.
 /// Throws IoError, FormatError, ConfigError; InvalidArgument for paths that do not fit.
 void convert_model(const std::filesystem::path& in, const std::filesystem::path& out,
                    const ConvertOptions& options);

@@ -1,7 +1,5 @@
 #include "checkpoint/conversion/gguf_to_directory.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -10,6 +8,8 @@
 
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/conversion/merged_model.h"
+#include "checkpoint/conversion/new_directory.h"
 #include "checkpoint/directory_texts.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_config.h"
@@ -29,48 +29,14 @@ using nlohmann::json;
 
 constexpr DType kPlainTypes[] = {DType::float32, DType::float16, DType::bfloat16};
 
-/// A directory that appears under its name when it is whole.
-class AtomicDirectory {
- public:
-  explicit AtomicDirectory(fs::path path) : path_(std::move(path)) {
-    if (!path_.has_filename()) path_ = path_.parent_path();  // "model/"
-    std::error_code error;
-    const bool usable =
-        !fs::exists(path_, error) || (fs::is_directory(path_, error) && fs::is_empty(path_, error));
-    if (!usable) {
-      throw IoError(path_.string() + ": expected no such path or an empty directory, got " +
-                    (fs::is_directory(path_, error) ? "a directory with files" : "a file"));
-    }
-    temporary_ = path_.parent_path() / (".diffllama-" + std::to_string(getpid()) + ".tmp");
-    fs::create_directories(temporary_, error);
-    if (error) throw IoError(path_.string() + ": cannot create: " + error.message());
-  }
-  ~AtomicDirectory() {
-    std::error_code error;
-    if (!temporary_.empty()) fs::remove_all(temporary_, error);
-  }
-  AtomicDirectory(const AtomicDirectory&) = delete;
-  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
-
-  const fs::path& path() const { return temporary_; }
-  void commit() {
-    std::error_code error;
-    fs::rename(temporary_, path_, error);
-    if (error) throw IoError(path_.string() + ": cannot create: " + error.message());
-    temporary_.clear();
-  }
-
- private:
-  fs::path path_, temporary_;
-};
-
 class DirectoryWriter {
  public:
   DirectoryWriter(const fs::path& in, const ConvertOptions& options)
       : options_(options),
         file_(in),
-        checkpoint_(
-            std::make_shared<const Checkpoint>(Checkpoint::from_gguf(file_, options.warn))) {
+        model_(
+            merge_model(Checkpoint::from_gguf(file_, options.warn), options.adapter, options.warn)),
+        checkpoint_(model_.checkpoint) {
     for (const DType dtype : kPlainTypes) {
       const std::string key = kSourceTypePrefix + std::string(dtype_name(dtype));
       for (const std::string_view name : file_.texts(key)) source_types_[std::string(name)] = dtype;
@@ -105,25 +71,8 @@ class DirectoryWriter {
       const DType dtype = written_type(spec, stored->view);
       const auto source = source_types_.find(spec.gguf_name);
       exact_ = exact_ && source != source_types_.end() && source->second == dtype;
-      tensors_.push_back(tensor_source(spec, *stored, dtype));
+      tensors_.push_back(parameter_source(spec.name, checkpoint_, *stored, dtype));
     }
-  }
-
-  TensorSource tensor_source(const TensorSpec& spec, const StoredTensor& stored,
-                             DType dtype) const {
-    const TensorView& view = stored.view;
-    if (dtype != view.dtype || view.shape.size() == 1) {
-      return rounded_tensor(
-          spec.name, dtype, view.shape,
-          [checkpoint = checkpoint_, &stored](std::int64_t row, std::span<float> out) {
-            stored.read_row(row, out);
-          });
-    }
-    const auto write = [checkpoint = checkpoint_, &stored](const TensorSource::Sink& sink) {
-      for (std::int64_t row = 0; row < stored.view.shape[0]; ++row) sink(stored.row_bytes(row));
-      Checkpoint::release(stored);
-    };
-    return {spec.name, dtype, view.shape, write};
   }
 
   // The config that the file was made from, unless its weights have changed their type since.
@@ -137,9 +86,9 @@ class DirectoryWriter {
       return;
     }
     check_verbatim(*text);
-    texts_.config = *text;
+    texts_.config = model_.config_text(std::string(*text), where(kConfigKey));
     if (exact_) return;
-    json config = parse_json(*text, where(kConfigKey));
+    json config = parse_json(texts_.config, where(kConfigKey));
     config.erase("torch_dtype");
     config["dtype"] = torch_dtype_name(dtype);
     texts_.config = config.dump(2) + "\n";
@@ -189,6 +138,7 @@ class DirectoryWriter {
 
   const ConvertOptions& options_;
   GgufFile file_;
+  MergedModel model_;
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::map<std::string, DType> source_types_;  // by GGUF's names
   std::vector<TensorSource> tensors_;
@@ -201,8 +151,8 @@ class DirectoryWriter {
 void write_gguf_as_directory(const fs::path& in, const fs::path& out,
                              const ConvertOptions& options) {
   const DirectoryWriter writer(in, options);
-  AtomicDirectory directory(out);
-  writer.write(directory.path());
+  UnfinishedDirectory directory = new_directory(out);
+  writer.write(directory.unfinished());
   directory.commit();
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/mapped_file.h"
+#include "checkpoint/conversion/merged_model.h"
 #include "checkpoint/directory_texts.h"
 #include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/gguf/gguf_tokenizer.h"
@@ -88,20 +89,26 @@ void add_source_types(const std::vector<GgufTensor>& tensors, GgufWriter& out) {
   }
 }
 
-GgufModel of_directory(const fs::path& path, const WarningHandler& warn) {
-  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(path, warn));
+void check_class(const ModelConfig& config, const std::string& where) {
+  if (config.architecture == Architecture::causal_lm) return;
+  throw FormatError(where + ": expected a " +
+                    architecture_name(config.model_type, Architecture::causal_lm) +
+                    ", the one class that GGUF holds, got " +
+                    architecture_name(config.model_type, config.architecture));
+}
+
+GgufModel of_directory(const fs::path& path, const WarningHandler& warn, const fs::path& adapter) {
+  Checkpoint opened = Checkpoint::open(path, warn);
+  check_class(opened.config(), path.string());
+  const MergedModel merged = merge_model(std::move(opened), adapter, warn);
+  const auto& checkpoint = merged.checkpoint;
   GgufModel model;
   model.where = path.string();
   model.config = checkpoint->config();
   model.files.push_back(checkpoint);
   const ModelConfig& config = model.config;
-  if (config.architecture != Architecture::causal_lm) {
-    throw FormatError(model.where + ": expected a " +
-                      architecture_name(config.model_type, Architecture::causal_lm) +
-                      ", the one class that GGUF holds, got " +
-                      architecture_name(config.model_type, config.architecture));
-  }
-  const DirectoryTexts texts = read_directory_texts(path);
+  DirectoryTexts texts = read_directory_texts(path);
+  texts.config = merged.config_text(texts.config, (path / "config.json").string());
   model.rotary = write_gguf_config(config, (path / "config.json").string(), model.metadata);
   for (const TensorSpec& spec : tensor_specs(config)) {
     const StoredTensor* stored = checkpoint->find(spec.name);
@@ -119,15 +126,37 @@ GgufModel of_directory(const fs::path& path, const WarningHandler& warn) {
   return model;
 }
 
-GgufModel of_file(const fs::path& path, const WarningHandler& warn) {
+// The parameters of a merged model in place of those in its file.
+void put_parameters(const MergedModel& merged, GgufModel& model) {
+  std::map<std::string, GgufTensor> tensors;
+  for (GgufTensor& tensor : model.tensors) tensors[tensor.name] = std::move(tensor);
+  for (const TensorSpec& spec : tensor_specs(model.config)) {
+    const StoredTensor* stored = merged.checkpoint->find(spec.name);
+    if (stored == nullptr) continue;
+    const bool interleave = model.config.model_type == ModelType::llama;
+    tensors[spec.gguf_name] = {spec.gguf_name, *stored, interleave ? spec.rotary_heads : 0};
+  }
+  model.tensors.clear();
+  for (auto& [name, tensor] : tensors) model.tensors.push_back(std::move(tensor));
+}
+
+GgufModel of_file(const fs::path& path, const WarningHandler& warn, const fs::path& adapter) {
   const GgufFile file(path);
+  const MergedModel merged = merge_model(Checkpoint::from_gguf(file, warn), adapter, warn);
   GgufModel model;
   model.where = path.string();
-  model.config = Checkpoint::from_gguf(file, warn).config();
+  model.config = merged.checkpoint->config();
   model.files.push_back(file.mapping());
+  model.files.push_back(merged.checkpoint);
   for (const auto& [key, value] : file.metadata()) model.metadata.set(key, value);
   for (const auto& [name, view] : file.tensors()) {
     model.tensors.push_back({name, {view, file.where() + ": tensor " + name}});
+  }
+  if (adapter.empty()) return model;
+  put_parameters(merged, model);
+  if (const auto text = file.text(kConfigKey)) {
+    model.metadata.set(kConfigKey,
+                       merged.config_text(std::string(*text), file.where() + ": " + kConfigKey));
   }
   return model;
 }
@@ -153,16 +182,20 @@ std::span<const std::byte> GgufTensor::row_bytes(std::int64_t row) const {
   return stored.row_bytes(row);
 }
 
-GgufModel open_gguf_model(const fs::path& path, const WarningHandler& warn) {
+GgufModel open_gguf_model(const fs::path& path, const WarningHandler& warn,
+                          const fs::path& adapter) {
   std::error_code error;
-  return fs::is_directory(path, error) ? of_directory(path, warn) : of_file(path, warn);
+  return fs::is_directory(path, error) ? of_directory(path, warn, adapter)
+                                       : of_file(path, warn, adapter);
 }
 
-TensorSource unchanged_tensor(const GgufTensor& tensor) {
+TensorSource unchanged_tensor(const GgufTensor& tensor, DType expanded) {
   const TensorView& view = tensor.stored.view;
-  if (view.shape.size() == 1) {
+  const bool vector = view.shape.size() == 1;
+  if (vector || tensor.stored.add_row) {
+    const DType plain = block_elements(view.dtype) == 1 ? view.dtype : expanded;
     return rounded_tensor(
-        tensor.name, DType::float32, view.shape,
+        tensor.name, vector ? DType::float32 : plain, view.shape,
         [tensor](std::int64_t row, std::span<float> out) { tensor.read_row(row, out); });
   }
   const auto write = [tensor](const TensorSource::Sink& sink) {

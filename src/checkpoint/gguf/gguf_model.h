@@ -37,12 +37,15 @@ struct GgufModel {
   std::vector<std::shared_ptr<const void>> files;  // keeps the bytes valid
 };
 
-/// The model in a Hugging Face directory, or in a GGUF file with all of its keys and tensors.
-/// Throws IoError, FormatError, ConfigError; FormatError also for classes other than causal LMs.
-GgufModel open_gguf_model(const std::filesystem::path& path, const WarningHandler& warn);
+/// The model in a Hugging Face directory, or in a GGUF file with all of its keys and tensors; with
+/// a PEFT adapter merged into it where one is given. Throws IoError, FormatError, ConfigError;
+/// FormatError also for classes other than causal LMs.
+GgufModel open_gguf_model(const std::filesystem::path& path, const WarningHandler& warn,
+                          const std::filesystem::path& adapter = {});
 
 /// A tensor in its type: vectors as float32 (llama.cpp computes with no other), matrices as stored.
-TensorSource unchanged_tensor(const GgufTensor& tensor);
+/// A block-quantised one that an adapter changed becomes `expanded`.
+TensorSource unchanged_tensor(const GgufTensor& tensor, DType expanded = DType::float32);
 
 /// The number that general.file_type gives a file whose matrices are mostly float32, float16 or
 /// bfloat16.

@@ -1,0 +1,49 @@
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "checkpoint/adapter/lora_adapter.h"
+#include "checkpoint/checkpoint.h"
+
+namespace diffllama {
+namespace {
+
+constexpr const char* kHead = "lm_head.weight";
+
+bool is_same(const StoredTensor& a, const StoredTensor& b) {
+  return !a.add_row && !b.add_row && a.view.dtype == b.view.dtype &&
+         std::ranges::equal(a.view.bytes, b.view.bytes);
+}
+
+}  // namespace
+
+void Checkpoint::merge(std::shared_ptr<const LoraAdapter> adapter) {
+  const std::string embeddings = base_model_prefix(config_.architecture) + "embed_tokens.weight";
+  const StoredTensor old_embeddings = tensors_.at(embeddings);
+  for (const auto& [name, stored] : adapter->saved()) tensors_[name] = stored;
+  if (config_.tie_word_embeddings && config_.architecture == Architecture::causal_lm) {
+    // In PEFT a module that is saved whole is a copy, and what was tied to it keeps the original;
+    // a target's own weight is the embeddings.
+    const bool copied = std::ranges::any_of(
+        adapter->layout().saved, [&](const TensorSpec& spec) { return spec.name == embeddings; });
+    const bool targeted = adapter->modules().contains("lm_head");
+    if (copied || targeted) tensors_.try_emplace(kHead, old_embeddings);
+  }
+  for (const auto& [module, matrices] : adapter->modules()) {
+    tensors_.at(module + ".weight").add_row = [adapter, lora = &matrices](std::int64_t row,
+                                                                          std::span<float> values) {
+      lora->add_row(row, values);
+    };
+  }
+  if (const auto head = tensors_.find(kHead);
+      head != tensors_.end() && config_.tie_word_embeddings) {
+    if (is_same(head->second, tensors_.at(embeddings))) {
+      tensors_.erase(head);
+    } else {
+      config_.tie_word_embeddings = false;
+    }
+  }
+  files_.push_back(std::move(adapter));
+}
+
+}  // namespace diffllama

@@ -1,0 +1,69 @@
+#include "checkpoint/conversion/merged_model.h"
+
+#include <utility>
+#include <vector>
+
+#include "base/json.h"
+#include "checkpoint/adapter/lora_adapter.h"
+#include "checkpoint/conversion/new_directory.h"
+#include "checkpoint/directory_texts.h"
+#include "checkpoint/safetensors/safetensors.h"
+
+namespace diffllama {
+
+namespace fs = std::filesystem;
+
+std::string MergedModel::config_text(const std::string& text, const std::string& where) const {
+  if (!untied) return text;
+  nlohmann::json config = parse_json(text, where);
+  config["tie_word_embeddings"] = false;
+  return config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+MergedModel merge_model(Checkpoint checkpoint, const fs::path& adapter,
+                        const WarningHandler& warn) {
+  const bool tied = checkpoint.config().tie_word_embeddings;
+  if (!adapter.empty()) checkpoint.merge(LoraAdapter::open(adapter, checkpoint.config(), warn));
+  MergedModel merged;
+  merged.checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
+  merged.untied = tied && !merged.checkpoint->config().tie_word_embeddings;
+  return merged;
+}
+
+TensorSource parameter_source(const std::string& name,
+                              const std::shared_ptr<const Checkpoint>& checkpoint,
+                              const StoredTensor& stored, DType dtype) {
+  const TensorView& view = stored.view;
+  if (dtype != view.dtype || view.shape.size() == 1 || stored.add_row) {
+    return rounded_tensor(name, dtype, view.shape,
+                          [checkpoint, &stored](std::int64_t row, std::span<float> out) {
+                            stored.read_row(row, out);
+                          });
+  }
+  const auto write = [checkpoint, &stored](const TensorSource::Sink& sink) {
+    for (std::int64_t row = 0; row < stored.view.shape[0]; ++row) sink(stored.row_bytes(row));
+    Checkpoint::release(stored);
+  };
+  return {name, dtype, view.shape, write};
+}
+
+void write_merged_directory(const fs::path& in, const fs::path& out,
+                            const ConvertOptions& options) {
+  const MergedModel model =
+      merge_model(Checkpoint::open(in, options.warn), options.adapter, options.warn);
+  std::vector<TensorSource> tensors;
+  for (const TensorSpec& spec : tensor_specs(model.checkpoint->config())) {
+    const StoredTensor* stored = model.checkpoint->find(spec.name);
+    if (stored == nullptr) continue;
+    tensors.push_back(parameter_source(spec.name, model.checkpoint, *stored, stored->view.dtype));
+  }
+  DirectoryTexts texts = read_directory_texts(in);
+  texts.config = model.config_text(texts.config, (in / "config.json").string());
+  UnfinishedDirectory directory = new_directory(out);
+  write_safetensors(directory.unfinished() / "model.safetensors",
+                    with_progress(std::move(tensors), options.progress));
+  write_directory_texts(directory.unfinished(), texts);
+  directory.commit();
+}
+
+}  // namespace diffllama
