@@ -13,6 +13,7 @@
 #include "generation/generated_text.h"
 #include "generation/last_logits.h"
 #include "generation/token_selector.h"
+#include "model/forward_batch.h"
 
 namespace diffllama {
 namespace {

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "kernels/elementwise.h"
+#include "kernels/gradients.h"
 #include "kernels/isa.h"
 #include "tensor/half.h"
 
@@ -248,6 +249,10 @@ void Tile::finish() const {
     float* target = input.output + (token_of(row) * geometry.output_heads() + head_of(row)) * width;
     if (geometry.maps == 2) {
       rms_norm(source, nullptr, differential.eps, differential.output_scale, target, width);
+      if (input.reciprocal_rms != nullptr) {
+        input.reciprocal_rms[token_of(row) * geometry.output_heads() + head_of(row)] =
+            reciprocal_rms(source, differential.eps, width);
+      }
     } else {
       std::copy(source, source + width, target);
     }

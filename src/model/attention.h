@@ -30,6 +30,9 @@ struct AttentionInput {
   std::int64_t mask_stride = 0;
   float* output = nullptr;  // [tokens, output heads, value_columns]
   AttentionMaps maps = {};
+  /// Where wanted (backward reads it): 1 / sqrt(mean square + eps) of what enters the per-head
+  /// norm, [tokens, output heads].
+  float* reciprocal_rms = nullptr;
 };
 
 /// What the layer's own numbers are: lambda of equation 2 of arXiv 2410.05258, and the per-head

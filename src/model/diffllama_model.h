@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -46,16 +47,39 @@ struct StepPiece {
   std::int64_t row;  // of the chunk's rows, where its tokens begin
 };
 
+/// What a decoder layer computes on its way, of N tokens.
+struct LayerActivations {
+  Buffer<float> queries, keys, values;  // [N, H, d], [N, K, d], [N, K, d]; the first two rotated
+  Buffer<float> attended;               // [N, H / maps, maps d], what o_proj takes
+  Buffer<float> gate, up;               // [N, F]
+  // The rest is written for backward only.
+  Buffer<float> input, middle;   // [N, C], the residual stream before and after attention
+  Buffer<float> reciprocal_rms;  // [N, H / maps], as AttentionInput has it
+};
+
+/// What a forward keeps for backward.
+struct SavedActivations {
+  /// Only LayerActivations::input: DiffLlamaModel::recompute() makes the rest of a layer again.
+  bool inputs_only = false;
+  std::vector<LayerActivations> layers;
+  Buffer<float> last;  // [N, C], what enters the final norm
+};
+
 /// Scratch of one forward at a time; grows to what the largest chunk needs and is used again.
 struct ForwardScratch {
-  Buffer<float> x, normed, queries, keys, values, attended, gate, up, cos, sin;
+  Buffer<float> x, normed, activated, cos, sin;
+  LayerActivations layer;  // of layers whose activations are not kept
   ActivationRows rows;
+  LoraScratch lora;
+  std::optional<LoraDropout> lora_dropout;  // while an adapter is trained
   AttentionScratch attention;
   std::vector<AttentionInput> inputs;
   std::vector<std::int64_t> slots, key_limits;
   std::vector<StepPiece> pieces;
   RotaryFrequencies frequencies;
 };
+
+struct DecoderLayer;
 
 /// The stack of decoder layers (transformers' DiffLlamaModel and LlamaModel): embeddings, layers,
 /// final norm. Const: any state is the caller's.
@@ -71,17 +95,29 @@ class DiffLlamaModel {
   /// goes whole), and moves their caches on. Each row's bits depend on its own sequence alone: not
   /// on the others, the cut or the threads.
   void forward(std::span<const SequenceStep> steps, ForwardScratch& scratch,
-               const Parallel& parallel) const;
+               const Parallel& parallel) const {
+    forward(steps, scratch, nullptr, parallel);
+  }
+  /// Keeps what backward reads in `saved`, unless it is null; all tokens then go at once, whatever
+  /// prefill_chunk, and the rows of `saved` and `scratch` are theirs in the order of the steps.
+  void forward(std::span<const SequenceStep> steps, ForwardScratch& scratch,
+               SavedActivations* saved, const Parallel& parallel) const;
+  /// After a forward that kept inputs only: begins to run layers again, from empty caches.
+  void prepare_recompute(std::span<const SequenceStep> steps, ForwardScratch& scratch) const;
+  /// Runs one layer again from `activations.input` and fills in the others, with the same bits.
+  void recompute(std::int64_t layer, ForwardScratch& scratch, LayerActivations& activations,
+                 const Parallel& parallel) const;
+
+  const AttentionGeometry& geometry() const { return geometry_; }
 
  private:
   using Piece = StepPiece;
   void forward_chunk(std::span<const Piece> pieces, ForwardScratch& scratch,
-                     const Parallel& parallel) const;
+                     SavedActivations* saved, const Parallel& parallel) const;
   void embed(std::span<const Piece> pieces, ForwardScratch& scratch,
              const Parallel& parallel) const;
   void prepare(std::span<const Piece> pieces, ForwardScratch& scratch) const;
-  void decoder_layer(std::int64_t layer, std::span<const Piece> pieces, std::int64_t tokens,
-                     ForwardScratch& scratch, const Parallel& parallel) const;
+  DecoderLayer layer_of(std::int64_t layer) const;
 
   const ModelConfig& config_;
   const ModelWeights& weights_;

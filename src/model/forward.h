@@ -1,8 +1,5 @@
 #pragma once
 
-#include <cstdint>
-#include <span>
-
 #include "base/parallel.h"
 #include "diffllama/model.h"
 #include "model/batch_state.h"
@@ -23,8 +20,5 @@ struct ForwardModel {
 /// packed sequences a row. Throws InvalidArgument naming the input.
 ForwardOutput forward(const ForwardModel& model, const ForwardInputs& inputs, BatchState* state,
                       const Parallel& parallel);
-
-/// Throws InvalidArgument unless every id is in 0..vocab_size-1.
-void check_ids(const char* name, std::span<const std::int64_t> ids, std::int64_t vocab_size);
 
 }  // namespace diffllama

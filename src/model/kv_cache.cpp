@@ -1,14 +1,11 @@
 #include "model/kv_cache.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
+#include "base/large_block.h"
 #include "kernels/elementwise.h"
 #include "model/cache_panels.h"
 
@@ -88,16 +85,11 @@ SequenceCache::SequenceCache(const AttentionGeometry& geometry, std::int64_t lay
     : layout_(geometry, layers, cache_type_for(type, products)),
       products_(layout_.type == CacheType::f32 ? ProductType::float32 : products) {}
 
-// Zeroed. Large blocks ask for huge pages, as weights do.
+// Zeroed.
 SequenceCache::Block SequenceCache::allocate() const {
-  constexpr std::size_t kHugePage = std::size_t{2} << 20;
-  const std::size_t alignment = layout_.block >= kHugePage ? kHugePage : 64;
-  const std::size_t bytes = (layout_.block + alignment - 1) / alignment * alignment;
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, bytes));
-  if (data == nullptr) throw std::bad_alloc();
-  if (alignment == kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // a wish only
-  std::memset(data, 0, layout_.block);
-  return {data, [](std::byte* block) { std::free(block); }};
+  Block block = allocate_large_block(layout_.block);
+  std::memset(block.get(), 0, layout_.block);
+  return block;
 }
 
 void SequenceCache::own(std::size_t block) {
@@ -105,10 +97,6 @@ void SequenceCache::own(std::size_t block) {
   Block copy = allocate();
   std::memcpy(copy.get(), blocks_[block].get(), layout_.block);
   blocks_[block] = std::move(copy);
-}
-
-std::int64_t SequenceCache::own_blocks() const {
-  return std::ranges::count_if(blocks_, [](const Block& block) { return block.use_count() == 1; });
 }
 
 void SequenceCache::reserve(std::int64_t count) {

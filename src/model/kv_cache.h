@@ -120,8 +120,6 @@ class SequenceCache {
   const CacheLayout& layout() const { return layout_; }
   /// The type that attention computes in.
   ProductType products() const { return products_; }
-  /// Blocks that no other cache holds.
-  std::int64_t own_blocks() const;
 
  private:
   using Block = std::shared_ptr<std::byte>;

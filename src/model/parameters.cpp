@@ -14,14 +14,6 @@ bool ends_with(const std::string& name, const std::string& end) {
   return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
 }
 
-// The stream of a name: FNV-1a, so that a parameter's values do not depend on which others the
-// model has.
-std::uint64_t stream_of(const std::string& name) {
-  std::uint64_t hash = 0xCBF29CE484222325;
-  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001B3;
-  return hash;
-}
-
 Parameter constant(DType dtype, Shape shape, float value) {
   return {
       .dtype = dtype,
@@ -43,6 +35,13 @@ Parameter normal(DType dtype, Shape shape, double deviation, const Random& rando
 }
 
 }  // namespace
+
+// FNV-1a
+std::uint64_t random_stream(const std::string& name) {
+  std::uint64_t hash = 0xCBF29CE484222325;
+  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001B3;
+  return hash;
+}
 
 float round_to(DType dtype, float value) {
   switch (dtype) {
@@ -80,6 +79,10 @@ Parameters stored_parameters(const std::shared_ptr<const Checkpoint>& checkpoint
                                          std::span<float> out) { stored->read_row(row, out); },
         .row_blocks = [checkpoint, stored](std::int64_t row) { return stored->row_bytes(row); },
         .release = [checkpoint, stored] { Checkpoint::release(*stored); }};
+    if (stored->add_row) {
+      parameters[spec.name].dtype = DType::float32;
+      parameters[spec.name].row_blocks = {};
+    }
   }
   return parameters;
 }
@@ -90,7 +93,7 @@ Parameters initial_parameters(const ModelConfig& config, std::uint64_t seed) {
   Parameters parameters;
   for (const TensorSpec& spec : tensor_specs(config)) {
     if (!spec.required) continue;  // a tied lm_head
-    const Random random(seed, stream_of(spec.name));
+    const Random random(seed, random_stream(spec.name));
     Parameter parameter;
     if (ends_with(spec.name, "norm.weight")) {
       parameter = constant(dtype, spec.shape, 1.0F);

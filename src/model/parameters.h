@@ -23,6 +23,8 @@ struct Parameter {
   /// The same row as stored, for matrices in the blocks of a quantised dtype. Any thread may call
   /// it.
   std::function<std::span<const std::byte>(std::int64_t row)> row_blocks = {};
+  /// All its values, where they lie in memory as float32 for as long as the parameter lives.
+  const float* values = nullptr;
   /// Its pages are not needed for now; reading again is allowed.
   std::function<void()> release = [] {};
 
@@ -35,7 +37,8 @@ struct Parameter {
 /// The parameters of a model by their transformers names.
 using Parameters = std::map<std::string, Parameter>;
 
-/// Those of a checkpoint, which stays open as long as any of them lives.
+/// Those of a checkpoint, which stays open as long as any of them lives. What a merged adapter
+/// changes is float32, whatever is stored: only products may round it.
 Parameters stored_parameters(const std::shared_ptr<const Checkpoint>& checkpoint);
 
 /// Those of a new model, as transformers initialises it: normal(0, initializer_range) for weights
@@ -47,6 +50,10 @@ Parameters initial_parameters(const ModelConfig& config, std::uint64_t seed);
 /// A two-dimensional parameter with `rows` rows: cut at the end, or extended by the mean of the old
 /// rows.
 Parameter resized_rows(const Parameter& parameter, std::int64_t rows);
+
+/// The stream of random numbers that a parameter's values are drawn from: a function of its name
+/// alone, so that they do not depend on which others the model has.
+std::uint64_t random_stream(const std::string& name);
 
 /// Rounds a float32 value through `dtype` (float32, float16 or bfloat16).
 float round_to(DType dtype, float value);

@@ -44,10 +44,39 @@ PanelFormat panel_format(DType stored, ProductType type) {
   return stored == DType::float16 ? PanelFormat::float16 : PanelFormat::float32;
 }
 
+struct LayerMatrix {
+  const char* name;
+  Linear LayerWeights::*linear;
+};
+
+// In the order in which they are packed.
+constexpr std::array<LayerMatrix, 7> kLayerMatrices = {{
+    {"self_attn.q_proj", &LayerWeights::q_proj},
+    {"self_attn.k_proj", &LayerWeights::k_proj},
+    {"self_attn.v_proj", &LayerWeights::v_proj},
+    {"self_attn.o_proj", &LayerWeights::o_proj},
+    {"mlp.gate_proj", &LayerWeights::gate_proj},
+    {"mlp.up_proj", &LayerWeights::up_proj},
+    {"mlp.down_proj", &LayerWeights::down_proj},
+}};
+
+std::string layer_prefix(const ModelConfig& config, std::int64_t layer) {
+  return base_model_prefix(config.architecture) + "layers." + std::to_string(layer) + ".";
+}
+
+// A tied model has no lm_head of its own, unless its file stores one all the same: then that one
+// counts. Nothing for the base model.
+std::string head_matrix(const ModelConfig& config, const Parameters& parameters) {
+  const std::string head = head_of(config.architecture);
+  const bool tied = !head.empty() && !parameters.contains(head + ".weight");
+  return tied ? base_model_prefix(config.architecture) + "embed_tokens" : head;
+}
+
 class Packer {
  public:
-  Packer(const Parameters& parameters, ProductType type, const Parallel& parallel)
-      : parameters_(parameters), type_(type), parallel_(parallel) {}
+  Packer(const Parameters& parameters, ProductType type, const Parallel& parallel,
+         const PackedFile* copy)
+      : parameters_(parameters), type_(type), parallel_(parallel), copy_(copy) {}
 
   const Parameter& parameter(const std::string& name) const {
     const auto found = parameters_.find(name);
@@ -60,39 +89,48 @@ class Packer {
     stored.read_row(0, values);
     return values;
   }
-  Linear linear(const std::string& name) const {
-    const Parameter& stored = parameter(name + ".weight");
+  /// Matrices in the order of packed_matrices.
+  Linear linear(const std::string& name) {
     Linear result;
-    const PanelFormat format = panel_format(stored.dtype, type_);
-    result.weight = is_quantized(format)
-                        ? PackedMatrix::of_blocks(format, stored.rows(), stored.columns(),
-                                                  stored.row_blocks, parallel_, memory_)
-                        : PackedMatrix(format, stored.rows(), stored.columns(), stored.read_row,
-                                       parallel_, memory_);
-    stored.release();
+    const Parameter& stored = parameter(name + ".weight");
+    result.weight = copy_ != nullptr ? from_copy(stored) : pack(stored);
     if (parameters_.contains(name + ".bias")) result.bias = vector(name + ".bias");
     return result;
   }
 
  private:
+  PackedMatrix pack(const Parameter& stored) const {
+    const PanelFormat format = panel_format(stored.dtype, type_);
+    PackedMatrix matrix = is_quantized(format)
+                              ? PackedMatrix::of_blocks(format, stored.rows(), stored.columns(),
+                                                        stored.row_blocks, parallel_, memory_)
+                              : PackedMatrix(format, stored.rows(), stored.columns(),
+                                             stored.read_row, parallel_, memory_);
+    stored.release();
+    return matrix;
+  }
+
+  PackedMatrix from_copy(const Parameter& stored) {
+    return PackedMatrix::of_panels(panel_format(stored.dtype, type_), stored.rows(),
+                                   stored.columns(), copy_->block(next_++));
+  }
+
   const Parameters& parameters_;
   ProductType type_;
   const Parallel& parallel_;
+  const PackedFile* copy_;
+  std::size_t next_ = 0;  // of the copy's matrices
   PanelMemory memory_;
 };
 
-LayerWeights pack_layer(const Packer& packer, const ModelConfig& config, const std::string& prefix,
-                        std::int64_t layer) {
+LayerWeights pack_layer(Packer& packer, const ModelConfig& config, std::int64_t layer) {
+  const std::string prefix = layer_prefix(config, layer);
   LayerWeights weights;
   weights.input_layernorm = packer.vector(prefix + "input_layernorm.weight");
   weights.post_attention_layernorm = packer.vector(prefix + "post_attention_layernorm.weight");
-  weights.q_proj = packer.linear(prefix + "self_attn.q_proj");
-  weights.k_proj = packer.linear(prefix + "self_attn.k_proj");
-  weights.v_proj = packer.linear(prefix + "self_attn.v_proj");
-  weights.o_proj = packer.linear(prefix + "self_attn.o_proj");
-  weights.gate_proj = packer.linear(prefix + "mlp.gate_proj");
-  weights.up_proj = packer.linear(prefix + "mlp.up_proj");
-  weights.down_proj = packer.linear(prefix + "mlp.down_proj");
+  for (const LayerMatrix& matrix : kLayerMatrices) {
+    weights.*matrix.linear = packer.linear(prefix + matrix.name);
+  }
   if (config.model_type == ModelType::diffllama) {
     const auto lambda = [&](const char* name) {
       return packer.vector(prefix + "self_attn.lambda_" + name);
@@ -106,31 +144,43 @@ LayerWeights pack_layer(const Packer& packer, const ModelConfig& config, const s
   return weights;
 }
 
-std::array<const PackedMatrix*, 7> matrices(const LayerWeights& layer) {
-  return {&layer.q_proj.weight,   &layer.k_proj.weight,    &layer.v_proj.weight,
-          &layer.o_proj.weight,   &layer.gate_proj.weight, &layer.up_proj.weight,
-          &layer.down_proj.weight};
-}
-
 }  // namespace
 
 std::size_t ModelWeights::packed_bytes() const {
-  std::size_t bytes = head.weight.bytes();
-  for (const LayerWeights& layer : layers) {
-    for (const PackedMatrix* matrix : matrices(layer)) bytes += matrix->bytes();
-  }
+  std::size_t bytes = 0;
+  for (const PackedMatrix* matrix : packed_matrices(*this)) bytes += matrix->bytes();
   return bytes;
 }
 
 std::int64_t ModelWeights::layer_parameters() const {
-  std::int64_t count = 0;
-  for (const LayerWeights& layer : layers) {
-    for (const PackedMatrix* matrix : matrices(layer)) count += matrix->n() * matrix->k();
-  }
+  std::int64_t count = -head.weight.n() * head.weight.k();
+  for (const PackedMatrix* matrix : packed_matrices(*this)) count += matrix->n() * matrix->k();
   return count;
 }
 
-std::string head_name(Architecture architecture) {
+void attach_lora(const ModelConfig& config, const std::map<std::string, LoraModule>& modules,
+                 ModelWeights& weights) {
+  const auto attach = [&](const std::string& name, Linear& linear) {
+    const auto found = modules.find(name);
+    if (found != modules.end()) linear.lora = found->second;
+  };
+  const std::string prefix = base_model_prefix(config.architecture) + "layers.";
+  for (std::size_t i = 0; i < weights.layers.size(); ++i) {
+    LayerWeights& layer = weights.layers[i];
+    const std::string attention = prefix + std::to_string(i) + ".self_attn.";
+    attach(attention + "q_proj", layer.q_proj);
+    attach(attention + "k_proj", layer.k_proj);
+    attach(attention + "v_proj", layer.v_proj);
+    attach(attention + "o_proj", layer.o_proj);
+    const std::string mlp = prefix + std::to_string(i) + ".mlp.";
+    attach(mlp + "gate_proj", layer.gate_proj);
+    attach(mlp + "up_proj", layer.up_proj);
+    attach(mlp + "down_proj", layer.down_proj);
+  }
+  attach(head_of(config.architecture), weights.head);
+}
+
+std::string head_of(Architecture architecture) {
   switch (architecture) {
     case Architecture::base_model:
       return "";
@@ -154,25 +204,46 @@ ProductType product_type(ComputeType compute, const Parameters& parameters) {
   return full ? ProductType::float32 : ProductType::bfloat16;
 }
 
+std::vector<PackedMatrixSpec> packed_matrices(const ModelConfig& config,
+                                              const Parameters& parameters, ProductType type) {
+  std::vector<PackedMatrixSpec> result;
+  const auto add = [&](const std::string& name) {
+    const Parameter& parameter = parameters.at(name + ".weight");
+    result.push_back(
+        {name, panel_format(parameter.dtype, type), parameter.rows(), parameter.columns()});
+  };
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    for (const LayerMatrix& matrix : kLayerMatrices) add(layer_prefix(config, layer) + matrix.name);
+  }
+  const std::string head = head_matrix(config, parameters);
+  if (!head.empty()) add(head);
+  return result;
+}
+
+std::vector<const PackedMatrix*> packed_matrices(const ModelWeights& weights) {
+  std::vector<const PackedMatrix*> result;
+  for (const LayerWeights& layer : weights.layers) {
+    for (const LayerMatrix& matrix : kLayerMatrices) {
+      result.push_back(&(layer.*matrix.linear).weight);
+    }
+  }
+  if (weights.head.weight.n() > 0) result.push_back(&weights.head.weight);
+  return result;
+}
+
 ModelWeights pack_weights(const ModelConfig& config, const Parameters& parameters,
-                          ComputeType compute, const Parallel& parallel) {
+                          ComputeType compute, const Parallel& parallel, const PackedFile* copy) {
   ModelWeights weights;
   weights.product_type = product_type(compute, parameters);
-  const Packer packer(parameters, weights.product_type, parallel);
+  Packer packer(parameters, weights.product_type, parallel, copy);
   const std::string prefix = base_model_prefix(config.architecture);
   weights.embed_tokens = packer.parameter(prefix + "embed_tokens.weight");
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    weights.layers.push_back(
-        pack_layer(packer, config, prefix + "layers." + std::to_string(layer) + ".", layer));
+    weights.layers.push_back(pack_layer(packer, config, layer));
   }
   weights.norm = packer.vector(prefix + "norm.weight");
-  const std::string head = head_name(config.architecture);
-  if (!head.empty()) {
-    // A tied model has no lm_head of its own, unless its file stores one all the same: then that
-    // one counts.
-    const bool tied = !parameters.contains(head + ".weight");
-    weights.head = packer.linear(tied ? prefix + "embed_tokens" : head);
-  }
+  weights.head_name = head_matrix(config, parameters);
+  if (!weights.head_name.empty()) weights.head = packer.linear(weights.head_name);
   return weights;
 }
 

@@ -2,14 +2,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/parallel.h"
+#include "checkpoint/packed_file.h"
 #include "diffllama/config.h"
 #include "diffllama/model.h"
 #include "kernels/matmul.h"
 #include "model/attention.h"
+#include "model/lora_linear.h"
 #include "model/parameters.h"
 
 namespace diffllama {
@@ -18,6 +22,8 @@ namespace diffllama {
 struct Linear {
   PackedMatrix weight;      // [out, in]
   std::vector<float> bias;  // [out], or empty
+  /// Of a model whose adapter is being trained; a trained adapter is merged into the weight.
+  std::optional<LoraModule> lora;
 
   const float* bias_or_null() const { return bias.empty() ? nullptr : bias.data(); }
 };
@@ -35,6 +41,7 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   std::vector<float> norm;  // [C]
   Linear head;              // lm_head, score or qa_outputs; empty for the base model
+  std::string head_name;    // of the head's parameters, without ".weight"; embed_tokens' when tied
   ProductType product_type = ProductType::float32;
 
   /// Of all packed matrices: what one decoded token reads.
@@ -43,18 +50,37 @@ struct ModelWeights {
   std::int64_t layer_parameters() const;
 };
 
+/// Sets Linear::lora of the layers' matrices, by the path of their module; others keep what they
+/// have.
+void attach_lora(const ModelConfig& config, const std::map<std::string, LoraModule>& modules,
+                 ModelWeights& weights);
+
 /// "lm_head", "score", "qa_outputs"; "" for the base model.
-std::string head_name(Architecture architecture);
+std::string head_of(Architecture architecture);
 
 /// What products are computed in. automatic: float32 where every matrix is stored as float32 or
 /// float16, else bfloat16.
 ProductType product_type(ComputeType compute, const Parameters& parameters);
 
+/// A matrix that pack_weights packs.
+struct PackedMatrixSpec {
+  std::string name;  // "model.layers.0.self_attn.q_proj"
+  PanelFormat format;
+  std::int64_t n, k;
+};
+/// All of them, in its order.
+std::vector<PackedMatrixSpec> packed_matrices(const ModelConfig& config,
+                                              const Parameters& parameters, ProductType type);
+/// Those of packed weights, in the same order.
+std::vector<const PackedMatrix*> packed_matrices(const ModelWeights& weights);
+
 /// Packs the parameters tensor by tensor, releasing each as it is done. Products in float32 keep
 /// float32, float16 and bfloat16 weights as stored and expand block-quantised ones to float32;
 /// products in bfloat16 keep block-quantised weights as stored too, and pack all others as bfloat16
-/// (rounded to nearest even).
+/// (rounded to nearest even). With a packed copy, whose blocks are packed_matrices(), nothing is
+/// packed: matrices are the copy's.
 ModelWeights pack_weights(const ModelConfig& config, const Parameters& parameters,
-                          ComputeType compute, const Parallel& parallel);
+                          ComputeType compute, const Parallel& parallel,
+                          const PackedFile* copy = nullptr);
 
 }  // namespace diffllama

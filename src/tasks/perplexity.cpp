@@ -7,6 +7,7 @@
 
 #include "config/names.h"
 #include "diffllama/error.h"
+#include "model/forward_batch.h"
 #include "model/heads/heads.h"
 
 namespace diffllama {

@@ -2,9 +2,9 @@
 #include <vector>
 
 #include "diffllama/error.h"
-#include "model/heads/head_checks.h"
 #include "model/heads/heads.h"
 #include "model/heads/losses.h"
+#include "model/heads/targets.h"
 
 namespace diffllama {
 
@@ -30,16 +30,8 @@ void causal_lm_head(const HeadContext& context, ForwardOutput& output) {
       throw InvalidArgument("[labels] expected logits_to_keep 0 with labels, got " +
                             std::to_string(keep) + " of " + std::to_string(tokens) + " tokens");
     }
-    require_tensor("labels", *context.inputs.labels, DType::int64, {batch, tokens});
-    // Token t predicts token t + 1.
-    const auto labels = context.inputs.labels->i64();
-    std::vector<std::int64_t> shifted(labels.size(), kIgnoreLabel);
-    for (std::int64_t b = 0; b < batch; ++b) {
-      for (std::int64_t t = 0; t + 1 < tokens; ++t) {
-        shifted[static_cast<std::size_t>(b * tokens + t)] =
-            labels[static_cast<std::size_t>(b * tokens + t + 1)];
-      }
-    }
+    const std::vector<std::int64_t> shifted =
+        next_token_labels(*context.inputs.labels, batch, tokens);
     output.loss = cross_entropy(logits.f32(), vocabulary, shifted, "labels");
   }
   output.logits = std::move(logits);

@@ -15,12 +15,17 @@ void require_tensor(const char* name, const Tensor& tensor, DType dtype, const S
 }
 
 void head_product(const ModelWeights& weights, const float* x, std::int64_t rows, float* y,
-                  ActivationRows& scratch, const Parallel& parallel) {
+                  ActivationRows& scratch, const Parallel& parallel,
+                  const std::optional<LoraDropout>& dropout) {
   const PackedMatrix& w = weights.head.weight;
   scratch.assign(x, rows, w.k(), w.k(), weights.product_type);
   Product product = {&w, weights.head.bias_or_null(), nullptr, w.n()};
   product.y = y;
   matmul(scratch, {product}, parallel);
+  if (weights.head.lora) {
+    LoraScratch lora;
+    add_lora(*weights.head.lora, dropout, x, rows, y, lora, parallel);
+  }
 }
 
 void apply_head(const HeadContext& context, ForwardOutput& output) {

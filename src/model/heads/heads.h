@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "base/parallel.h"
 #include "diffllama/config.h"
 #include "diffllama/model.h"
@@ -27,8 +30,10 @@ void token_classification_head(const HeadContext& context, ForwardOutput& output
 /// The one that config.architecture names; the base model gives last_hidden_state.
 void apply_head(const HeadContext& context, ForwardOutput& output);
 
-/// y = x head^T + bias for `rows` rows of x [rows, C]; y [rows, head.n()].
+/// y = x head^T + bias for `rows` rows of x [rows, C]; y [rows, head.n()]. `dropout` is that of an
+/// adapter in training.
 void head_product(const ModelWeights& weights, const float* x, std::int64_t rows, float* y,
-                  ActivationRows& scratch, const Parallel& parallel);
+                  ActivationRows& scratch, const Parallel& parallel,
+                  const std::optional<LoraDropout>& dropout = std::nullopt);
 
 }  // namespace diffllama

@@ -9,6 +9,14 @@
 
 namespace diffllama {
 
+void check_label(const char* field, std::int64_t label, std::int64_t classes, std::int64_t ignored,
+                 std::int64_t position) {
+  if (label == ignored || (label >= 0 && label < classes)) return;
+  throw InvalidArgument(std::string("[") + field + "] expected " + std::to_string(ignored) +
+                        " or 0.." + std::to_string(classes - 1) + ", got " + std::to_string(label) +
+                        " at position " + std::to_string(position));
+}
+
 float cross_entropy(std::span<const float> logits, std::int64_t classes,
                     std::span<const std::int64_t> labels, const char* field, std::int64_t ignored) {
   double total = 0;
@@ -16,11 +24,7 @@ float cross_entropy(std::span<const float> logits, std::int64_t classes,
   for (std::size_t row = 0; row < labels.size(); ++row) {
     const std::int64_t label = labels[row];
     if (label == ignored) continue;
-    if (label < 0 || label >= classes) {
-      throw InvalidArgument(std::string("[") + field + "] expected " + std::to_string(ignored) +
-                            " or 0.." + std::to_string(classes - 1) + ", got " +
-                            std::to_string(label) + " at position " + std::to_string(row));
-    }
+    check_label(field, label, classes, ignored, static_cast<std::int64_t>(row));
     const auto values =
         logits.subspan(row * static_cast<std::size_t>(classes), static_cast<std::size_t>(classes));
     const double maximum = *std::ranges::max_element(values);

@@ -8,6 +8,10 @@ namespace diffllama {
 /// Labels with this value are not counted (torch's ignore_index).
 inline constexpr std::int64_t kIgnoreLabel = -100;
 
+/// Throws InvalidArgument, naming `field`, unless the label is `ignored` or in 0..classes-1.
+void check_label(const char* field, std::int64_t label, std::int64_t classes, std::int64_t ignored,
+                 std::int64_t position);
+
 /// Mean over the counted rows of -log softmax(logits[row])[label]; NaN when no row is counted, as
 /// torch gives it. logits [rows, classes]. Throws InvalidArgument, naming `field`, for a label that
 /// is neither `ignored` nor in 0..classes-1.
