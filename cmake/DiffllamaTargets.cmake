@@ -8,7 +8,7 @@ set(DIFFLLAMA_LAYERS
   "tensor config tokenizer"
   "kernels checkpoint"
   "model"
-  "generation"
+  "generation training"
   "tasks"
   "api"
   "cli")

@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "diffllama/config.h"
@@ -29,7 +31,17 @@ struct LoadOptions {
   /// result.
   std::int64_t prefill_chunk = 512;
   CacheType cache_type = CacheType::automatic;  // of the caches that the model makes
-  WarningHandler warn;                          // absent: stderr
+  /// A LoRA adapter as PEFT saves it, a directory with adapter_config.json and
+  /// adapter_model.safetensors, merged into the weights in float32; empty: none. Only for
+  /// from_pretrained. The weights that it changes are float32 from then on, also where saved.
+  std::filesystem::path adapter;
+  /// from_pretrained: keep the weights, packed as products read them, in a file beside the model
+  /// ("MODEL.gguf.packed-bfloat16", "DIRECTORY/model.packed-float32", as large as they are in
+  /// memory), and map it at later starts instead of packing them again. Never changes a result. A
+  /// file that is not the copy of these very files is made anew, with a warning; where it cannot
+  /// be written there is a warning only.
+  bool packed_copy = false;
+  WarningHandler warn;  // absent: stderr
 };
 
 struct CacheOptions {
@@ -80,6 +92,9 @@ struct ForwardInputs {
   std::int64_t logits_to_keep = 0;  // causal LM: logits of the last N tokens; 0: of all
   bool output_hidden_states = false;
   bool output_attentions = false;
+  /// The gradient of the loss for every parameter, in evaluation mode; needs labels (positions for
+  /// question answering), and no cache.
+  bool output_gradients = false;
 };
 
 /// Which members are set depends on the head (docs/model.md "Heads").
@@ -90,6 +105,8 @@ struct ForwardOutput {
   std::optional<float> loss;                       // when labels were given
   std::vector<Tensor> hidden_states;  // L + 1 of [B, T, C]; the last is the final norm's output
   std::vector<Tensor> attentions;     // L of [B, H, T, S]: the softmax maps
+  /// float32, by parameter name, in its shape; all zero where no label counts.
+  std::map<std::string, Tensor> gradients;
 };
 
 /// A DiffLlama (or Llama) with its head. Immutable but for resize_token_embeddings; one forward at
@@ -97,7 +114,8 @@ struct ForwardOutput {
 class Model {
  public:
   /// Opens a Hugging Face directory or a .gguf file. Throws IoError, FormatError, ConfigError;
-  /// missing and mis-shaped tensors are all named in one FormatError before anything is computed.
+  /// missing and mis-shaped tensors, of the model or of the adapter, are all named in one
+  /// FormatError before anything is computed.
   static Model from_pretrained(const std::filesystem::path& path, const LoadOptions& options = {});
   /// A new model with transformers' initialisation: normal(0, initializer_range) weights, zero
   /// biases, ones in norms, the padding row of the embeddings zero, lambda vectors normal(0,

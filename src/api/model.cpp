@@ -5,11 +5,13 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/adapter/lora_adapter.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/save.h"
 #include "config/model_config.h"
 #include "diffllama/error.h"
 #include "model/parameters.h"
+#include "training/backward/model_backward.h"
 
 namespace diffllama {
 
@@ -49,7 +51,7 @@ void KVCache::batch_select_indices(std::span<const std::int64_t> indices) {
 }
 
 Model::Impl::Impl(ModelConfig model_config, Parameters model_parameters,
-                  const LoadOptions& load_options)
+                  const LoadOptions& load_options, const ModelFiles* files)
     : config(std::move(model_config)),
       options(load_options),
       parallel(load_options.threads),
@@ -58,13 +60,28 @@ Model::Impl::Impl(ModelConfig model_config, Parameters model_parameters,
     throw InvalidArgument("[prefill_chunk] expected at least 1, got " +
                           std::to_string(options.prefill_chunk));
   }
-  pack();
+  pack(files);
 }
 
-void Model::Impl::pack() {
-  weights = pack_weights(config, parameters, options.compute, parallel);
+void Model::Impl::pack(const ModelFiles* files) {
+  weights = files != nullptr && options.packed_copy
+                ? load_weights(config, parameters, options.compute, *files, parallel, options.warn)
+                : pack_weights(config, parameters, options.compute, parallel);
   stack =
       std::make_unique<DiffLlamaModel>(config, weights, options.prefill_chunk, options.cache_type);
+}
+
+std::map<std::string, Tensor> Model::Impl::gradients(const ForwardInputs& inputs) const {
+  std::map<std::string, Tensor> tensors;
+  GradientMap gradients;
+  for (const auto& [name, parameter] : parameters) {
+    Tensor& tensor = tensors[name] = Tensor(DType::float32, parameter.shape);
+    gradients.add(name, tensor.f32().data());
+  }
+  GradientScratch scratch;
+  add_gradients({.config = config, .weights = weights, .stack = *stack, .parameters = parameters},
+                inputs, {}, gradients, scratch, parallel);
+  return tensors;
 }
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -73,14 +90,28 @@ Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 
 Model Model::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
-  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(path, options.warn));
+  Checkpoint opened = Checkpoint::open(path, options.warn);
+  if (!options.adapter.empty()) {
+    if (options.packed_copy) {
+      throw InvalidArgument(
+          "[packed_copy] expected no adapter with a packed copy, which is the model's own, got " +
+          options.adapter.string());
+    }
+    opened.merge(LoraAdapter::open(options.adapter, opened.config(), options.warn));
+  }
+  const auto checkpoint = std::make_shared<const Checkpoint>(std::move(opened));
+  const ModelFiles files = {.model = path, .weights = checkpoint->paths()};
   return Model(
-      std::make_unique<Impl>(checkpoint->config(), stored_parameters(checkpoint), options));
+      std::make_unique<Impl>(checkpoint->config(), stored_parameters(checkpoint), options, &files));
 }
 
 Model Model::from_config(const ModelConfig& config, std::uint64_t seed,
                          const LoadOptions& options) {
   validate(config);
+  if (!options.adapter.empty()) {
+    throw InvalidArgument("[from_config] expected no adapter for a new model, got " +
+                          options.adapter.string());
+  }
   return Model(std::make_unique<Impl>(config, initial_parameters(config, seed), options));
 }
 
@@ -88,7 +119,14 @@ const ModelConfig& Model::config() const { return impl_->config; }
 
 ForwardOutput Model::forward(const ForwardInputs& inputs, KVCache* cache) const {
   BatchState* state = cache == nullptr ? nullptr : &cache->impl().state;
-  return diffllama::forward(impl_->forward_model(), inputs, state, impl_->parallel);
+  ForwardOutput output = diffllama::forward(impl_->forward_model(), inputs, state, impl_->parallel);
+  if (inputs.output_gradients) {
+    if (cache != nullptr) {
+      throw InvalidArgument("[output_gradients] expected no cache with gradients, got one");
+    }
+    output.gradients = impl_->gradients(inputs);
+  }
+  return output;
 }
 
 KVCache Model::make_cache(std::int64_t batch_size, const CacheOptions& cache_options) const {

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 
 #include "base/parallel.h"
 #include "diffllama/model.h"
 #include "model/forward.h"
+#include "model/load_weights.h"
 
 namespace diffllama {
 
@@ -20,9 +23,13 @@ struct Model::Impl {
   ModelWeights weights;
   std::unique_ptr<const DiffLlamaModel> stack;
 
-  Impl(ModelConfig model_config, Parameters model_parameters, const LoadOptions& load_options);
+  /// files: where the parameters are stored, for a packed copy beside them; or null.
+  Impl(ModelConfig model_config, Parameters model_parameters, const LoadOptions& load_options,
+       const ModelFiles* files = nullptr);
   /// Packs the parameters again, after they changed.
-  void pack();
+  void pack(const ModelFiles* files = nullptr);
+  /// Of the loss for every parameter, by name.
+  std::map<std::string, Tensor> gradients(const ForwardInputs& inputs) const;
   ForwardModel forward_model() const {
     return {.config = config, .weights = weights, .stack = *stack};
   }

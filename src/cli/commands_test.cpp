@@ -167,11 +167,11 @@ TEST(GenerateCommand, TakesTokenIdsWithoutATokenizer) {
 
 TEST(GenerateCommand, StopsAtStrings) {
   const Output output =
-      run({"generate", "-m", kTiny, "--dtype", "float32", "-p", golden("plain")["prompt"], "--stop",
-           "zzz", "--stop", "KING RICHARD", "--json"});
+      run({"generate", "-m", kTiny, "--dtype", "float32", "-p", golden("stop_string")["prompt"],
+           "--stop", "zzz", "--stop", "KING RICHARD", "--json"});
   const json line = json_lines(output.text).at(0);
   EXPECT_EQ(line["ids"], golden("stop_string")["ids"]);
-  EXPECT_EQ(line["text"], " done, nor to be done.\n\n");
+  EXPECT_EQ(line["text"], " my lord, my lord, my lord.\n\n");
   EXPECT_EQ(line["stop_reason"], "stop_string");
 }
 
@@ -287,10 +287,9 @@ TEST(PerplexityCommand, NamesTheLineThatIsWrong) {
         },
         ThrowsMessage<Error>(HasSubstr(message)));
   };
-  expect("{\"text\": \"a b\"}\n[1]\n",
-         "line 2: expected an object with a string \"text\", got [1]");
-  expect("{\"text\": 7}", "line 1: expected an object with a string \"text\"");
-  expect("{\"text\"", "line 1");
+  expect("{\"text\": \"a b\"}\n[1]\n", "bad.jsonl:2: expected an object, got [1]");
+  expect("{\"text\": 7}", "bad.jsonl:1: expected an object with a string \"text\"");
+  expect("{\"text\"", "bad.jsonl:1: expected JSON");
   expect("", "expected a document");
   EXPECT_THAT(
       [&] {

@@ -65,6 +65,11 @@ void add_compute_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
       ->default_str(compute_name(options.compute));
   add_cache_option(command, options.cache_type);
+  command.add_option("--adapter", options.adapter,
+                     "LoRA adapter as PEFT saves it, a directory; merged into the weights");
+  command.add_flag("--packed-copy", options.packed_copy,
+                   "Keep the weights, packed as products read them, in a file beside the model, "
+                   "and map it at later starts. Never changes a result");
 }
 
 void add_cache_option(CLI::App& command, CacheType& type) {
@@ -112,6 +117,8 @@ Model load_model(const ModelOptions& options) {
   load.threads = options.threads;
   load.prefill_chunk = options.prefill_chunk;
   load.cache_type = options.cache_type;
+  load.adapter = options.adapter;
+  load.packed_copy = options.packed_copy;
   load.warn = print_warning;
   return Model::from_pretrained(model_path(options), load);
 }

@@ -17,12 +17,14 @@ struct ModelOptions {
   std::int64_t prefill_chunk = 512;
   ComputeType compute = ComputeType::automatic;
   CacheType cache_type = CacheType::automatic;
+  std::string adapter;  // empty: none
+  bool packed_copy = false;
 };
 
 /// -m, --model
 void add_model_option(CLI::App& command, ModelOptions& options);
-/// -t/--threads, --prefill-chunk, --dtype, the default of which is what `options` holds, and
-/// --cache-type.
+/// -t/--threads, --prefill-chunk, --dtype, the default of which is what `options` holds,
+/// --cache-type, --adapter and --packed-copy.
 void add_compute_options(CLI::App& command, ModelOptions& options);
 /// Both.
 void add_model_options(CLI::App& command, ModelOptions& options);
@@ -40,6 +42,11 @@ void print_warning(const std::string& text);
 /// Loads it; warnings go to stderr.
 Model load_model(const ModelOptions& options);
 
+/// Ends the program with this status: what there is to say was said.
+struct ExitStatus {
+  int status;
+};
+
 // One for each file of this folder; the callback may throw diffllama::Error.
 void add_forward_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
@@ -49,5 +56,6 @@ void add_perplexity_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_convert_command(CLI::App& app);
 void add_quantize_command(CLI::App& app);
+void add_train_command(CLI::App& app);
 
 }  // namespace diffllama::cli

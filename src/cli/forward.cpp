@@ -18,6 +18,7 @@ struct ForwardOptions {
   std::int64_t logits_to_keep = 0;
   bool hidden_states = false;
   bool attentions = false;
+  bool gradients = false;
 };
 
 Tensor copy(const TensorView& view) {
@@ -55,6 +56,7 @@ ForwardInputs read_inputs(const ForwardOptions& options) {
   inputs.logits_to_keep = options.logits_to_keep;
   inputs.output_hidden_states = options.hidden_states;
   inputs.output_attentions = options.attentions;
+  inputs.output_gradients = options.gradients;
   return inputs;
 }
 
@@ -78,6 +80,7 @@ void write_outputs(const ForwardOutput& output, const std::string& path) {
   for (std::size_t i = 0; i < output.attentions.size(); ++i) {
     add("attentions." + std::to_string(i), output.attentions[i]);
   }
+  for (const auto& [name, gradient] : output.gradients) add("grad." + name, gradient);
   write_safetensors(path, std::move(tensors));
 }
 
@@ -104,13 +107,8 @@ void add_forward_command(CLI::App& app) {
       ->add_option("--logits-to-keep", options->logits_to_keep,
                    "Logits of the last N tokens only; 0: of all")
       ->check(CLI::NonNegativeNumber);
-  command->add_flag_callback(
-      "--gradients",
-      [] {
-        throw CLI::ValidationError("--gradients",
-                                   "not available yet: expected a build with training/backward");
-      },
-      "Not available yet");
+  command->add_flag("--gradients", options->gradients,
+                    "Write grad.NAME, the gradient of the loss for every parameter");
   command->callback([options] {
     const ForwardInputs inputs = read_inputs(*options);
     const Model model = load_model(options->model);

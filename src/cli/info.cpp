@@ -6,6 +6,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -17,6 +20,7 @@
 #include "diffllama/tokenizer.h"
 #include "kernels/isa.h"
 #include "model/kv_cache.h"
+#include "model/load_weights.h"
 #include "model/parameters.h"
 #include "model/weights.h"
 
@@ -45,6 +49,12 @@ struct TokenizerInfo {
   std::optional<std::int64_t> bos_token_id, eos_token_id;
 };
 
+struct PackedCopyInfo {
+  fs::path path;
+  std::int64_t bytes = 0;
+  bool usable = false;
+};
+
 struct Info {
   fs::path path;
   ModelConfig config;
@@ -55,6 +65,7 @@ struct Info {
   std::int64_t kv_bytes_per_token = 0;
   std::int64_t kv_bytes = 0;  // for max_position_embeddings tokens, in whole blocks
   std::optional<TokenizerInfo> tokenizer;
+  std::vector<PackedCopyInfo> packed_copies;
 
   /// Weights as they are stored, the cache of one sequence as long as the model takes, and what
   /// scratch, tokenizer and program need at most.
@@ -70,6 +81,27 @@ struct Info {
 
 void warn(const std::string& text) { std::cerr << "warning: " << text << '\n'; }
 
+std::vector<PackedCopyInfo> find_packed_copies(const fs::path& model, const Checkpoint& checkpoint,
+                                               const Parameters& parameters) {
+  std::vector<PackedCopyInfo> found;
+  for (const ProductType type : {ProductType::float32, ProductType::bfloat16}) {
+    PackedCopyInfo copy = {.path = packed_copy_path(model, type)};
+    std::error_code error;
+    if (!fs::is_regular_file(copy.path, error)) continue;
+    copy.bytes = static_cast<std::int64_t>(fs::file_size(copy.path, error));
+    const PackedFileSpec spec =
+        packed_copy_spec(checkpoint.config(), parameters, type, checkpoint.paths());
+    try {
+      const PackedFile opened(copy.path, spec);
+      copy.usable = true;
+    } catch (const Error& refusal) {
+      warn(refusal.what());
+    }
+    found.push_back(std::move(copy));
+  }
+  return found;
+}
+
 Info gather(const ModelOptions& options) {
   Info info;
   info.path = model_path(options);
@@ -83,7 +115,9 @@ Info gather(const ModelOptions& options) {
     info.all.add(count, bytes);
     info.by_dtype[stored->view.dtype].add(count, bytes);
   }
-  info.compute = product_type(ComputeType::automatic, stored_parameters(checkpoint));
+  const Parameters parameters = stored_parameters(checkpoint);
+  info.compute = product_type(ComputeType::automatic, parameters);
+  info.packed_copies = find_packed_copies(info.path, *checkpoint, parameters);
   info.cache_type = cache_type_for(options.cache_type, info.compute);
   const CacheLayout cache(AttentionGeometry::of(info.config), info.config.num_hidden_layers,
                           info.cache_type);
@@ -119,6 +153,11 @@ void print_json(const Info& info) {
                  {"bos_token_id", to_json(info.tokenizer->bos_token_id)},
                  {"eos_token_id", to_json(info.tokenizer->eos_token_id)}};
   }
+  ordered_json copies = ordered_json::array();
+  for (const PackedCopyInfo& copy : info.packed_copies) {
+    copies.push_back(
+        {{"path", copy.path.string()}, {"bytes", copy.bytes}, {"usable", copy.usable}});
+  }
   const ordered_json result = {{"path", info.path.string()},
                                {"format", info.format()},
                                {"architecture", info.architecture()},
@@ -130,6 +169,7 @@ void print_json(const Info& info) {
                                {"cache_type", cache_type_name(info.cache_type)},
                                {"kv_bytes_per_token", info.kv_bytes_per_token},
                                {"peak_memory_bytes", info.peak_memory()},
+                               {"packed_copies", copies},
                                {"tokenizer", tokenizer},
                                {"config", ordered_json::parse(write_model_config(info.config))}};
   std::cout << result.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
@@ -160,6 +200,10 @@ void print_text(const Info& info) {
                        " bytes a token, " + with_unit(info.kv_bytes) + " for " +
                        number(config.max_position_embeddings) + " tokens");
   line("peak memory", "at most " + with_unit(info.peak_memory()) + " for one such sequence");
+  for (const PackedCopyInfo& copy : info.packed_copies) {
+    line("packed copy", copy.path.string() + ", " + with_unit(copy.bytes) +
+                            (copy.usable ? "" : ", not of these files: made anew when used"));
+  }
   if (info.tokenizer) {
     const auto id = [&](const std::optional<std::int64_t>& value) {
       return value ? number(*value) : std::string("none");

@@ -35,6 +35,7 @@ int run(int argc, char** argv) {
   diffllama::cli::add_bench_command(app);
   diffllama::cli::add_convert_command(app);
   diffllama::cli::add_quantize_command(app);
+  diffllama::cli::add_train_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -53,6 +54,8 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const diffllama::cli::ExitStatus& exit) {
+    return exit.status;
   } catch (const std::bad_alloc&) {
     return fail(kFailed, "expected enough memory, got an allocation that failed");
   } catch (const std::exception& error) {

@@ -2,25 +2,22 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <iomanip>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include <nlohmann/json.hpp>
 
 #include "api/model.h"
-#include "base/json.h"
 #include "cli/common.h"
 #include "cli/progress.h"
-#include "diffllama/error.h"
 #include "diffllama/tokenizer.h"
+#include "training/data/documents.h"
 
 namespace diffllama::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct PerplexityOptions {
   ModelOptions model;
@@ -28,41 +25,18 @@ struct PerplexityOptions {
   bool json = false;
 };
 
-std::string document_text(const std::string& line, const std::string& where) {
-  const nlohmann::json document = parse_json(line, where);
-  const auto text = document.is_object() ? document.find("text") : document.end();
-  if (text == document.end() || !text->is_string()) {
-    throw FormatError(where + ": expected an object with a string \"text\", got " +
-                      json_excerpt(document));
-  }
-  return text->get<std::string>();
-}
-
-bool is_blank(const std::string& line) {
-  return line.find_first_not_of(" \t\r") == std::string::npos;
-}
-
 void add_documents(const std::string& path, const Tokenizer& tokenizer, Perplexity& perplexity) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || fs::is_directory(path)) {
-    throw IoError(path + ": expected a file that can be read");
-  }
+  JsonLineReader lines(path);
   std::error_code unknown;
-  const std::uintmax_t size = fs::file_size(path, unknown);
+  const std::uintmax_t size = std::filesystem::file_size(path, unknown);
   Progress progress(unknown ? 0 : size, "tokens");
-  std::uint64_t read = 0;
   std::int64_t tokens = 0;
-  std::string line;
-  for (std::int64_t number = 1; std::getline(file, line); ++number) {
-    read += line.size() + 1;
-    if (is_blank(line)) continue;
-    const auto ids =
-        tokenizer.encode(document_text(line, path + ": line " + std::to_string(number))).ids;
+  for (nlohmann::json object; lines.next(object);) {
+    const auto ids = tokenizer.encode(text_field(object, "text", lines.where())).ids;
     perplexity.add(ids);
     tokens += static_cast<std::int64_t>(ids.size());
-    progress.update(read, tokens);
+    progress.update(lines.bytes_read(), tokens);
   }
-  if (file.bad()) throw IoError(path + ": expected to read it, got an error");
 }
 
 void run(const PerplexityOptions& options) {

@@ -16,11 +16,14 @@ Progress::Progress(std::uint64_t total, std::string unit)
       start_(Clock::now()),
       last_(start_) {}
 
-Progress::~Progress() {
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
   if (drawn_) std::fputs("\r\x1b[K", stderr);
+  drawn_ = false;
 }
 
-void Progress::update(std::uint64_t done, std::int64_t count) {
+void Progress::update(std::uint64_t done, std::int64_t count, const std::string& note) {
   const auto now = Clock::now();
   const auto interval = terminal_ ? std::chrono::milliseconds(100) : std::chrono::seconds(10);
   if (now - last_ < interval) return;
@@ -39,6 +42,7 @@ void Progress::update(std::uint64_t done, std::int64_t count) {
                 static_cast<long long>(count), unit_.c_str(), static_cast<double>(count) / seconds,
                 share > 0 ? seconds * (1 - share) / share : 0);
   line += text;
+  if (!note.empty()) line += ", " + note;
   line += terminal_ ? "\x1b[K" : "\n";
   std::fputs(line.c_str(), stderr);
   std::fflush(stderr);

@@ -18,8 +18,10 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `done` of `total` steps; `count` units so far.
-  void update(std::uint64_t done, std::int64_t count);
+  /// `done` of `total` steps; `count` units so far; `note` goes behind them.
+  void update(std::uint64_t done, std::int64_t count, const std::string& note = {});
+  /// Clears the bar, so that a line can be written; the next update draws it again.
+  void clear();
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -1,6 +1,5 @@
 #include "checkpoint/conversion/quantize.h"
 
-#include <iostream>
 #include <memory>
 #include <string>
 

@@ -1,0 +1,189 @@
+#include "training/backward/model_backward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "kernels/elementwise.h"
+#include "kernels/gradients.h"
+#include "model/batch_state.h"
+#include "model/forward_batch.h"
+#include "model/row_tasks.h"
+
+namespace diffllama {
+namespace {
+
+// The look-up adds each token's gradient to its row, ascending, none to the padding row (torch's
+// padding_idx). Threads share the columns.
+void embedding_backward(const ModelConfig& config, std::span<const std::int64_t> ids,
+                        const float* dx, float* d_embeddings, const Parallel& parallel) {
+  constexpr std::int64_t kColumns = 128;
+  const std::int64_t width = config.hidden_size;
+  parallel.run((width + kColumns - 1) / kColumns, [&](std::int64_t task, int) {
+    const std::int64_t first = task * kColumns;
+    const std::int64_t count = std::min(kColumns, width - first);
+    for (std::size_t row = 0; row < ids.size(); ++row) {
+      if (config.pad_token_id && ids[row] == *config.pad_token_id) continue;
+      add_to(d_embeddings + ids[row] * width + first,
+             dx + static_cast<std::int64_t>(row) * width + first, count);
+    }
+  });
+}
+
+LayerWatch watch(const AttentionGeometry& geometry, const LayerWeights& weights,
+                 const LayerActivations& activations, std::int64_t tokens, const float* output,
+                 std::int64_t width) {
+  LayerWatch seen;
+  seen.finite = std::isfinite(sum_of_squares(output, tokens * width));
+  if (geometry.maps != 2) return seen;
+  seen.lambda = weights.differential.lambda;
+  double sum = 0;
+  double smallest = std::numeric_limits<double>::infinity();
+  const std::int64_t count = tokens * geometry.output_heads();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double rms = 1.0 / double{activations.reciprocal_rms.data()[i]};
+    sum += rms;
+    smallest = std::min(smallest, rms);
+  }
+  seen.rms = static_cast<float>(sum / static_cast<double>(count));
+  seen.smallest_rms = static_cast<float>(smallest);
+  return seen;
+}
+
+std::optional<LoraDropout> dropout_of(const GradientModel& model, const GradientOptions& options) {
+  if (!options.dropout_seed || model.lora_dropout <= 0) return std::nullopt;
+  return LoraDropout{.seed = *options.dropout_seed, .probability = model.lora_dropout};
+}
+
+class ModelBackward {
+ public:
+  ModelBackward(const GradientModel& model, const ForwardInputs& inputs,
+                const GradientOptions& options, const GradientMap& gradients,
+                GradientScratch& scratch, const Parallel& parallel)
+      : model_(model),
+        inputs_(inputs),
+        options_(options),
+        gradients_(gradients),
+        scratch_(scratch),
+        parallel_(parallel),
+        linear_(model.parameters, gradients, model.weights.product_type, dropout_of(model, options),
+                scratch.linear, parallel),
+        batch_(read_batch(model.config, inputs, nullptr)),
+        rows_(batch_.batch * batch_.tokens),
+        width_(model.config.hidden_size),
+        prefix_(base_model_prefix(model.config.architecture)) {}
+
+  GradientResult run() {
+    const LossCount own = count_labels(model_.config, inputs_);
+    const LossCount denominator = options_.denominator.value_or(own);
+    GradientResult result;
+    if (own.first == 0 && own.second == 0) {
+      result.loss = std::numeric_limits<double>::quiet_NaN();
+      return result;
+    }
+    forward();
+    float* dx = scratch_.dx.reserve(static_cast<std::size_t>(rows_ * width_));
+    result.loss = head_backward({.config = model_.config,
+                                 .weights = model_.weights,
+                                 .inputs = inputs_,
+                                 .batch = batch_.batch,
+                                 .tokens = batch_.tokens,
+                                 .last_hidden_state = scratch_.last_hidden_state.data(),
+                                 .denominator = denominator,
+                                 .dropout_seed = options_.dropout_seed},
+                                linear_, dx, scratch_.head, parallel_);
+    final_norm_backward(dx);
+    layers_backward(dx, result);
+    float* d_embeddings = gradients_.find(prefix_ + "embed_tokens.weight");
+    if (d_embeddings != nullptr && inputs_.input_ids) {
+      embedding_backward(model_.config, inputs_.input_ids->i64(), dx, d_embeddings, parallel_);
+    }
+    return result;
+  }
+
+ private:
+  void forward();
+  void final_norm_backward(float* dx);
+  void layers_backward(float* dx, GradientResult& result);
+
+  const GradientModel& model_;
+  const ForwardInputs& inputs_;
+  const GradientOptions& options_;
+  const GradientMap& gradients_;
+  GradientScratch& scratch_;
+  const Parallel& parallel_;
+  LinearBackward linear_;
+  ForwardBatch batch_;
+  std::int64_t rows_, width_;
+  std::string prefix_;
+  BatchState caches_;
+  std::vector<SequenceStep> steps_;
+};
+
+void ModelBackward::forward() {
+  const auto segments = static_cast<std::int64_t>(batch_.segment_ends.size());
+  caches_ = make_batch_state(model_.stack, segments, CacheType::automatic);
+  float* hidden = scratch_.last_hidden_state.reserve(static_cast<std::size_t>(rows_ * width_));
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < batch_.segment_ends.size(); ++i) {
+    const std::int64_t end = batch_.segment_ends[i];
+    SequenceStep step = make_step(model_.config, inputs_, batch_, first, end);
+    step.cache = &caches_.sequences[i];
+    step.output = hidden + first * width_;
+    steps_.push_back(std::move(step));
+    first = end;
+  }
+  scratch_.forward.lora_dropout = linear_.dropout();
+  scratch_.saved.inputs_only = options_.recompute_activations;
+  model_.stack.forward(steps_, scratch_.forward, &scratch_.saved, parallel_);
+}
+
+void ModelBackward::final_norm_backward(float* dx) {
+  // Its own gradient goes in place of the one that comes in: from a copy, since dx is added to.
+  float* dy = scratch_.last_hidden_state.data();  // no longer needed
+  std::copy_n(dx, rows_ * width_, dy);
+  std::fill_n(dx, rows_ * width_, 0.0F);
+  rms_norm_rows_backward(scratch_.saved.last.data(), model_.weights.norm.data(),
+                         static_cast<float>(model_.config.rms_norm_eps), {dy, rows_, width_}, dx,
+                         gradients_.find(prefix_ + "norm.weight"), scratch_.reciprocal_rms,
+                         parallel_);
+}
+
+void ModelBackward::layers_backward(float* dx, GradientResult& result) {
+  const std::int64_t layers = model_.config.num_hidden_layers;
+  result.layers.resize(static_cast<std::size_t>(layers));
+  const bool again = options_.recompute_activations;
+  if (again) model_.stack.prepare_recompute(steps_, scratch_.forward);
+  const float* output = scratch_.saved.last.data();
+  for (std::int64_t layer = layers - 1; layer >= 0; --layer) {
+    const auto at = static_cast<std::size_t>(layer);
+    LayerActivations& kept = scratch_.saved.layers[at];
+    if (again) std::swap(kept.input, scratch_.recomputed.input);
+    LayerActivations& activations = again ? scratch_.recomputed : kept;
+    if (again) model_.stack.recompute(layer, scratch_.forward, activations, parallel_);
+    const LayerWeights& weights = model_.weights.layers[at];
+    result.layers[at] = watch(model_.stack.geometry(), weights, activations, rows_, output, width_);
+    decoder_layer_backward({.config = model_.config,
+                            .geometry = model_.stack.geometry(),
+                            .weights = weights,
+                            .layer = layer,
+                            .prefix = prefix_ + "layers." + std::to_string(layer) + ".",
+                            .tokens = rows_,
+                            .activations = activations,
+                            .forward = scratch_.forward},
+                           model_.parameters, gradients_, linear_, dx, scratch_.layer, parallel_);
+    if (again) std::swap(kept.input, scratch_.recomputed.input);
+    output = kept.input.data();
+  }
+}
+
+}  // namespace
+
+GradientResult add_gradients(const GradientModel& model, const ForwardInputs& inputs,
+                             const GradientOptions& options, const GradientMap& gradients,
+                             GradientScratch& scratch, const Parallel& parallel) {
+  return ModelBackward(model, inputs, options, gradients, scratch, parallel).run();
+}
+
+}  // namespace diffllama

@@ -1,0 +1,255 @@
+#include "training/checkpointing.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "base/atomic_file.h"
+#include "base/mapped_file.h"
+#include "base/unfinished_directory.h"
+#include "checkpoint/safetensors/safetensors.h"
+#include "diffllama/error.h"
+#include "training/trainer_state.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "checkpoint-";
+constexpr std::string_view kUnfinished = ".unfinished";  // being written, or being removed
+constexpr const char* kOptimizer = "optimizer.safetensors";
+
+void require(const std::error_code& error, const fs::path& path, const char* what) {
+  if (error) throw IoError(path.string() + ": cannot " + what + ": " + error.message());
+}
+
+// The step that a directory's name gives; nothing for any other name.
+std::optional<std::int64_t> step_of(const std::string& name) {
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const char* first = name.data() + kPrefix.size();
+  const char* last = name.data() + name.size();
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(first, last, step);
+  if (error != std::errc() || end != last || step < 0) return std::nullopt;
+  return std::string(kPrefix) + std::to_string(step) == name ? std::optional(step) : std::nullopt;
+}
+
+// ".NAME.unfinished"
+fs::path unfinished_name(const std::string& name) {
+  std::string hidden(1, '.');
+  hidden += name;
+  hidden += kUnfinished;
+  return hidden;
+}
+
+// A run that was just killed may hold its lock for some moments more.
+bool lock_directory(int directory) {
+  constexpr int kTries = 100;
+  for (int i = 0; ::flock(directory, LOCK_EX | LOCK_NB) != 0; ++i) {
+    if (errno != EWOULDBLOCK) return true;  // a file system without locks
+    if (i == kTries) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
+}
+
+// Makes the directory where it is absent and opens it, for this run alone.
+int open_locked(const fs::path& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  require(error, directory, "create");
+  const int lock = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock < 0) require({errno, std::generic_category()}, directory, "open");
+  if (lock_directory(lock)) return lock;
+  ::close(lock);
+  throw IoError(directory.string() + ": expected a directory of this run alone, got one that " +
+                "another run is writing to");
+}
+
+void verify_file(const fs::path& file, const std::string& checksum) {
+  const std::string found = file_checksum(file);
+  if (found == checksum) return;
+  throw FormatError(file.string() + ": expected checksum " + checksum + ", got " + found);
+}
+
+}  // namespace
+
+CheckpointDirectory::CheckpointDirectory(fs::path directory)
+    : directory_(std::move(directory)), lock_(open_locked(directory_)) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory_, error)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with(".") && name.ends_with(kUnfinished)) {
+      fs::remove_all(entry.path(), error);
+      require(error, entry.path(), "remove");
+    }
+  }
+}
+
+CheckpointDirectory::~CheckpointDirectory() { ::close(lock_); }
+
+fs::path CheckpointDirectory::checkpoint(std::int64_t step) const {
+  return directory_ / (std::string(kPrefix) + std::to_string(step));
+}
+
+std::vector<std::int64_t> CheckpointDirectory::steps() const {
+  std::vector<std::int64_t> steps;
+  std::error_code error;
+  for (fs::directory_iterator entry(directory_, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const auto step = step_of(entry->path().filename());
+    if (step && fs::is_directory(entry->path())) steps.push_back(*step);
+  }
+  require(error, directory_, "read");
+  std::ranges::sort(steps);
+  return steps;
+}
+
+void CheckpointDirectory::save(const CheckpointContent& content, std::int64_t limit) const {
+  const std::int64_t step = content.state.step;
+  const fs::path path = checkpoint(step);
+  UnfinishedDirectory directory(path, directory_ / unfinished_name(path.filename()));
+  content.write_model(directory.unfinished());
+  write_safetensors(directory.unfinished() / kOptimizer, content.optimizer);
+  // Last, since it vouches for all others.
+  write_file_atomically(directory.unfinished() / kTrainerStateFile,
+                        write_trainer_state(content.state, checksums(directory.unfinished())));
+  if (fs::exists(path)) remove_checkpoint(path);  // a broken one that the run was resumed before
+  directory.commit();
+  link("last", step);
+  if (content.state.best_step != 0) link("best", content.state.best_step);
+  if (limit == 0) return;
+
+  const std::vector<std::int64_t> saved = steps();
+  auto surplus = static_cast<std::int64_t>(saved.size()) - limit;
+  for (const std::int64_t old : saved) {
+    if (surplus-- <= 0) break;
+    if (old != content.state.best_step && old != step) remove_checkpoint(checkpoint(old));
+  }
+}
+
+// A removal that is cut short must not leave a part under the checkpoint's name.
+void CheckpointDirectory::remove_checkpoint(const fs::path& path) const {
+  const fs::path doomed = directory_ / unfinished_name(path.filename().string() + ".old");
+  std::error_code error;
+  fs::rename(path, doomed, error);
+  require(error, path, "rename for its removal");
+  fs::remove_all(doomed, error);
+  require(error, path, "remove");
+}
+
+void CheckpointDirectory::link(const char* name, std::int64_t step) const {
+  if (!fs::exists(checkpoint(step))) return;
+  const fs::path fresh = directory_ / unfinished_name(name);
+  std::error_code error;
+  fs::remove(fresh, error);
+  fs::create_directory_symlink(checkpoint(step).filename(), fresh, error);
+  if (!error) fs::rename(fresh, directory_ / name, error);
+  require(error, directory_ / name, "link to the checkpoint");
+}
+
+std::optional<SavedCheckpoint> CheckpointDirectory::newest(const WarningHandler& warn) const {
+  std::vector<std::int64_t> saved = steps();
+  std::ranges::reverse(saved);
+  std::string broken;
+  for (const std::int64_t step : saved) {
+    const fs::path path = checkpoint(step);
+    try {
+      TrainerState state = verify_checkpoint(path);
+      if (state.step != step) {
+        throw FormatError((path / kTrainerStateFile).string() + ": expected global_step " +
+                          std::to_string(step) + ", got " + std::to_string(state.step));
+      }
+      return SavedCheckpoint{path, std::move(state)};
+    } catch (const Error& error) {
+      broken = error.what();
+      if (warn) warn(broken + "; passing over this checkpoint");
+    }
+  }
+  if (!broken.empty()) throw FormatError(broken + "; no other checkpoint is whole");
+  return std::nullopt;
+}
+
+TrainerState verify_checkpoint(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / kTrainerStateFile;
+  const MappedFile text(file);
+  const StoredTrainerState stored = parse_trainer_state(
+      {reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size()}, file.string());
+  for (const auto& [name, checksum] : stored.files) verify_file(checkpoint / name, checksum);
+  return stored.state;
+}
+
+namespace {
+
+constexpr const char* kFirstMoment = "exp_avg.";
+constexpr const char* kSecondMoment = "exp_avg_sq.";
+constexpr const char* kMaster = "master.";
+
+std::span<const float> slot_of(std::span<const float> flat, const ParameterSlot& slot) {
+  return flat.subspan(static_cast<std::size_t>(slot.offset), static_cast<std::size_t>(slot.size));
+}
+
+void load(const SafetensorsFile& file, const std::string& name, const ParameterSlot& slot,
+          std::span<float> flat) {
+  const auto found = file.tensors().find(name);
+  const std::string where = file.path().string() + ": tensor " + name;
+  const std::string expected = "float32 " + to_string(slot.shape);
+  if (found == file.tensors().end()) {
+    throw FormatError(where + ": expected " + expected + ", got no such tensor");
+  }
+  const TensorView& view = found->second;
+  if (view.dtype != DType::float32 || view.shape != slot.shape) {
+    throw FormatError(where + ": expected " + expected + ", got " +
+                      std::string(dtype_name(view.dtype)) + " " + to_string(view.shape));
+  }
+  if (!view.bytes.empty()) {
+    std::memcpy(flat.data() + slot.offset, view.bytes.data(), view.bytes.size());
+  }
+}
+
+}  // namespace
+
+std::vector<TensorSource> optimizer_tensors(const ParameterLayout& layout, AdamW& optimizer,
+                                            std::span<const float> values) {
+  std::vector<TensorSource> tensors;
+  const auto add = [&](const char* prefix, const ParameterSlot& slot, std::span<const float> flat) {
+    const auto bytes = std::as_bytes(slot_of(flat, slot));
+    tensors.push_back(copied_tensor(prefix + slot.name, {DType::float32, slot.shape, bytes}));
+  };
+  for (const ParameterSlot& slot : layout.slots()) {
+    add(kFirstMoment, slot, optimizer.first_moment());
+    add(kSecondMoment, slot, optimizer.second_moment());
+    if (!values.empty()) add(kMaster, slot, values);
+  }
+  return tensors;
+}
+
+void load_optimizer(const fs::path& checkpoint, const ParameterLayout& layout, AdamW& optimizer,
+                    std::span<float> values) {
+  const SafetensorsFile file(checkpoint / kOptimizer);
+  const bool masters = std::ranges::any_of(
+      file.tensors(), [](const auto& item) { return item.first.starts_with(kMaster); });
+  std::optional<SafetensorsFile> model;
+  if (!masters) model.emplace(checkpoint / "model.safetensors");
+  for (const ParameterSlot& slot : layout.slots()) {
+    load(file, kFirstMoment + slot.name, slot, optimizer.first_moment());
+    load(file, kSecondMoment + slot.name, slot, optimizer.second_moment());
+    if (masters) {
+      load(file, kMaster + slot.name, slot, values);
+    } else {
+      load(*model, slot.name, slot, values);
+    }
+  }
+}
+
+}  // namespace diffllama

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "diffllama/model.h"
+
+namespace diffllama {
+
+/// Examples for training and evaluation: each a function of its index alone. Immutable; serves any
+/// number of threads.
+class ExampleSource {
+ public:
+  ExampleSource() = default;
+  virtual ~ExampleSource() = default;
+  ExampleSource(const ExampleSource&) = delete;
+  ExampleSource& operator=(const ExampleSource&) = delete;
+
+  /// Examples of an epoch.
+  virtual std::int64_t size() const = 0;
+  /// The examples as one batch, as `forward` takes it: input_ids, labels or positions, and
+  /// attention_mask or position_ids where needed. Throws InvalidArgument for no examples and for
+  /// indices outside 0..size()-1.
+  virtual ForwardInputs collate(std::span<const std::int64_t> examples) const = 0;
+  /// Tokens of an example, padding not counted, for rates.
+  virtual std::int64_t tokens(std::int64_t example) const = 0;
+
+ protected:
+  /// Throws as collate does.
+  void check_examples(std::span<const std::int64_t> examples) const;
+};
+
+}  // namespace diffllama

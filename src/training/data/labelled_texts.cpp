@@ -1,0 +1,194 @@
+#include "training/data/labelled_texts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "base/json.h"
+#include "diffllama/error.h"
+#include "training/data/token_rows.h"
+
+namespace diffllama {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t kMostClasses = 1'000'000;
+
+[[noreturn]] void refuse(const std::string& where, const std::string& expected, const json& found) {
+  throw FormatError(where + ": label: expected " + expected + ", got " + json_excerpt(found));
+}
+
+// What stands in the files so far.
+class LabelCollector {
+ public:
+  void add(const json& label, const std::string& where) {
+    if (label.is_array()) {
+      expect_list(true, label, where);
+      for (const json& item : label) add_item(item, label, where);
+      if (numbers_) {
+        if (width_ && *width_ != label.size()) {
+          refuse(where, "a list of " + std::to_string(*width_) + " numbers as before", label);
+        }
+        width_ = label.size();
+      }
+    } else {
+      expect_list(false, label, where);
+      add_item(label, label, where);
+    }
+  }
+
+  LabelSummary summary() const {
+    LabelSummary result;
+    if (!numbers_ && !no_class_.is_null()) {
+      refuse(no_class_where_, "a class of 0.." + std::to_string(kMostClasses - 1), no_class_);
+    }
+    const bool list = list_.value_or(false);
+    result.problem_type = list       ? ProblemType::multi_label_classification
+                          : numbers_ ? ProblemType::regression
+                                     : ProblemType::single_label_classification;
+    if (!names_.empty()) {
+      result.names = {names_.begin(), names_.end()};
+      return result;
+    }
+    const std::int64_t count = !numbers_ ? largest_ + 1
+                               : list    ? static_cast<std::int64_t>(width_.value_or(0))
+                                         : 1;
+    for (std::int64_t i = 0; i < count; ++i) result.names.push_back("LABEL_" + std::to_string(i));
+    return result;
+  }
+
+ private:
+  void expect_list(bool list, const json& label, const std::string& where) {
+    if (list_.value_or(list) != list) {
+      refuse(where, *list_ ? "a list as before" : "no list as before", label);
+    }
+    list_ = list;
+  }
+  void add_item(const json& item, const json& label, const std::string& where) {
+    if (item.is_string()) {
+      if (integers_ || numbers_) refuse(where, "a number as before", label);
+      names_.insert(item.get<std::string>());
+    } else if (!item.is_number()) {
+      refuse(where, "an integer, a number, a string or a list of them", label);
+    } else if (!names_.empty()) {
+      refuse(where, "a string as before", label);
+    } else if (item.is_number_float()) {
+      numbers_ = true;
+    } else {
+      integers_ = true;
+      add_class(item, label, where);
+    }
+  }
+  // Integers are classes unless numbers with a fraction come, too.
+  void add_class(const json& item, const json& label, const std::string& where) {
+    const bool fits = item.is_number_unsigned() &&
+                      item.get<std::uint64_t>() < static_cast<std::uint64_t>(kMostClasses);
+    if (fits) {
+      largest_ = std::max(largest_, item.get<std::int64_t>());
+    } else if (no_class_.is_null()) {
+      no_class_ = label;
+      no_class_where_ = where;
+    }
+  }
+
+  std::optional<bool> list_;
+  bool integers_ = false, numbers_ = false;
+  std::set<std::string> names_;
+  std::int64_t largest_ = -1;
+  json no_class_;  // the first label that is no class
+  std::string no_class_where_;
+  std::optional<std::size_t> width_;
+};
+
+}  // namespace
+
+LabelledTextReader::LabelledTextReader(std::vector<std::filesystem::path> files)
+    : files_(std::move(files)) {}
+
+bool LabelledTextReader::next(LabelledText& text) {
+  json object;
+  while (!lines_ || !lines_->next(object)) {
+    if (next_file_ == files_.size()) return false;
+    lines_.emplace(files_[next_file_++]);
+  }
+  text.where = lines_->where();
+  const bool sentence = !object.contains("text") && object.contains("sentence");
+  text.text = text_field(object, sentence ? "sentence" : "text", text.where);
+  text.text_pair.reset();
+  if (object.contains("text_pair")) text.text_pair = text_field(object, "text_pair", text.where);
+  if (!object.contains("label")) {
+    throw FormatError(text.where + ": expected an object with a \"label\", got " +
+                      json_excerpt(object));
+  }
+  text.label = std::move(object["label"]);
+  return true;
+}
+
+LabelSummary collect_labels(const std::vector<std::filesystem::path>& files) {
+  LabelledTextReader reader(files);
+  LabelCollector collector;
+  for (LabelledText text; reader.next(text);) collector.add(text.label, text.where);
+  LabelSummary summary = collector.summary();
+  if (summary.names.empty()) {
+    throw FormatError((files.empty() ? "no files" : files[0].string()) +
+                      ": expected lines with labels, got none");
+  }
+  return summary;
+}
+
+LabelParser::LabelParser(std::vector<std::string> names, ProblemType problem_type)
+    : names_(std::move(names)), problem_type_(problem_type) {}
+
+LabelValue LabelParser::parse(const json& label, const std::string& where) const {
+  LabelValue result;
+  if (problem_type_ == ProblemType::single_label_classification) {
+    result.label_class = class_of(label, where);
+    return result;
+  }
+  const bool numbers = label.is_array() && std::ranges::any_of(label, [](const json& item) {
+                         return item.is_number_float();
+                       });
+  if (problem_type_ == ProblemType::regression || numbers) {
+    const std::string expected =
+        num_labels() == 1 ? "a number" : "a list of " + std::to_string(num_labels()) + " numbers";
+    if (label.is_array()) {
+      if (label.size() != names_.size()) refuse(where, expected, label);
+      for (const json& item : label) result.values.push_back(number(item, where));
+    } else {
+      if (num_labels() != 1) refuse(where, expected, label);
+      result.values.push_back(number(label, where));
+    }
+    return result;
+  }
+  if (!label.is_array()) refuse(where, "a list of classes", label);
+  result.values.resize(names_.size());
+  for (const json& item : label) {
+    float& value = result.values[static_cast<std::size_t>(class_of(item, where))];
+    if (value != 0) refuse(where, "each class once", label);
+    value = 1;
+  }
+  return result;
+}
+
+std::int64_t LabelParser::class_of(const json& label, const std::string& where) const {
+  if (label.is_string()) {
+    const auto found = std::ranges::find(names_, label.get_ref<const std::string&>());
+    if (found != names_.end()) return found - names_.begin();
+  } else if (label.is_number_unsigned() && label.get<std::uint64_t>() < names_.size()) {
+    return label.get<std::int64_t>();
+  }
+  refuse(where, "0.." + std::to_string(num_labels() - 1) + " or " + label_names(names_), label);
+}
+
+float LabelParser::number(const json& label, const std::string& where) const {
+  if (!label.is_number()) refuse(where, "a number", label);
+  const auto value = label.get<float>();
+  const bool target = problem_type_ == ProblemType::multi_label_classification;
+  if (!std::isfinite(value)) refuse(where, "a number that fits float32", label);
+  if (target && (value < 0 || value > 1)) refuse(where, "numbers of 0..1", label);
+  return value;
+}
+
+}  // namespace diffllama

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "diffllama/config.h"
+#include "training/data/documents.h"
+
+namespace diffllama {
+
+/// One line of a file of labelled texts.
+struct LabelledText {
+  std::string text;
+  std::optional<std::string> text_pair;
+  nlohmann::json label;
+  std::string where;  // "PATH:LINE"
+};
+
+/// Files of JSON lines {"text": ..., "label": ...} for sequence classification, one after another;
+/// "sentence" may stand for "text", and "text_pair" may follow. A label is an integer (a class), a
+/// string (a class's name), a number (regression), or a list of integers, of strings or of numbers
+/// (several classes, or a number for each).
+class LabelledTextReader {
+ public:
+  explicit LabelledTextReader(std::vector<std::filesystem::path> files);
+  /// Throws IoError, FormatError "PATH:LINE: ...".
+  bool next(LabelledText& text);
+
+ private:
+  std::vector<std::filesystem::path> files_;
+  std::size_t next_file_ = 0;
+  std::optional<JsonLineReader> lines_;
+};
+
+/// What the labels of some files are, for a configuration that does not say.
+struct LabelSummary {
+  ProblemType problem_type = ProblemType::single_label_classification;
+  /// Names in sorted order; for labels that are integers LABEL_0 to the largest; for numbers one
+  /// LABEL_I for each of a label's.
+  std::vector<std::string> names;
+};
+
+/// Throws FormatError "PATH:LINE: ..." for a label that is none, or of another kind than those
+/// before it.
+LabelSummary collect_labels(const std::vector<std::filesystem::path>& files);
+
+/// A label as the loss takes it.
+struct LabelValue {
+  std::int64_t label_class = 0;  // single_label_classification
+  std::vector<float> values;     // num_labels of them for the others
+};
+
+/// Reads labels for a model with the classes `names`.
+class LabelParser {
+ public:
+  LabelParser(std::vector<std::string> names, ProblemType problem_type);
+  ProblemType problem_type() const { return problem_type_; }
+  std::int64_t num_labels() const { return static_cast<std::int64_t>(names_.size()); }
+  /// Throws FormatError "WHERE: label: expected ALLOWED, got FOUND".
+  LabelValue parse(const nlohmann::json& label, const std::string& where) const;
+
+ private:
+  std::int64_t class_of(const nlohmann::json& label, const std::string& where) const;
+  float number(const nlohmann::json& label, const std::string& where) const;
+
+  std::vector<std::string> names_;
+  ProblemType problem_type_;
+};
+
+}  // namespace diffllama

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "training/data/example_source.h"
+#include "training/data/token_shards.h"
+
+namespace diffllama {
+
+/// What the documents that meet in one window are to each other. packed: strangers; positions begin
+/// at 0 with each, so attention does not cross, and a document's first token has label -100, so no
+/// loss does. plain: one text; attention and loss cross.
+enum class Packing { packed, plain };
+
+/// Windows of a corpus: example i is tokens [i T, (i + 1) T). They follow each other without a gap;
+/// what is left at the end, fewer than T tokens, is dropped. A window that begins inside a document
+/// has positions from 0, so none passes T - 1.
+class LanguageModelSource : public ExampleSource {
+ public:
+  /// Throws InvalidArgument unless sequence_length >= 2 and the corpus holds a window.
+  LanguageModelSource(TokenShards corpus, std::int64_t sequence_length, Packing packing);
+
+  std::int64_t size() const override;
+  /// input_ids [B, T], labels [B, T] (not shifted, as transformers takes them), and position_ids
+  /// [B, T] when packed.
+  ForwardInputs collate(std::span<const std::int64_t> examples) const override;
+  std::int64_t tokens(std::int64_t /*example*/) const override { return sequence_length_; }
+
+  const TokenShards& corpus() const { return corpus_; }
+
+ private:
+  TokenShards corpus_;
+  std::int64_t sequence_length_;
+  Packing packing_;
+};
+
+}  // namespace diffllama

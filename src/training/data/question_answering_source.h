@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/parallel.h"
+#include "diffllama/tokenizer.h"
+#include "training/data/example_source.h"
+#include "training/data/squad.h"
+#include "training/data/token_rows.h"
+
+namespace diffllama {
+
+struct QuestionAnsweringOptions {
+  std::int64_t max_length = 384;  // tokens of a window, question and special tokens included
+  std::int64_t doc_stride = 128;  // tokens of the context that neighbouring windows share
+  std::optional<std::int64_t> pad_token_id;
+};
+
+/// Questions on contexts, in memory as tokens: the question, then as much of the context as fits,
+/// between the post-processor's special tokens; what is left of the context follows in windows of
+/// its own (as run_qa.py of transformers has it). The positions are the tokens of the first answer,
+/// or both 0, the BOS token, in a window that does not hold the whole answer and where there is
+/// none.
+class QuestionAnsweringSource : public ExampleSource {
+ public:
+  /// `files` as read_squad reads them. Throws IoError, FormatError that names the place (a question
+  /// so long that windows of the context would not go on, too), InvalidArgument.
+  QuestionAnsweringSource(const std::vector<std::filesystem::path>& files,
+                          const Tokenizer& tokenizer, const QuestionAnsweringOptions& options,
+                          const Parallel& parallel);
+
+  /// Windows; a question may have several.
+  std::int64_t size() const override { return rows_.size(); }
+  /// input_ids and attention_mask [B, longest], padded on the right; start_positions and
+  /// end_positions [B].
+  ForwardInputs collate(std::span<const std::int64_t> examples) const override;
+  std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
+
+ private:
+  TokenRows rows_;
+  std::optional<std::int64_t> pad_token_id_;
+  std::vector<std::int64_t> starts_, ends_;
+};
+
+}  // namespace diffllama

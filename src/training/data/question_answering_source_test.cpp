@@ -1,0 +1,215 @@
+#include "training/data/question_answering_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "training/data/test_folder.h"
+
+namespace diffllama {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Ids = std::vector<std::int64_t>;
+
+// é takes two bytes and one character, 𝄞 four.
+const std::string kContext =
+    "Caf\xC3\xA9 \xF0\x9D\x84\x9E was built by the king of Israel in the land of Judah, and the "
+    "people of the land came unto him from the east and from the west.";
+
+// Braces around one json would be a copy of it.
+template <class... Item>
+json list(const Item&... items) {
+  json result = json::array();
+  (result.push_back(items), ...);
+  return result;
+}
+
+json question(const std::string& text, const json& answers) {
+  return {{"id", "q" + text}, {"question", text}, {"answers", answers}};
+}
+
+json document(const json& qas, const std::string& context = kContext) {
+  return {{"version", "1.1"},
+          {"data", {{{"title", "t"}, {"paragraphs", {{{"context", context}, {"qas", qas}}}}}}}};
+}
+
+json answer(const std::string& text, std::size_t start) {
+  return {{"text", text}, {"answer_start", start}};
+}
+
+// "the king of Israel": after 7 characters "Café 𝄞 ", then "was built by ".
+constexpr std::size_t kKing = 20;
+
+class QuestionAnsweringTest : public testing::Test {
+ protected:
+  QuestionAnsweringSource make(const json& content) {
+    const auto file = folder_.write("train.json", content.dump());
+    return {{file}, tiny_tokenizer(), options_, Parallel(2)};
+  }
+  std::string message(const json& content) {
+    return message_of<Error>([&] { make(content); });
+  }
+  std::string file() const { return (folder_ / "train.json").string(); }
+  static Ids row(const QuestionAnsweringSource& source, std::int64_t example) {
+    const ForwardInputs inputs = source.collate(Ids{example});
+    return {inputs.input_ids->i64().begin(), inputs.input_ids->i64().end()};
+  }
+  static std::string answered(const QuestionAnsweringSource& source, std::int64_t example) {
+    const ForwardInputs inputs = source.collate(Ids{example});
+    const auto start = inputs.start_positions->i64()[0];
+    const auto end = inputs.end_positions->i64()[0];
+    const Ids ids = row(source, example);
+    return tiny_tokenizer().decode(std::span(ids).subspan(
+        static_cast<std::size_t>(start), static_cast<std::size_t>(end - start + 1)));
+  }
+
+  TestFolder folder_;
+  QuestionAnsweringOptions options_;
+};
+
+TEST_F(QuestionAnsweringTest, ReadsCharactersAsBytes) {
+  const auto file =
+      folder_.write("a.json", document(list(question("Who?", list(answer("the king", kKing),
+                                                                  answer("\xF0\x9D\x84\x9E", 5))),
+                                            question("Why?", json::array())))
+                                  .dump());
+  const std::vector<SquadQuestion> questions = read_squad(file);
+  ASSERT_EQ(questions.size(), 2U);
+  EXPECT_EQ(questions[0].id, "qWho?");
+  EXPECT_EQ(*questions[0].context, kContext);
+  ASSERT_EQ(questions[0].answers.size(), 2U);
+  const auto text = [&](const SquadAnswer& a) { return kContext.substr(a.begin, a.end - a.begin); };
+  EXPECT_EQ(text(questions[0].answers[0]), "the king");
+  EXPECT_EQ(text(questions[0].answers[1]), "\xF0\x9D\x84\x9E");
+  EXPECT_TRUE(questions[1].answers.empty());
+  EXPECT_EQ(questions[1].where, file.string() + ": data[0].paragraphs[0].qas[1]");
+}
+
+TEST_F(QuestionAnsweringTest, PutsTheQuestionFirst) {
+  const auto source =
+      make(document(list(question("  Who built it?", list(answer("the king of Israel", kKing))))));
+  ASSERT_EQ(source.size(), 1);
+  Ids expected = tiny_tokenizer().encode("Who built it?").ids;
+  for (const std::int64_t id : tiny_tokenizer().encode(kContext, false).ids) {
+    expected.push_back(id);
+  }
+  EXPECT_EQ(row(source, 0), expected);
+  EXPECT_EQ(expected[0], 1);
+  EXPECT_EQ(answered(source, 0), " the king of Israel");
+}
+
+TEST_F(QuestionAnsweringTest, CutsWindowsThatOverlap) {
+  const Ids context = tiny_tokenizer().encode(kContext, false).ids;
+  const Ids question_ids = tiny_tokenizer().encode("Who?").ids;
+  const auto head = static_cast<std::int64_t>(question_ids.size());
+  const auto total = static_cast<std::int64_t>(context.size());
+  for (std::int64_t room = 6; room <= total + 1; ++room) {
+    for (const std::int64_t stride : {0, 2, 5}) {
+      options_.max_length = head + room;
+      options_.doc_stride = stride;
+      const auto source = make(document(list(question("Who?", list(answer("the king", kKing))))));
+      std::int64_t first = 0;
+      std::int64_t with_answer = 0;
+      for (std::int64_t i = 0; i < source.size(); ++i) {
+        const Ids ids = row(source, i);
+        const std::int64_t count = source.tokens(i) - head;
+        ASSERT_EQ(Ids(ids.begin(), ids.begin() + head), question_ids);
+        ASSERT_EQ(Ids(ids.begin() + head, ids.end()),
+                  Ids(context.begin() + first, context.begin() + first + count));
+        ASSERT_EQ(count, std::min(room, total - first));
+        if (source.collate(Ids{i}).start_positions->i64()[0] != 0) {
+          EXPECT_EQ(answered(source, i), " the king");
+          ++with_answer;
+        } else {
+          EXPECT_EQ(source.collate(Ids{i}).end_positions->i64()[0], 0);
+        }
+        // Neighbours share `stride` tokens, and the last window reaches the end.
+        if (i + 1 == source.size()) {
+          EXPECT_EQ(first + count, total);
+        }
+        first += room - stride;
+      }
+      if (stride == 5) {
+        EXPECT_GE(with_answer, 1) << room;
+      }
+    }
+  }
+}
+
+TEST_F(QuestionAnsweringTest, PointsToBosWhereThereIsNoAnswer) {
+  json impossible = question("Why?", list(answer("the king", kKing)));
+  impossible["is_impossible"] = true;
+  const auto source = make(document(list(question("Who?", json::array()), impossible,
+                                         question("Where?", list(answer("Caf\xC3\xA9", 0))))));
+  const ForwardInputs inputs = source.collate(Ids{0, 1, 2});
+  EXPECT_EQ(inputs.start_positions->i64()[0], 0);
+  EXPECT_EQ(inputs.end_positions->i64()[0], 0);
+  EXPECT_EQ(inputs.start_positions->i64()[1], 0);
+  EXPECT_EQ(inputs.end_positions->i64()[1], 0);
+  EXPECT_EQ(inputs.start_positions->i64()[2],
+            static_cast<std::int64_t>(tiny_tokenizer().encode("Where?").ids.size()));
+  EXPECT_EQ(answered(source, 2), "Caf\xC3\xA9");
+  EXPECT_EQ(inputs.start_positions->shape(), (Shape{3}));
+  EXPECT_EQ(inputs.attention_mask->shape(), inputs.input_ids->shape());
+  EXPECT_FALSE(inputs.labels.has_value());
+}
+
+TEST_F(QuestionAnsweringTest, AnAnswerInsideATokenGetsTheToken) {
+  // Ends and begins inside words, as spans of characters may.
+  const auto source = make(document(list(question("Who?", list(answer("ng of Isr", kKing + 6))))));
+  EXPECT_THAT(answered(source, 0), HasSubstr("ng of Isr"));
+}
+
+TEST_F(QuestionAnsweringTest, NamesWhatIsBroken) {
+  const std::string qa = file() + ": data[0].paragraphs[0].qas[0]";
+  EXPECT_EQ(message(document(list(question("Who?", list(answer("the king", kKing + 1)))))),
+            qa + ".answers[0].text: expected what the context holds at character 21, "
+                 "\"he king \", got \"the king\"");
+  EXPECT_THAT(message(document(list(question("Who?", list(answer("the king", 4000)))))),
+              StartsWith(qa + ".answers[0].answer_start: expected a character of 0.."));
+  EXPECT_THAT(
+      message(document(list(question("Who?", list(json{{"text", "a"}, {"answer_start", -1}}))))),
+      HasSubstr("got -1"));
+  EXPECT_THAT(
+      message(document(list(question("Who?", list(json{{"text", "a"}, {"answer_start", "1"}}))))),
+      HasSubstr("got \"1\""));
+  EXPECT_THAT(message(document(list(question("Who?", list(answer("", 1)))))),
+              HasSubstr("answers[0].text"));
+  EXPECT_THAT(message(document(list(question("Who?", list(json{{"text", "a"}}))))),
+              StartsWith(qa + ".answers[0]: expected an object with \"answer_start\""));
+  EXPECT_THAT(message(document(list(question("Who?", "a")))),
+              StartsWith(qa + ".answers: expected a list, got \"a\""));
+  EXPECT_THAT(message(document(list(json{{"id", "1"}, {"answers", json::array()}}))),
+              StartsWith(qa + ": expected an object with \"question\""));
+  EXPECT_THAT(message(document(list(json{{"id", 1}}))),
+              StartsWith(qa + ".id: expected a string, got 1"));
+  EXPECT_THAT(message(document(list(7))),
+              StartsWith(qa + ": expected an object with \"id\", got 7"));
+  EXPECT_THAT(message(document("x")),
+              StartsWith(file() + ": data[0].paragraphs[0].qas: expected a list"));
+  EXPECT_THAT(message(json{{"data", 3}}), StartsWith(file() + ".data: expected a list, got 3"));
+  EXPECT_THAT(message(json::array()), StartsWith(file() + ": expected an object with \"data\""));
+  EXPECT_THAT(message(document(json::array())), HasSubstr("expected examples, got none"));
+  folder_.write("cut.json", "{\"data\": [");
+  EXPECT_THAT(message_of([&] { read_squad(folder_ / "cut.json"); }), HasSubstr("expected JSON"));
+
+  options_.max_length = 20;
+  options_.doc_stride = 17;
+  EXPECT_THAT(message(document(list(question("Who?", json::array())))),
+              StartsWith(qa + ".question: expected fewer than 2 tokens, since max_length is 20 and "
+                              "doc_stride 17, got "));
+  options_.doc_stride = 19;
+  EXPECT_EQ(message(document(list())), "[doc_stride] expected 0..18, got 19");
+  options_.doc_stride = -1;
+  EXPECT_EQ(message(document(list())), "[doc_stride] expected 0..18, got -1");
+}
+
+}  // namespace
+}  // namespace diffllama

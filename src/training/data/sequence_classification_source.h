@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/parallel.h"
+#include "diffllama/config.h"
+#include "diffllama/tokenizer.h"
+#include "training/data/example_source.h"
+#include "training/data/labelled_texts.h"
+#include "training/data/token_rows.h"
+
+namespace diffllama {
+
+struct SequenceClassificationOptions {
+  std::vector<std::string> labels;  // the model's: config.labels
+  /// Absent: by transformers' rule. One label is regression, lists of classes are several labels,
+  /// all else is one label of many.
+  std::optional<ProblemType> problem_type;
+  std::int64_t max_length = 512;  // tokens; longer texts lose their end, of a pair the longer one
+  std::optional<std::int64_t> pad_token_id;
+};
+
+/// Texts with labels, in memory as tokens. The post-processor's special tokens stand around the
+/// text; a pair follows the text directly, between the same special tokens.
+class SequenceClassificationSource : public ExampleSource {
+ public:
+  /// `files` as LabelledTextReader reads them. Throws IoError, FormatError "PATH:LINE: ..." for
+  /// broken lines, texts without tokens and labels that the model does not have, InvalidArgument.
+  SequenceClassificationSource(const std::vector<std::filesystem::path>& files,
+                               const Tokenizer& tokenizer,
+                               const SequenceClassificationOptions& options,
+                               const Parallel& parallel);
+
+  std::int64_t size() const override { return rows_.size(); }
+  /// input_ids and attention_mask [B, longest], padded on the right; labels int64 [B] for one label
+  /// of many, float32 [B] for one number, float32 [B, num_labels] else.
+  ForwardInputs collate(std::span<const std::int64_t> examples) const override;
+  std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
+
+  ProblemType problem_type() const { return problem_type_; }
+
+ private:
+  TokenRows rows_;
+  ProblemType problem_type_;
+  std::int64_t num_labels_;
+  std::optional<std::int64_t> pad_token_id_;
+  std::vector<std::int64_t> classes_;  // [N], one label of many
+  std::vector<float> values_;          // [N, num_labels], else
+};
+
+}  // namespace diffllama

@@ -1,0 +1,226 @@
+#include "training/data/sequence_classification_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "training/data/test_folder.h"
+
+namespace diffllama {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Ids = std::vector<std::int64_t>;
+
+Ids ids_of(const std::string& text, bool special = true) {
+  return tiny_tokenizer().encode(text, special).ids;
+}
+
+class SequenceClassificationTest : public testing::Test {
+ protected:
+  SequenceClassificationTest() { options_.labels = {"ABBR", "DESC", "ENTY"}; }
+  SequenceClassificationSource make(const std::string& lines) {
+    const auto file = folder_.write("train.jsonl", lines);
+    return {{file}, tiny_tokenizer(), options_, Parallel(2)};
+  }
+  std::string message(const std::string& lines) {
+    return message_of<Error>([&] { make(lines); });
+  }
+  std::string file() const { return (folder_ / "train.jsonl").string(); }
+  LabelSummary collect(const std::string& lines) {
+    return collect_labels({folder_.write("labels.jsonl", lines)});
+  }
+
+  TestFolder folder_;
+  SequenceClassificationOptions options_;
+};
+
+TEST_F(SequenceClassificationTest, PadsOnTheRight) {
+  options_.pad_token_id = 3;
+  const auto source = make(
+      "{\"text\": \"What is light ?\", \"label\": \"DESC\"}\n\n"
+      "{\"sentence\": \"Who ?\", \"label\": 2, \"source\": null}\n");
+  ASSERT_EQ(source.size(), 2);
+  EXPECT_EQ(source.problem_type(), ProblemType::single_label_classification);
+  const Ids longer = ids_of("What is light ?");
+  const Ids shorter = ids_of("Who ?");
+  ASSERT_EQ(longer[0], 1);
+  ASSERT_GT(longer.size(), shorter.size());
+  EXPECT_EQ(source.tokens(1), static_cast<std::int64_t>(shorter.size()));
+
+  const ForwardInputs inputs = source.collate(Ids{1, 0, 1});
+  const auto width = static_cast<std::int64_t>(longer.size());
+  ASSERT_EQ(inputs.input_ids->shape(), (Shape{3, width}));
+  ASSERT_EQ(inputs.attention_mask->shape(), (Shape{3, width}));
+  Ids padded = shorter, mask(shorter.size(), 1);
+  padded.resize(longer.size(), 3);
+  mask.resize(longer.size(), 0);
+  const auto row = [&](const Tensor& tensor, std::int64_t b) {
+    return Ids(tensor.i64().begin() + b * width, tensor.i64().begin() + (b + 1) * width);
+  };
+  EXPECT_EQ(row(*inputs.input_ids, 0), padded);
+  EXPECT_EQ(row(*inputs.input_ids, 1), longer);
+  EXPECT_EQ(row(*inputs.input_ids, 2), padded);
+  EXPECT_EQ(row(*inputs.attention_mask, 0), mask);
+  EXPECT_EQ(row(*inputs.attention_mask, 1), Ids(longer.size(), 1));
+  EXPECT_EQ(inputs.labels->shape(), (Shape{3}));
+  EXPECT_THAT(inputs.labels->i64(), ElementsAre(2, 1, 2));
+  EXPECT_FALSE(inputs.position_ids.has_value());
+}
+
+TEST_F(SequenceClassificationTest, TruncatesTextsAndTheLongerOfAPair) {
+  const Ids text = ids_of("the earth was without form and void", false);
+  const Ids pair = ids_of("light and day", false);
+  ASSERT_GE(text.size(), 7U);
+  ASSERT_GE(pair.size(), 3U);
+  const auto expect = [&](std::int64_t max_length, std::size_t of_text, std::size_t of_pair) {
+    options_.max_length = max_length;
+    const auto source = make(
+        "{\"text\": \"the earth was without form and void\", \"text_pair\": \"light and day\", "
+        "\"label\": 0}\n"
+        "{\"text_pair\": \"the earth was without form and void\", \"text\": \"light and day\", "
+        "\"label\": 0}\n");
+    Ids first = {1}, second = {1};
+    first.insert(first.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(of_text));
+    first.insert(first.end(), pair.begin(), pair.begin() + static_cast<std::ptrdiff_t>(of_pair));
+    second.insert(second.end(), pair.begin(), pair.begin() + static_cast<std::ptrdiff_t>(of_pair));
+    second.insert(second.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(of_text));
+    EXPECT_THAT(source.collate(Ids{0}).input_ids->i64(), testing::ElementsAreArray(first))
+        << max_length;
+    if (of_text != of_pair) {
+      EXPECT_THAT(source.collate(Ids{1}).input_ids->i64(), testing::ElementsAreArray(second))
+          << max_length;
+    }
+  };
+  expect(100, text.size(), pair.size());
+  expect(8, 4, 3);
+  expect(6, 3, 2);
+  expect(5, 2, 2);
+  expect(2, 1, 0);
+  options_.max_length = 3;
+  const auto alone = make("{\"text\": \"the earth was without form\", \"label\": 0}\n");
+  EXPECT_THAT(alone.collate(Ids{0}).input_ids->i64(), ElementsAre(1, text[0], text[1]));
+}
+
+TEST_F(SequenceClassificationTest, RegressionTakesNumbers) {
+  options_.labels = {"LABEL_0"};
+  const auto source = make(
+      "{\"text\": \"a\", \"label\": 2.5}\n{\"text\": \"b\", \"label\": -1}\n"
+      "{\"text\": \"c\", \"label\": [4]}\n");
+  EXPECT_EQ(source.problem_type(), ProblemType::regression);
+  const ForwardInputs inputs = source.collate(Ids{0, 1, 2});
+  EXPECT_EQ(inputs.labels->shape(), (Shape{3}));
+  EXPECT_THAT(inputs.labels->f32(), ElementsAre(2.5F, -1.0F, 4.0F));
+  EXPECT_THAT(message("{\"text\": \"a\", \"label\": \"x\"}"),
+              HasSubstr(":1: label: expected a number, got \"x\""));
+  EXPECT_THAT(message("{\"text\": \"a\", \"label\": 1e39}"), HasSubstr("fits float32"));
+  EXPECT_THAT(message("{\"text\": \"a\", \"label\": NaN}"), HasSubstr(":1: expected JSON"));
+
+  options_.labels = {"x", "y"};
+  options_.problem_type = ProblemType::regression;
+  EXPECT_THAT(make("{\"text\": \"a\", \"label\": [1, 2.5]}").collate(Ids{0}).labels->f32(),
+              ElementsAre(1.0F, 2.5F));
+  EXPECT_THAT(message("{\"text\": \"a\", \"label\": 1.5}"),
+              HasSubstr("expected a list of 2 numbers, got 1.5"));
+}
+
+TEST_F(SequenceClassificationTest, SeveralLabelsTakeNamesClassesAndNumbers) {
+  const auto source = make(
+      "{\"text\": \"a\", \"label\": [\"ENTY\", \"ABBR\"]}\n{\"text\": \"b\", \"label\": [1]}\n"
+      "{\"text\": \"c\", \"label\": []}\n{\"text\": \"d\", \"label\": [0.0, 0.5, 1]}\n");
+  EXPECT_EQ(source.problem_type(), ProblemType::multi_label_classification);
+  const ForwardInputs inputs = source.collate(Ids{0, 1, 2, 3});
+  EXPECT_EQ(inputs.labels->shape(), (Shape{4, 3}));
+  EXPECT_THAT(inputs.labels->f32(), ElementsAre(1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0.5F, 1));
+  const std::string before = "{\"text\": \"a\", \"label\": []}\n";
+  EXPECT_THAT(message(before + "{\"text\": \"a\", \"label\": [1, 1]}"),
+              HasSubstr(":2: label: expected each class once, got [1,1]"));
+  EXPECT_THAT(message(before + "{\"text\": \"a\", \"label\": 1}"),
+              HasSubstr(":2: label: expected a list of classes, got 1"));
+  EXPECT_THAT(message(before + "{\"text\": \"a\", \"label\": [0.5]}"),
+              HasSubstr("expected a list of 3 numbers, got [0.5]"));
+  EXPECT_THAT(message(before + "{\"text\": \"a\", \"label\": [0.5, 0, 2]}"),
+              HasSubstr("expected numbers of 0..1, got 2"));
+}
+
+TEST_F(SequenceClassificationTest, NamesTheLabelThatIsOutOfRange) {
+  const std::string before = "{\"text\": \"a\", \"label\": 0}\n\n";
+  const std::string expected =
+      file() + R"(:3: label: expected 0..2 or one of "ABBR", "DESC", "ENTY", got )";
+  for (const char* label :
+       {"3", "-1", "18446744073709551615", "1.0", "\"HUM\"", "null", "[1]", "{}", "true"}) {
+    EXPECT_EQ(message(before + "{\"text\": \"a\", \"label\": " + label + "}"), expected + label);
+  }
+  options_.labels.resize(100, "many");
+  EXPECT_THAT(
+      message("{\"text\": \"a\", \"label\": 100}"),
+      AllOf(HasSubstr("0..99 or one of"), HasSubstr("\"many\", ... (100 in all), got 100")));
+}
+
+TEST_F(SequenceClassificationTest, NamesTheLineThatIsBroken) {
+  EXPECT_THAT(message("{\"text\": \"a\"}"),
+              StartsWith(file() + ":1: expected an object with a \"label\", got"));
+  EXPECT_THAT(message("{\"label\": 1}"),
+              StartsWith(file() + ":1: expected an object with a string \"text\", got"));
+  EXPECT_THAT(message("{\"text\": \"a\", \"text_pair\": 1, \"label\": 1}"),
+              StartsWith(file() + ":1: expected an object with a string \"text_pair\", got 1"));
+  EXPECT_THAT(message("{\"text\": \"a\", \"label\": 1"), StartsWith(file() + ":1: expected JSON"));
+  EXPECT_EQ(message("\n"), file() + ": expected examples, got none");
+  options_.max_length = 1;
+  EXPECT_EQ(message(""), "[max_length] expected more than the 1 special tokens, got 1");
+  options_.labels.clear();
+  EXPECT_EQ(message(""), "[labels] expected labels, got none");
+}
+
+TEST_F(SequenceClassificationTest, TextsThatAreNotUtf8AreRead) {
+  const auto source = make("{\"text\": \"a\xFFz\", \"label\": 1}");
+  EXPECT_THAT(source.collate(Ids{0}).input_ids->i64(),
+              testing::ElementsAreArray(ids_of("a\xEF\xBF\xBDz")));
+}
+
+TEST_F(SequenceClassificationTest, LabelsAreCollected) {
+  const auto line = [](const std::string& label) {
+    return R"({"text": "a", "label": )" + label + "}\n";
+  };
+  LabelSummary summary = collect(line("\"b\"") + line("\"a\"") + line("\"b\""));
+  EXPECT_THAT(summary.names, ElementsAre("a", "b"));
+  EXPECT_EQ(summary.problem_type, ProblemType::single_label_classification);
+  summary = collect(line("2") + line("0"));
+  EXPECT_THAT(summary.names, ElementsAre("LABEL_0", "LABEL_1", "LABEL_2"));
+  EXPECT_EQ(summary.problem_type, ProblemType::single_label_classification);
+  summary = collect(line("-2") + line("0.5"));
+  EXPECT_THAT(summary.names, ElementsAre("LABEL_0"));
+  EXPECT_EQ(summary.problem_type, ProblemType::regression);
+  summary = collect(line("[\"b\"]") + line("[]") + line(R"(["c", "a"])"));
+  EXPECT_THAT(summary.names, ElementsAre("a", "b", "c"));
+  EXPECT_EQ(summary.problem_type, ProblemType::multi_label_classification);
+  summary = collect(line("[3]") + line("[0, 1]"));
+  EXPECT_EQ(summary.names.size(), 4U);
+  summary = collect(line("[0.0, 1.0]"));
+  EXPECT_EQ(summary.names.size(), 2U);
+  EXPECT_EQ(summary.problem_type, ProblemType::multi_label_classification);
+
+  const auto refusal_of = [&](const std::string& lines) {
+    return message_of([&] { collect(lines); });
+  };
+  const std::string where = (folder_ / "labels.jsonl").string();
+  EXPECT_EQ(refusal_of(line("1") + line("\"a\"")),
+            where + ":2: label: expected a number as before, got \"a\"");
+  EXPECT_EQ(refusal_of(line("\"a\"") + line("1")),
+            where + ":2: label: expected a string as before, got 1");
+  EXPECT_EQ(refusal_of(line("[1]") + line("1")),
+            where + ":2: label: expected a list as before, got 1");
+  EXPECT_EQ(refusal_of(line("1") + line("-1") + line("2")),
+            where + ":2: label: expected a class of 0..999999, got -1");
+  EXPECT_THAT(refusal_of(line("4000000000")), HasSubstr("expected a class of 0..999999"));
+  EXPECT_THAT(refusal_of(line("null")), HasSubstr("expected an integer, a number, a string or"));
+  EXPECT_EQ(refusal_of(""), where + ": expected lines with labels, got none");
+}
+
+}  // namespace
+}  // namespace diffllama

@@ -1,0 +1,95 @@
+#include "training/data/token_classification_source.h"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+
+#include "diffllama/error.h"
+#include "model/heads/losses.h"
+#include "training/data/text_encoding.h"
+
+namespace diffllama {
+namespace {
+
+struct Encoded {
+  std::vector<std::int64_t> ids, labels;
+};
+
+class SentenceEncoder {
+ public:
+  SentenceEncoder(const Tokenizer& tokenizer, const TokenClassificationOptions& options)
+      : options_(options), special_(special_tokens_around(tokenizer)), words_(tokenizer) {
+    if (options.labels.empty()) throw InvalidArgument("[labels] expected labels, got none");
+    check_max_length(options.max_length, special_.count());
+    for (std::size_t i = 0; i < options.labels.size(); ++i) {
+      labels_.emplace(options.labels[i], static_cast<std::int64_t>(i));
+    }
+  }
+
+  Encoded encode(const std::vector<ConlluWord>& sentence) const {
+    Encoded result;
+    for (const ConlluWord& word : sentence) {
+      const std::int64_t label = label_of(word);
+      const auto ids = words_.encode(word.form, word.space_before);
+      std::ranges::copy(ids, std::back_inserter(result.ids));
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        result.labels.push_back(i == 0 ? label : kIgnoreLabel);
+      }
+    }
+    const auto kept = std::min(result.ids.size(),
+                               static_cast<std::size_t>(options_.max_length - special_.count()));
+    result.ids.resize(kept);
+    result.labels.resize(kept);
+    result.ids.insert(result.ids.begin(), special_.before.begin(), special_.before.end());
+    result.labels.insert(result.labels.begin(), special_.before.size(), kIgnoreLabel);
+    std::ranges::copy(special_.after, std::back_inserter(result.ids));
+    result.labels.resize(result.ids.size(), kIgnoreLabel);
+    if (result.ids.empty()) {
+      throw FormatError(sentence[0].where + ": FORM: expected words with tokens, got none");
+    }
+    return result;
+  }
+
+ private:
+  std::int64_t label_of(const ConlluWord& word) const {
+    if (word.tag == "_") return kIgnoreLabel;
+    const auto found = labels_.find(word.tag);
+    if (found != labels_.end()) return found->second;
+    throw FormatError(word.where + ": " + conllu_column_name(options_.column) + ": expected " +
+                      label_names(options_.labels) + ", got \"" + word.tag + "\"");
+  }
+
+  const TokenClassificationOptions& options_;
+  SpecialTokens special_;
+  WordEncoder words_;
+  std::map<std::string, std::int64_t> labels_;
+};
+
+}  // namespace
+
+TokenClassificationSource::TokenClassificationSource(
+    const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
+    const TokenClassificationOptions& options, const Parallel& parallel)
+    : pad_token_id_(options.pad_token_id) {
+  const SentenceEncoder encoder(tokenizer, options);
+  for (const std::filesystem::path& file : files) {
+    ConlluReader reader(file, options.column);
+    encode_in_order<std::vector<ConlluWord>>(
+        parallel, [&](std::vector<ConlluWord>& words) { return reader.next(words); },
+        [&](const std::vector<ConlluWord>& words) { return encoder.encode(words); },
+        [&](const Encoded& encoded, const std::vector<ConlluWord>&) {
+          rows_.append(encoded.ids);
+          labels_.append(encoded.labels);
+        });
+  }
+  require_examples(rows_.size(), files);
+}
+
+ForwardInputs TokenClassificationSource::collate(std::span<const std::int64_t> examples) const {
+  check_examples(examples);
+  ForwardInputs inputs = padded_inputs(rows_, examples, pad_token_id_);
+  inputs.labels = labels_.padded(examples, kIgnoreLabel);
+  return inputs;
+}
+
+}  // namespace diffllama

@@ -1,0 +1,182 @@
+#include "training/data/token_classification_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "training/data/test_folder.h"
+#include "training/data/text_encoding.h"
+
+namespace diffllama {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Ids = std::vector<std::int64_t>;
+
+std::string line(const std::string& id, const std::string& form, const std::string& upos,
+                 const std::string& misc = "_") {
+  return id + "\t" + form + "\t_\t" + upos + "\tX" + upos + "\t_\t_\t_\t_\t" + misc + "\n";
+}
+
+// "We don't sing." and, after an empty node, "Amen".
+const std::string kSentences =
+    "\xEF\xBB\xBF# sent_id = 1\n# text = We don't sing.\n" + line("1", "We", "PRON") +
+    line("2-3", "don't", "_") + line("2", "do", "AUX") + line("3", "n't", "PART") +
+    line("3.1", "gladly", "ADV") + line("4", "singeth", "VERB", "Gloss=x|SpaceAfter=No") +
+    line("5", ".", "PUNCT") + "\n\n# sent_id = 2\n" + line("1", "Amen", "_");
+
+class TokenClassificationTest : public testing::Test {
+ protected:
+  TokenClassificationTest() { options_.labels = {"AUX", "PART", "PRON", "PUNCT", "VERB"}; }
+  TokenClassificationSource make(const std::string& text) {
+    const auto file = folder_.write("train.conllu", text);
+    return {{file}, tiny_tokenizer(), options_, Parallel(2)};
+  }
+  std::string message(const std::string& text) {
+    return message_of<Error>([&] { make(text); });
+  }
+  std::string file() const { return (folder_ / "train.conllu").string(); }
+
+  TestFolder folder_;
+  TokenClassificationOptions options_;
+};
+
+TEST_F(TokenClassificationTest, ReadsWordsAndSpaces) {
+  ConlluReader reader(folder_.write("a.conllu", kSentences), ConlluColumn::upos);
+  std::vector<ConlluWord> words;
+  ASSERT_TRUE(reader.next(words));
+  std::vector<std::string> forms, tags;
+  std::vector<bool> spaces;
+  for (const ConlluWord& word : words) {
+    forms.push_back(word.form);
+    tags.push_back(word.tag);
+    spaces.push_back(word.space_before);
+  }
+  EXPECT_THAT(forms, ElementsAre("We", "do", "n't", "singeth", "."));
+  EXPECT_THAT(tags, ElementsAre("PRON", "AUX", "PART", "VERB", "PUNCT"));
+  EXPECT_THAT(spaces, ElementsAre(false, true, false, true, false));
+  EXPECT_EQ(words[1].where, (folder_ / "a.conllu:5").string());
+  ASSERT_TRUE(reader.next(words));
+  ASSERT_EQ(words.size(), 1U);
+  EXPECT_EQ(words[0].tag, "_");
+  EXPECT_FALSE(reader.next(words));
+}
+
+TEST_F(TokenClassificationTest, MultiwordTokensMayEndWithoutASpace) {
+  ConlluReader reader(
+      folder_.write("a.conllu", line("1-2", "don't", "_", "SpaceAfter=No") +
+                                    line("1", "do", "AUX") + line("2", "n't", "PART") +
+                                    line("3", "!", "PUNCT") + line("4", "Go", "VERB")),
+      ConlluColumn::xpos);
+  std::vector<ConlluWord> words;
+  ASSERT_TRUE(reader.next(words));
+  ASSERT_EQ(words.size(), 4U);
+  EXPECT_EQ(words[0].tag, "XAUX");
+  EXPECT_FALSE(words[2].space_before);
+  EXPECT_TRUE(words[3].space_before);
+}
+
+TEST_F(TokenClassificationTest, TheFirstTokenOfAWordCarriesItsTag) {
+  const auto source = make(kSentences);
+  ASSERT_EQ(source.size(), 2);
+  Ids ids = {1}, labels = {-100};
+  const std::vector<std::pair<std::string, std::int64_t>> words = {
+      {"We", 2}, {" do", 0}, {"n't", 1}, {" singeth", 4}, {".", 3}};
+  for (const auto& [word, label] : words) {
+    const Ids tokens = tiny_tokenizer().encode(word, false).ids;
+    ids.insert(ids.end(), tokens.begin(), tokens.end());
+    labels.push_back(label);
+    labels.resize(ids.size(), -100);
+  }
+  ASSERT_GT(ids.size(), words.size() + 1);  // some word has two tokens
+  const ForwardInputs inputs = source.collate(Ids{0, 1});
+  const auto width = static_cast<std::int64_t>(ids.size());
+  ASSERT_EQ(inputs.input_ids->shape(), (Shape{2, width}));
+  ASSERT_EQ(inputs.labels->shape(), (Shape{2, width}));
+  EXPECT_EQ(Ids(inputs.input_ids->i64().begin(), inputs.input_ids->i64().begin() + width), ids);
+  EXPECT_EQ(Ids(inputs.labels->i64().begin(), inputs.labels->i64().begin() + width), labels);
+  // A word without a tag and padding are not counted.
+  EXPECT_EQ(Ids(inputs.labels->i64().begin() + width, inputs.labels->i64().end()),
+            Ids(ids.size(), -100));
+  EXPECT_EQ(inputs.attention_mask->i64()[static_cast<std::size_t>(width)], 1);
+  EXPECT_EQ(inputs.attention_mask->i64().back(), 0);
+  EXPECT_EQ(source.tokens(0), width);
+}
+
+TEST_F(TokenClassificationTest, LongSentencesLoseTheirEnd) {
+  options_.max_length = 3;
+  const auto source = make(kSentences);
+  const ForwardInputs inputs = source.collate(Ids{0});
+  EXPECT_EQ(inputs.input_ids->shape(), (Shape{1, 3}));
+  EXPECT_EQ(inputs.labels->shape(), (Shape{1, 3}));
+  options_.max_length = 1;
+  EXPECT_EQ(message(kSentences), "[max_length] expected more than the 1 special tokens, got 1");
+}
+
+TEST_F(TokenClassificationTest, CollectsTags) {
+  const auto file = folder_.write("a.conllu", kSentences);
+  EXPECT_THAT(collect_tags({file}, ConlluColumn::upos),
+              ElementsAre("AUX", "PART", "PRON", "PUNCT", "VERB"));
+  EXPECT_EQ(collect_tags({file}, ConlluColumn::xpos).size(), 6U);  // X_ is a tag
+  EXPECT_THAT(message_of([&] { collect_tags({folder_.write("b", "\n")}, ConlluColumn::upos); }),
+              HasSubstr("b: UPOS: expected tags, got none"));
+}
+
+TEST_F(TokenClassificationTest, NamesTheLineThatIsBroken) {
+  const std::string before = "# text\r\n" + line("1", "We", "PRON");
+  const auto expect = [&](const std::string& text, const std::string& expected) {
+    EXPECT_EQ(message(before + text), file() + expected);
+  };
+  expect(line("2", "a", "NOUN"),
+         R"(:3: UPOS: expected one of "AUX", "PART", "PRON", "PUNCT", "VERB", got "NOUN")");
+  expect("2 a b\n", ":3: expected 10 columns with tabs between, got 1");
+  expect("2\ta\tb\n", ":3: expected 10 columns with tabs between, got 3");
+  expect(line("2", "a", "AUX", "_\t_"), ":3: expected 10 columns with tabs between, got 11");
+  expect(line("3", "a", "AUX"), ":3: ID: expected 2, got \"3\"");
+  expect(line("1", "a", "AUX"), ":3: ID: expected 2, got \"1\"");
+  expect(line("", "a", "AUX"), ":3: ID: expected 2, got \"\"");
+  expect(line("2x", "a", "AUX"), ":3: ID: expected 2, got \"2x\"");
+  expect(line("99999999999999999999", "a", "AUX"),
+         ":3: ID: expected 2, got \"99999999999999999999\"");
+  expect(line("2", "", "AUX"), ":3: FORM: expected a word, got \"\"");
+  expect(line("2", "a", ""), ":3: UPOS: expected a tag or _, got \"\"");
+  expect(line("3-4", "a", "_"),
+         ":3: ID: expected 2, or a multiword token that begins with it, got \"3-4\"");
+  expect(line("2-2", "a", "_"),
+         ":3: ID: expected 2, or a multiword token that begins with it, got \"2-2\"");
+  expect(line("2-3", "a", "_") + line("2", "a", "AUX") + "\n",
+         ":5: ID: expected words to 3 of a multiword token, got the end of the sentence after 2");
+  expect(line("2-3", "a", "_") + line("2-4", "a", "AUX"), ":4: ID: expected 2, got \"2-4\"");
+  expect(line("2.1", "a", "AUX"), ":3: ID: expected an empty node 1.N, got \"2.1\"");
+  expect(line("1.x", "a", "AUX"), ":3: ID: expected an empty node 1.N, got \"1.x\"");
+  EXPECT_EQ(message("# nothing\n\n"), file() + ": expected examples, got none");
+}
+
+TEST(TextEncoding, FindsTheSpecialTokens) {
+  const SpecialTokens special = special_tokens_around(tiny_tokenizer());
+  EXPECT_THAT(special.before, ElementsAre(1));
+  EXPECT_TRUE(special.after.empty());
+
+  // The same tokenizer with EOS after the text.
+  const TestFolder folder;
+  std::string json = read_whole_file(tiny_directory() / "tokenizer.json");
+  const std::string text = R"({"Sequence":{"id":"A","type_id":0}})";
+  nlohmann::json tokenizer = nlohmann::json::parse(json);
+  tokenizer["post_processor"]["single"] =
+      nlohmann::json::parse("[" + text + R"(, {"SpecialToken": {"id": "</s>", "type_id": 0}}])");
+  tokenizer["post_processor"]["special_tokens"]["</s>"] = {
+      {"id", "</s>"}, {"ids", {2}}, {"tokens", {"</s>"}}};
+  folder.write("tokenizer.json", tokenizer.dump());
+  const SpecialTokens after = special_tokens_around(Tokenizer::from_pretrained(folder.path()));
+  EXPECT_TRUE(after.before.empty());
+  EXPECT_THAT(after.after, ElementsAre(2));
+}
+
+}  // namespace
+}  // namespace diffllama

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/parallel.h"
+#include "diffllama/model.h"
+#include "diffllama/tensor.h"
+
+namespace diffllama {
+
+/// The tokens (or labels) of many examples in one block of memory, four bytes each.
+class TokenRows {
+ public:
+  void append(std::span<const std::int64_t> row);
+  std::int64_t size() const { return static_cast<std::int64_t>(starts_.size()) - 1; }
+  std::int64_t length(std::int64_t row) const { return end(row) - begin(row); }
+  /// Rows `rows` as int64 [B, longest], `padding` on the right.
+  Tensor padded(std::span<const std::int64_t> rows, std::int64_t padding) const;
+  /// [B, longest]: 1 for tokens, 0 for padding.
+  Tensor mask(std::span<const std::int64_t> rows) const;
+
+ private:
+  std::int64_t begin(std::int64_t row) const { return starts_[static_cast<std::size_t>(row)]; }
+  std::int64_t end(std::int64_t row) const { return starts_[static_cast<std::size_t>(row) + 1]; }
+  std::int64_t longest(std::span<const std::int64_t> rows) const;
+
+  std::vector<std::int32_t> values_;
+  std::vector<std::int64_t> starts_ = {0};
+};
+
+/// input_ids and attention_mask. Without a pad_token_id the padding is 0, which nobody sees.
+ForwardInputs padded_inputs(const TokenRows& rows, std::span<const std::int64_t> examples,
+                            std::optional<std::int64_t> pad_token_id);
+
+/// Reads items with `next(item)` until it gives false, makes `encode(item)` of each on all threads,
+/// some hundreds at a time, and hands the results to `take(result, item)` in order.
+template <class Item, class Next, class Encode, class Take>
+void encode_in_order(const Parallel& parallel, const Next& next, const Encode& encode,
+                     const Take& take) {
+  constexpr std::size_t kTogether = 512;
+  using Result = decltype(encode(Item{}));
+  std::vector<Item> items;
+  std::vector<Result> results;
+  for (bool more = true; more;) {
+    items.clear();
+    for (Item item; items.size() < kTogether && (more = next(item)); item = {}) {
+      items.push_back(std::move(item));
+    }
+    results.clear();
+    results.resize(items.size());
+    parallel.run(static_cast<std::int64_t>(items.size()), [&](std::int64_t i, int) {
+      results[static_cast<std::size_t>(i)] = encode(items[static_cast<std::size_t>(i)]);
+    });
+    for (std::size_t i = 0; i < items.size(); ++i) take(results[i], items[i]);
+  }
+}
+
+/// Throws FormatError that names the first file unless there are examples.
+void require_examples(std::int64_t examples, const std::vector<std::filesystem::path>& files);
+
+/// Throws InvalidArgument "[max_length] ..." unless it leaves a token beside the special ones.
+void check_max_length(std::int64_t max_length, std::int64_t special_tokens);
+
+/// `one of "A", "B", ...`, the first few names, for messages.
+std::string label_names(std::span<const std::string> names);
+
+}  // namespace diffllama

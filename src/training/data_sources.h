@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/parallel.h"
+#include "diffllama/config.h"
+#include "diffllama/tokenizer.h"
+#include "training/data/example_source.h"
+#include "training/recipe.h"
+
+namespace diffllama {
+
+/// The classes of the data, where the model does not give them.
+struct DataLabels {
+  std::vector<std::string> names;
+  std::optional<ProblemType> problem_type;
+};
+
+/// Of classification and conllu, as the training files have them; nothing for other kinds. Throws
+/// IoError, FormatError.
+DataLabels data_labels(const Recipe& recipe);
+
+struct DataSources {
+  std::unique_ptr<ExampleSource> train, valid;  // valid may be null
+};
+
+/// What the recipe's data section says, for a model with this config. Text is tokenised into
+/// shards on the first run. `progress` is DocumentReader's. Throws IoError, FormatError,
+/// ConfigError, InvalidArgument.
+DataSources open_data(
+    const Recipe& recipe, const ModelConfig& config, const std::filesystem::path& tokenizer_path,
+    const Tokenizer& tokenizer,
+    const std::function<void(std::uint64_t, std::uint64_t, std::int64_t)>& progress,
+    const WarningHandler& warn, const Parallel& parallel);
+
+}  // namespace diffllama

@@ -1,0 +1,245 @@
+#include "training/recipe.h"
+
+#include <algorithm>
+#include <cctype>
+#include <numeric>
+#include <set>
+
+#include "base/json.h"
+#include "config/json_fields.h"
+#include "diffllama/error.h"
+#include "training/recipe_fields.h"
+
+namespace diffllama {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+// Letters to insert, delete or replace until `a` is `b` (Levenshtein).
+std::size_t edits(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+// Of a short text only: what a file may hold is longer.
+std::string nearest(const std::string& name, const std::vector<std::string>& known) {
+  const std::string cut = name.substr(0, 60);
+  return *std::ranges::min_element(known, {},
+                                   [&](const std::string& other) { return edits(cut, other); });
+}
+
+[[noreturn]] void reject_name(const std::string& where, const std::string& what,
+                              const std::string& name, const std::vector<std::string>& known) {
+  throw ConfigError(where + ": expected a known " + what + ", got " + json_excerpt(name) +
+                    "; the nearest is " + nearest(name, known));
+}
+
+std::vector<std::string> section_names() {
+  std::vector<std::string> names;
+  for (const RecipeFieldAccess& field : recipe_field_table()) {
+    if (names.empty() || names.back() != field.section) names.push_back(field.section);
+  }
+  return names;
+}
+
+std::vector<std::string> field_names(const std::string& section) {
+  std::vector<std::string> names;
+  for (const RecipeFieldAccess& field : recipe_field_table()) {
+    if (section.empty() || field.section == section) names.push_back(field.full_name());
+  }
+  return names;
+}
+
+const RecipeFieldAccess* find_field(const std::string& full_name) {
+  const auto& table = recipe_field_table();
+  const auto found = std::ranges::find(table, full_name, &RecipeFieldAccess::full_name);
+  return found == table.end() ? nullptr : &*found;
+}
+
+std::string dotted(const std::string& section, const std::string& name) {
+  return section + "." + name;
+}
+
+void read_section(Recipe& recipe, const std::string& section, const json& object,
+                  const std::string& where) {
+  if (!object.is_object()) reject_field(where, section, "an object", json_excerpt(object));
+  for (const auto& [name, value] : object.items()) {
+    const std::string full_name = dotted(section, name);
+    const RecipeFieldAccess* field = find_field(full_name);
+    if (field == nullptr) reject_name(where, "field", full_name, field_names(section));
+    field->read(recipe, value, where);
+  }
+}
+
+bool is_language_modelling(const Recipe& recipe) {
+  return recipe.data.kind && architecture_for(*recipe.data.kind) == Architecture::causal_lm;
+}
+
+std::string trimmed(const std::string& text) {
+  const auto first = text.find_first_not_of(" \t");
+  return first == std::string::npos ? ""
+                                    : text.substr(first, text.find_last_not_of(" \t") + 1 - first);
+}
+
+// What a value on the command line means to a field: JSON where it can be nothing else.
+json command_line_value(const RecipeFieldAccess& field, const std::string& text,
+                        const std::string& where) {
+  const std::string value = trimmed(text);
+  const bool is_json = !value.empty() && (value.front() == '{' || value.front() == '[' ||
+                                          value.front() == '"' || value == "null");
+  if (field.takes_text && !is_json) return value;
+  try {
+    return parse_json(value, where);
+  } catch (const FormatError&) {
+    return value;  // the field says what it expects
+  }
+}
+
+ordered_json to_json(const Recipe& recipe) {
+  Recipe copy = recipe;
+  ordered_json result;
+  for (const RecipeFieldAccess& field : recipe_field_table()) {
+    if (field.section == "lora" && !recipe.lora) {
+      result["lora"] = nullptr;
+    } else {
+      result[field.section][field.name] = ordered_json::parse(field.write(copy).dump());
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Architecture architecture_for(DataKind kind) {
+  switch (kind) {
+    case DataKind::text:
+    case DataKind::jsonl:
+      return Architecture::causal_lm;
+    case DataKind::classification:
+      return Architecture::sequence_classification;
+    case DataKind::squad:
+      return Architecture::question_answering;
+    case DataKind::conllu:
+      return Architecture::token_classification;
+  }
+  return Architecture::causal_lm;
+}
+
+std::int64_t sequence_length(const DataRecipe& data, const ModelConfig& config) {
+  if (data.sequence_length != 0) return data.sequence_length;
+  return std::min<std::int64_t>(512, config.max_position_embeddings);
+}
+
+double Recipe::spike_factor() const {
+  return metrics.spike_factor.value_or(is_language_modelling(*this) ? 3.0 : 0.0);
+}
+
+Recipe parse_recipe(std::string_view json_text, const std::string& where) {
+  const json document = parse_json(json_text, where);
+  if (!document.is_object()) {
+    throw FormatError(where + ": expected an object, got " + json_excerpt(document));
+  }
+  const std::vector<std::string> sections = section_names();
+  Recipe recipe;
+  for (const auto& [section, object] : document.items()) {
+    if (std::ranges::find(sections, section) == sections.end()) {
+      reject_name(where, "section", section, sections);
+    }
+    if (section == "lora") {
+      if (object.is_null()) continue;
+      recipe.lora.emplace();  // also for {}
+    }
+    read_section(recipe, section, object, where);
+  }
+  return recipe;
+}
+
+void set_recipe_field(Recipe& recipe, const std::string& name, const std::string& value) {
+  const std::string where = "--set " + name + "=" + value;
+  if (name == "lora") {
+    if (trimmed(value) != "null") reject_field(where, name, "null", value);
+    recipe.lora.reset();
+    return;
+  }
+  const RecipeFieldAccess* field = find_field(name);
+  if (field == nullptr) {
+    std::vector<std::string> known = field_names(name.substr(0, name.find('.')));
+    reject_name(where, "field", name, known.empty() ? field_names("") : known);
+  }
+  field->read(recipe, command_line_value(*field, value, where), where);
+}
+
+void validate(const Recipe& recipe, const std::string& where) {
+  const auto require = [&](bool holds, const char* field, const char* expected,
+                           const std::string& found) {
+    if (!holds) reject_field(where, field, expected, found);
+  };
+  const bool from = !recipe.model.from.empty();
+  const bool config = !recipe.model.config.is_null();
+  require(from != config, "model", "either from (a model) or config (a new one)",
+          from ? "both" : "neither");
+  require(from || !recipe.model.tokenizer.empty(), "model.tokenizer",
+          "the path of a tokenizer for a new model", "none");
+  require(recipe.data.kind.has_value(), "data.kind", "text, jsonl, classification, squad or conllu",
+          "none");
+  require(!recipe.data.train.empty(), "data.train", "files to train on", "none");
+  require(!recipe.checkpoints.output_dir.empty(), "checkpoints.output_dir", "a directory", "none");
+  require(recipe.data.sequence_length != 1, "data.sequence_length", "0, or at least 2", "1");
+  const bool labelled =
+      recipe.data.kind == DataKind::classification || recipe.data.kind == DataKind::conllu;
+  require(labelled || recipe.model.labels.empty(), "model.labels",
+          "none but for classification and conllu", json_excerpt(json(recipe.model.labels)));
+  const std::set<std::string> distinct(recipe.model.labels.begin(), recipe.model.labels.end());
+  require(distinct.size() == recipe.model.labels.size(), "model.labels", "each name once",
+          json_excerpt(json(recipe.model.labels)));
+  require(recipe.data.kind == DataKind::classification || !recipe.model.problem_type,
+          "model.problem_type", "null but for classification", "a problem type");
+  require(!recipe.lora || !config, "lora", "null for a new model: adapters change a trained one",
+          "an adapter");
+}
+
+std::string write_recipe(const Recipe& recipe) { return to_json(recipe).dump(2) + "\n"; }
+
+std::vector<RecipeField> recipe_fields() {
+  Recipe defaults;
+  std::vector<RecipeField> fields;
+  for (const RecipeFieldAccess& field : recipe_field_table()) {
+    fields.push_back({field.full_name(), field.write(defaults).dump(), field.help});
+  }
+  return fields;
+}
+
+std::vector<std::string> recipe_differences(const Recipe& recipe, const Recipe& before) {
+  const json now = json::parse(to_json(recipe).dump()).flatten();
+  const json old = json::parse(to_json(before).dump()).flatten();
+  std::set<std::string> names;
+  for (const auto& [name, value] : now.items()) names.insert(name);
+  for (const auto& [name, value] : old.items()) names.insert(name);
+  std::vector<std::string> differences;
+  const auto text = [](const json& flat, const std::string& name) {
+    return flat.contains(name) ? json_excerpt(flat[name]) : std::string("absent");
+  };
+  for (const std::string& name : names) {
+    const std::string value = text(now, name);
+    const std::string old_value = text(old, name);
+    if (value == old_value) continue;
+    std::string difference = name.substr(1);
+    std::ranges::replace(difference, '/', '.');
+    difference.append(": ").append(value).append(", was ").append(old_value);
+    differences.push_back(std::move(difference));
+  }
+  return differences;
+}
+
+}  // namespace diffllama

@@ -1,0 +1,162 @@
+#include "training/session.h"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "base/atomic_file.h"
+#include "checkpoint/adapter/lora_adapter.h"
+#include "checkpoint/save.h"
+#include "diffllama/tokenizer.h"
+#include "training/data_sources.h"
+#include "training/starting_model.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+
+void notice(const SessionOptions& options, const std::string& text) {
+  if (options.notice) options.notice(text);
+}
+
+StartingModel starting_model(const Recipe& recipe, const WarningHandler& warn) {
+  const ModelSource source(recipe, warn);
+  std::vector<std::string> names = source.labels();
+  std::optional<ProblemType> problem_type = recipe.model.problem_type;
+  if (names.empty() || !problem_type) {
+    DataLabels found = data_labels(recipe);
+    if (names.empty()) names = std::move(found.names);
+    if (!problem_type) problem_type = found.problem_type;
+  }
+  return source.make(names, problem_type);
+}
+
+/// The adapter that a recipe asks for, with what PEFT trains beside it.
+std::optional<LoraConfig> adapter_config(const Recipe& recipe, const ModelConfig& model) {
+  if (!recipe.lora) return std::nullopt;
+  LoraConfig lora = with_trained_head(*recipe.lora, model.architecture);
+  if (lora.base_model_name_or_path.empty()) lora.base_model_name_or_path = recipe.model.from;
+  const std::string embeddings = base_model_prefix(model.architecture) + "embed_tokens.weight";
+  for (const TensorSpec& saved : lora_layout(lora, model, "lora").saved) {
+    if (saved.name != embeddings || !model.tie_word_embeddings) continue;
+    throw ConfigError(
+        "lora.modules_to_save: expected modules that share no weight, got embed_tokens, which the "
+        "tied lm_head shares");
+  }
+  return lora;
+}
+
+/// Writes the model, or the adapter alone, and the files beside it.
+auto model_writer(const TrainingModel& model, const StartingModel& start,
+                  const std::optional<LoraConfig>& lora) {
+  return [&model, &start, &lora](const fs::path& directory) {
+    if (lora) {
+      save_lora_adapter(directory, *lora, start.config, model.trained_tensors());
+    } else {
+      std::vector<TensorSource> tensors;
+      for (const auto& [name, parameter] : model.parameters()) {
+        tensors.push_back(
+            rounded_tensor(name, *start.config.dtype, parameter.shape, parameter.read_row));
+      }
+      save_model_directory(directory, start.config, std::move(tensors));
+    }
+    for (const auto& [name, text] : start.files) write_file_atomically(directory / name, text);
+  };
+}
+
+SessionFacts facts_of(const TrainingModel& model, const DataSources& data, const Trainer& trainer,
+                      std::int64_t max_steps) {
+  SessionFacts facts;
+  for (const auto& [name, parameter] : model.parameters()) {
+    facts.parameters += element_count(parameter.shape);
+  }
+  for (const ParameterSlot& slot : model.layout().slots()) {
+    facts.trained += slot.size;
+    if (!model.parameters().contains(slot.name)) facts.parameters += slot.size;
+  }
+  facts.examples = data.train->size();
+  facts.validation_examples = data.valid ? data.valid->size() : 0;
+  facts.first_step = trainer.state().step;
+  facts.first_tokens = trainer.state().tokens;
+  facts.max_steps = max_steps;
+  return facts;
+}
+
+void note_differences(const Recipe& recipe, const SavedCheckpoint& checkpoint,
+                      const SessionOptions& options) {
+  const Recipe before = parse_recipe(checkpoint.state.recipe, "the checkpoint's recipe");
+  for (const std::string& difference : recipe_differences(recipe, before)) {
+    notice(options, "changed since the checkpoint: " + difference);
+  }
+}
+
+std::optional<SavedCheckpoint> checkpoint_to_resume(const CheckpointDirectory& directory,
+                                                    const SessionOptions& options) {
+  if (!options.resume) {
+    if (!directory.steps().empty()) {
+      throw IoError(directory.checkpoint(directory.steps().back()).string() +
+                    ": expected an output directory without checkpoints, or --resume");
+    }
+    return std::nullopt;
+  }
+  std::optional<SavedCheckpoint> checkpoint = directory.newest(options.warn);
+  if (!checkpoint) {
+    notice(options, directory.path().string() + " has no checkpoint yet: beginning at step 1");
+  }
+  return checkpoint;
+}
+
+}  // namespace
+
+double operations_per_token(const ModelConfig& config, bool frozen) {
+  double values = 0;
+  const std::string embeddings = base_model_prefix(config.architecture) + "embed_tokens.weight";
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    // A tied lm_head is listed, though not required: it is a product all the same.
+    if (spec.shape.size() != 2 || spec.name == embeddings) continue;
+    values += static_cast<double>(element_count(spec.shape));
+  }
+  return (frozen ? 4 : 6) * values;
+}
+
+bool run_training(const Recipe& recipe, const SessionOptions& options) {
+  validate(recipe, "recipe");
+  const CheckpointDirectory directory(recipe.checkpoints.output_dir);
+  const std::optional<SavedCheckpoint> checkpoint = checkpoint_to_resume(directory, options);
+  if (checkpoint) note_differences(recipe, *checkpoint, options);
+
+  const StartingModel start = starting_model(recipe, options.warn);
+  const std::optional<LoraConfig> lora = adapter_config(recipe, start.config);
+  TrainingModel model(start.config, start.parameters,
+                      {.compute = recipe.training.dtype,
+                       .threads = options.threads,
+                       .lora = lora,
+                       .lora_seed = static_cast<std::uint64_t>(recipe.training.seed)});
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(start.tokenizer, options.warn);
+  const DataSources data = open_data(recipe, start.config, start.tokenizer, tokenizer,
+                                     options.on_tokens, options.warn, model.parallel());
+
+  TrainerOptions trainer_settings = trainer_options(recipe, data.train->size());
+  trainer_settings.save_values = lora || *start.config.dtype != DType::float32;
+  if (options.measure_peak) {
+    trainer_settings.operations_per_token = operations_per_token(start.config, lora.has_value());
+    trainer_settings.peak_operations =
+        options.measure_peak(recipe.training.dtype, model.parallel());
+  }
+  TrainerHooks hooks = options.hooks;
+  hooks.write_model = model_writer(model, start, lora);
+  Trainer trainer(model, *data.train, data.valid.get(), trainer_settings, std::move(hooks));
+  if (checkpoint) {
+    trainer.resume(*checkpoint);
+    notice(options, "resuming from " + checkpoint->path.string());
+  }
+  write_file_atomically(directory.path() / "recipe.json", write_recipe(recipe));
+  MetricsFile metrics(directory.path() / "metrics.jsonl", trainer.state().step);
+  if (options.on_start) {
+    options.on_start(facts_of(model, data, trainer, trainer_settings.max_steps));
+  }
+  return trainer.run(directory, metrics);
+}
+
+}  // namespace diffllama

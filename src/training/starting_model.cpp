@@ -1,0 +1,145 @@
+#include "training/starting_model.h"
+
+#include <array>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "base/mapped_file.h"
+#include "checkpoint/checkpoint.h"
+#include "config/json_fields.h"
+#include "config/model_config.h"
+#include "config/names.h"
+#include "config/warnings.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array kTokenizerFiles = {"tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "tokenizer.model",
+                                        "chat_template.jinja"};
+
+std::string read_text(const fs::path& path) {
+  const MappedFile file(path);
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+void copy_if_there(const fs::path& directory, const char* name,
+                   std::map<std::string, std::string>& files) {
+  std::error_code error;
+  if (fs::is_regular_file(directory / name, error)) files[name] = read_text(directory / name);
+}
+
+// The files of a tokenizer in a directory, or beside its tokenizer.json.
+std::map<std::string, std::string> tokenizer_files(const fs::path& path) {
+  std::error_code error;
+  fs::path directory = path;
+  if (!fs::is_directory(path, error)) {
+    if (path.filename() != "tokenizer.json") {
+      throw ConfigError(
+          "model.tokenizer: expected a directory or a tokenizer.json, whose files are "
+          "copied into the checkpoints, got " +
+          path.string() + " (diffllama convert makes a directory of a .gguf file)");
+    }
+    directory = path.parent_path();
+  }
+  std::map<std::string, std::string> files;
+  for (const char* name : kTokenizerFiles) copy_if_there(directory, name, files);
+  return files;
+}
+
+ModelConfig new_config(const nlohmann::json& config, const WarningHandler& warn) {
+  if (config.is_object()) return parse_model_config(config.dump(), "model.config", warn);
+  fs::path path = config.get<std::string>();
+  std::error_code error;
+  if (fs::is_directory(path, error)) path /= "config.json";
+  return parse_model_config(read_text(path), path.string(), warn);
+}
+
+bool is_base_model_name(const std::string& name, const ModelConfig& config) {
+  if (name.starts_with("lm_head.") || name.starts_with("score.") ||
+      name.starts_with("qa_outputs.")) {
+    return false;
+  }
+  return name.starts_with(base_model_prefix(config.architecture));
+}
+
+}  // namespace
+
+Parameters fitted_parameters(const ModelConfig& config, const Parameters& stored,
+                             const ModelConfig& target, std::uint64_t seed,
+                             const WarningHandler& warn) {
+  const std::string prefix = base_model_prefix(config.architecture);
+  const std::size_t target_prefix = base_model_prefix(target.architecture).size();
+  const Parameters fresh = initial_parameters(target, seed);
+  Parameters parameters;
+  std::string drawn;
+  for (const auto& [name, initial] : fresh) {
+    const std::string old_name =
+        is_base_model_name(name, target) ? prefix + name.substr(target_prefix) : name;
+    const auto found = stored.find(old_name);
+    if (found != stored.end() && found->second.shape == initial.shape) {
+      parameters[name] = found->second;
+    } else {
+      parameters[name] = initial;
+      drawn += (drawn.empty() ? "" : ", ") + name;
+    }
+  }
+  if (!drawn.empty()) emit_warning(warn, "new, from training.seed: " + drawn);
+  return parameters;
+}
+
+ModelSource::ModelSource(const Recipe& recipe, const WarningHandler& warn)
+    : recipe_(recipe), warn_(warn), architecture_(architecture_for(*recipe.data.kind)) {
+  if (recipe.model.from.empty()) {
+    config_ = new_config(recipe.model.config, warn);
+  } else {
+    checkpoint_ = std::make_shared<const Checkpoint>(Checkpoint::open(recipe.model.from, warn));
+    config_ = checkpoint_->config();
+  }
+}
+
+std::vector<std::string> ModelSource::labels() const {
+  if (!recipe_.model.labels.empty()) return recipe_.model.labels;
+  // A model that classifies already keeps its classes; a new one's config may name them.
+  const bool names = config_.architecture == architecture_;
+  return names && checkpoint_ != nullptr ? config_.labels : std::vector<std::string>();
+}
+
+StartingModel ModelSource::make(const std::vector<std::string>& labels,
+                                std::optional<ProblemType> problem_type) const {
+  StartingModel model;
+  model.config = config_;
+  model.config.architecture = architecture_;
+  if (!labels.empty()) model.config.labels = labels;
+  if (architecture_ == Architecture::sequence_classification) {
+    model.config.problem_type = problem_type;
+  }
+  model.config.dtype =
+      recipe_.model.dtype ? recipe_.model.dtype : config_.dtype.value_or(DType::float32);
+  validate(model.config, "model", warn_);
+  const auto seed = static_cast<std::uint64_t>(recipe_.training.seed);
+  if (checkpoint_ == nullptr) {
+    model.parameters = initial_parameters(model.config, seed);
+  } else {
+    model.parameters =
+        fitted_parameters(config_, stored_parameters(checkpoint_), model.config, seed, warn_);
+    // A stored lm_head that differs from embeddings which the config ties: open() has untied them.
+  }
+  const fs::path from = recipe_.model.from;
+  model.tokenizer = recipe_.model.tokenizer.empty() ? from : fs::path(recipe_.model.tokenizer);
+  model.files = tokenizer_files(model.tokenizer);
+  std::error_code error;
+  if (fs::is_directory(from, error)) copy_if_there(from, "generation_config.json", model.files);
+  return model;
+}
+
+}  // namespace diffllama
