@@ -5,14 +5,16 @@ weights and inputs over all of docs/model.md, each from a seed that reproduces i
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch transformers safetensors gguf
     compare_with_transformers.py --program build/release/bin/diffllama --seeds 0:200
     compare_with_transformers.py --program ... --seeds 17 --keep DIR     one seed, its files kept
+    compare_with_transformers.py --program ... --seeds 0:99 --gradients   labels wherever they can be
     compare_with_transformers.py --program ... --perplexity FILE.jsonl   models/diffllama-tiny
     compare_with_transformers.py --program ... --smollm2 FILE.gguf       greedy ids and logits
 
 A seed fails when an output is further than 2e-5 of its largest value from transformers' (or, where
 transformers' own rounding is more than half of that, than twice that rounding), when
-greedy ids differ at a choice that rounding cannot explain, or when the program fails. Each line
-gives the worst difference and, where it is not small, that of transformers' float32 itself from
-float64 ("rounding").
+greedy ids differ at a choice that rounding cannot explain, or when the program fails. Where there
+are labels, each parameter's gradient by `forward --gradients` is held to 1e-4 of its largest value
+in float64, or to 4 times transformers' own rounding. Each line gives the worst difference and,
+where it is not small, that of transformers' float32 itself from float64 ("rounding").
 """
 
 import argparse
@@ -29,6 +31,7 @@ import reference
 from random_cases import random_case
 
 TOLERANCE = 2e-5
+GRADIENT_TOLERANCE = 1e-4
 TINY = Path(__file__).resolve().parent.parent / "models" / "diffllama-tiny"
 
 
@@ -77,6 +80,42 @@ def compare_forward(program, case, directory):
     return worst, rounding
 
 
+def has_labels(inputs):
+    return "labels" in inputs or "start_positions" in inputs
+
+
+def compare_gradients(program, case, directory):
+    """None without labels; else the gradient that is worst against what it is allowed: its
+    difference, its name, transformers' own where it counts, and whether it is allowed. The outputs
+    must be those of a forward without gradients, to the tolerance."""
+    inputs = reference.load_tensors(directory / "inputs.safetensors")
+    if not has_labels(inputs):
+        return None
+    plain = reference.load_tensors(directory / "got.safetensors")
+    run_program(forward_command(program, case, directory, ["--gradients"]))
+    outputs = reference.load_tensors(directory / "got.safetensors")
+    got = {name: outputs.pop(name) for name in list(outputs) if name.startswith("grad.")}
+    if outputs.keys() != plain.keys():
+        raise RuntimeError(f"with gradients: outputs {sorted(outputs)} not {sorted(plain)}")
+    good = reference.comparable_rows(inputs)
+    for name, value in plain.items():
+        moved = reference.relative_difference(name, outputs[name], value, good, case.options)
+        if moved > 2 * TOLERANCE:
+            raise RuntimeError(f"with gradients {name} differs by {moved:.1e}")
+    exact = reference.exact_gradients(directory, inputs)
+    if got.keys() != exact.keys():
+        raise RuntimeError(f"gradients differ in names: {sorted(got.keys() ^ exact.keys())}")
+    differences = reference.gradient_differences(got, exact)
+    worst, name = max((value, key) for key, value in differences.items())
+    if worst <= GRADIENT_TOLERANCE / 4:
+        return worst, name, None, True
+    rounded = reference.gradients(reference.load(directory), inputs)
+    rounding = reference.gradient_differences(rounded, exact)
+    allowed = {key: max(GRADIENT_TOLERANCE, 4 * value) for key, value in rounding.items()}
+    name = max(differences, key=lambda key: differences[key] / allowed[key])
+    return differences[name], name, rounding[name], differences[name] <= allowed[name]
+
+
 def greedy_of_transformers(directory, prompt, options):
     """New ids, and at each step how far the second choice was behind, over the largest score."""
     model = reference.load(directory)  # afresh: dynamic rotary keeps state between calls
@@ -119,9 +158,9 @@ def compare_generate(program, case, directory):
     return None
 
 
-def check_seed(program, seed, directory, forward_only):
+def check_seed(program, seed, directory, options):
     """One line of report and whether the seed passed."""
-    case = random_case(seed)
+    case = random_case(seed, options.gradients)
     reference.write_checkpoint(directory, case.config, f"seed {seed}", **case.files)
     line = f"seed {seed}: {case.summary()}"
     try:
@@ -130,7 +169,13 @@ def check_seed(program, seed, directory, forward_only):
         if rounding is not None:
             line += f", rounding {rounding:.1e}"
         passed = worst <= max(TOLERANCE, 2 * (rounding or 0))
-        if case.prompts and not forward_only:
+        gradient = None if options.outputs_only else compare_gradients(program, case, directory)
+        if gradient:
+            difference, name, rounding, allowed = gradient
+            passed &= allowed
+            line += f"; {difference:.1e} in {name}"
+            line += f", rounding {rounding:.1e}" if rounding is not None else ""
+        if case.prompts and not (options.forward_only or options.gradients):
             difference = compare_generate(program, case, directory)
             if difference:
                 passed = False
@@ -143,15 +188,15 @@ def check_seed(program, seed, directory, forward_only):
     return line, passed
 
 
-def check_seeds(program, seeds, keep, forward_only):
+def check_seeds(program, seeds, options):
     failed = []
     for seed in seeds:
-        directory = Path(tempfile.mkdtemp(prefix=f"seed-{seed}-", dir=keep))
-        line, passed = check_seed(program, seed, directory, forward_only)
+        directory = Path(tempfile.mkdtemp(prefix=f"seed-{seed}-", dir=options.keep))
+        line, passed = check_seed(program, seed, directory, options)
         print(line, flush=True)
         if not passed:
             failed.append(seed)
-        elif not keep:
+        elif not options.keep:
             shutil.rmtree(directory)
     print(f"{len(seeds) - len(failed)} of {len(seeds)} seeds passed; failed: {failed}")
     return not failed
@@ -215,6 +260,10 @@ def main():
     parser.add_argument("--seeds", default="", help="FIRST:END, or single seeds with commas")
     parser.add_argument("--keep", help="an existing folder for every seed's files")
     parser.add_argument("--forward-only", action="store_true", help="leave out generation")
+    parser.add_argument("--outputs-only", action="store_true", help="leave out gradients")
+    parser.add_argument(
+        "--gradients", action="store_true", help="labels wherever they can be, and no generation"
+    )
     parser.add_argument("--perplexity", metavar="FILE", help="compare perplexity on a .jsonl file")
     parser.add_argument("--smollm2", metavar="FILE", help="compare on the SmolLM2 GGUF file")
     arguments = parser.parse_args()
@@ -223,9 +272,7 @@ def main():
     if arguments.seeds:
         first, _, end = arguments.seeds.partition(":")
         seeds = range(int(first), int(end)) if end else [int(s) for s in first.split(",")]
-        passed &= check_seeds(
-            arguments.program, seeds, arguments.keep, arguments.forward_only
-        )
+        passed &= check_seeds(arguments.program, seeds, arguments)
     if arguments.perplexity:
         passed &= check_perplexity(arguments.program, arguments.perplexity)
     if arguments.smollm2:

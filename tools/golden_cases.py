@@ -18,6 +18,8 @@ class Case:
     length_dependent: bool = False
     check_parameters: bool = False
     nan_loss: bool = False
+    gradients: bool = False
+    zero_gradients: bool = False  # no label counts
 
 
 @dataclass

@@ -101,6 +101,7 @@ def generate():
     model = reference.load(TINY)
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     newline = tokenizer("\n", add_special_tokens=False)["input_ids"][-1]
+    comma = tokenizer(",", add_special_tokens=False)["input_ids"][-1]
     to_be, king, lord = "To be, or not to be", "KING HENRY:\nMy lord,", "And the LORD said unto"
     whale = "It was on a dreary night of November that I beheld"
     long_prompt = tokenizer(lord + " Moses, Speak unto the children of Israel, saying, " * 30)["input_ids"]
@@ -123,14 +124,14 @@ def generate():
             whale,
             {"max_new_tokens": 64, "repetition_penalty": 1.2, "no_repeat_ngram_size": 3},
         ),
-        ("eos", to_be, {"max_new_tokens": 64, "eos_token_id": newline}),
-        ("eos_list", king, {"max_new_tokens": 64, "eos_token_id": [2, newline]}),
+        ("eos", king, {"max_new_tokens": 64, "eos_token_id": newline}),
+        ("eos_list", to_be, {"max_new_tokens": 64, "eos_token_id": [2, comma]}),
         (
             "min_new_tokens",
-            to_be,
+            king,
             {"max_new_tokens": 64, "min_new_tokens": 20, "eos_token_id": newline},
         ),
-        ("stop_string", to_be, {"max_new_tokens": 64, "stop_strings": ["KING RICHARD", "zzz"]}),
+        ("stop_string", king, {"max_new_tokens": 64, "stop_strings": ["KING RICHARD", "zzz"]}),
     ]
     records = [sequence_record(model, tokenizer, *case) for case in cases]
     write("generate.json", {

@@ -12,6 +12,8 @@ forward` reads and writes them. In case.json:
     length_dependent   rotary frequencies follow the prompt's length: a cache fed in pieces differs
     for_each_token     a base model or a causal LM: a cache may be fed in pieces
     not_comparable     [row, position] pairs that see nothing
+    gradients          true: CASE/gradients.safetensors holds grad.NAME of every parameter, computed
+                       in float64 and rounded to float32
 
 Everything follows from the names below, so a second run writes the same files. NAME limits the run
 to models whose name contains it.
@@ -25,11 +27,14 @@ from pathlib import Path
 import torch
 
 import reference
-from golden_cases import MODELS
+from golden_cases import MODELS as FORWARD_MODELS
+from gradient_cases import MODELS as GRADIENT_MODELS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOT = REPOSITORY / "tests" / "golden" / "forward"
+MODELS = {**FORWARD_MODELS, **GRADIENT_MODELS}
 TOLERANCE = 2e-5
+GRADIENT_TOLERANCE = 1e-4
 
 
 def every_parameter_matters(name, model, inputs, options, wanted):
@@ -54,10 +59,34 @@ def every_parameter_matters(name, model, inputs, options, wanted):
         assert worst > 20 * TOLERANCE, f"{name}: {key} moves the outputs by {worst:.1e} only"
 
 
+def inputs_and_gradients(name, directory, case):
+    """Inputs, their gradients (None where the case asks for none), and how far transformers' own
+    float32 is from those. Drawn again where that is far: the sum over a layer that is lambda's
+    gradient may happen to be next to zero, of which any rounding is much."""
+    config = reference.load(directory).config
+    for draw in range(20):
+        inputs = case.inputs(reference.generator(name + f".{draw}" * bool(draw)), config)
+        if not case.gradients:
+            return inputs, None, 0.0
+        exact = reference.exact_gradients(directory, inputs)
+        rounded = reference.gradients(reference.load(directory), inputs)
+        noise = max(reference.gradient_differences(rounded, exact).values())
+        if noise <= GRADIENT_TOLERANCE / 8:
+            break
+    assert noise <= GRADIENT_TOLERANCE / 8, f"{name}: float32 cannot compute it, {noise:.1e}"
+    for key, gradient in exact.items():
+        unused = key.endswith("embed_tokens.weight") and "input_ids" not in inputs
+        zero = case.zero_gradients or unused or key == "grad.qa_outputs.bias"
+        assert zero or gradient.any(), f"{name}: the gradient of {key} is zero"
+    return inputs, {key: gradient.float() for key, gradient in exact.items()}, noise
+
+
 def write_case(spec, model_name, case_name, case):
     directory = REPOSITORY / spec.checkpoint if spec.checkpoint else ROOT / model_name
     model = reference.load(directory)  # afresh: dynamic rotary keeps state between calls
-    inputs = case.inputs(reference.generator(f"{model_name}/{case_name}"), model.config)
+    inputs, gradients, gradient_noise = inputs_and_gradients(
+        f"{model_name}/{case_name}", directory, case
+    )
     options = case.options
     outputs = reference.run(model, inputs, options)
     good = reference.comparable_rows(inputs)
@@ -84,13 +113,19 @@ def write_case(spec, model_name, case_name, case):
     }
     if spec.checkpoint:
         record["checkpoint"] = spec.checkpoint
+    if gradients:
+        record["gradients"] = True
+        reference.save_tensors(target / "gradients.safetensors", gradients)
     (target / "case.json").write_text(json.dumps(record, indent=1) + "\n")
     # How much of the tolerance transformers' own rounding takes.
     with reference.in_double():
         exact = reference.run(reference.load(directory).double(), inputs, options)
-    return max(
+    noise = max(
         reference.relative_difference(k, outputs[k], exact[k], good, options) for k in outputs
     )
+    line = f", of gradients {gradient_noise:.1e}" if gradients else ""
+    print(f"{model_name}/{case_name}: float32 rounding {noise:.1e}{line}", flush=True)
+    return noise
 
 
 def main():
@@ -106,9 +141,7 @@ def main():
         if spec.config:
             reference.write_checkpoint(directory, spec.config, name, **spec.files)
         for case_name, case in spec.cases.items():
-            noise = write_case(spec, name, case_name, case)
-            worst = max(worst, noise)
-            print(f"{name}/{case_name}: float32 rounding {noise:.1e}", flush=True)
+            worst = max(worst, write_case(spec, name, case_name, case))
     size = sum(f.stat().st_size for f in ROOT.rglob("*") if f.is_file())
     print(f"worst float32 rounding {worst:.1e} of {TOLERANCE:.0e}; {size / 2**20:.2f} MiB")
 

@@ -243,7 +243,8 @@ def random_config(r, model_type, head, small):
     return config
 
 
-def random_case(seed):
+def random_case(seed, with_labels=False):
+    """with_labels: every head that can have labels has them."""
     r = random.Random(seed)
     small = r.random() < 0.6
     model_type = "diffllama" if r.random() < 0.7 else "llama"
@@ -263,7 +264,7 @@ def random_case(seed):
     mask = r.choice(["", "", "", "ones", "left", "right", "holes", "4d", "4d_causal"])
     positions = r.choice(["", "", "", "shifted", "packed", "gaps", "random", "far"])
     causal = head == "causal"
-    labels = r.random() < 0.4 and head != "base"
+    labels = (r.random() < 0.4 or with_labels) and head != "base"
     keep = r.choice([0, 1, min(5, length)]) if causal and not labels else 0
     maps = r.random() < 0.4 and length <= 128
     options = {"hidden_states": r.random() < 0.5, "attentions": maps, "logits_to_keep": keep}

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from transformers.loss import loss_utils
 from transformers.models.diffllama import modeling_diffllama
 from transformers.models.llama import modeling_llama
 
@@ -147,9 +148,9 @@ def comparable_rows(inputs):
         good = spread
 
 
-def run(model, inputs, options):
-    """The outputs of `diffllama forward` for these inputs, as transformers computes them: no cache,
-    a 4-D mask of 0/1 turned into the additive mask that transformers expects."""
+def call(model, inputs, options):
+    """What the model returns for inputs of `diffllama forward`: no cache, a 4-D mask of 0/1 turned
+    into the additive mask that transformers expects."""
     arguments = dict(inputs)
     mask = arguments.get("attention_mask")
     if mask is not None and mask.ndim == 4:
@@ -164,15 +165,22 @@ def run(model, inputs, options):
     if arguments.get("labels") is not None and arguments["labels"].is_floating_point():
         arguments["labels"] = arguments["labels"].to(model.dtype)
     problem_type = model.config.problem_type
-    with torch.no_grad():
-        result = model(
-            **arguments,
-            use_cache=False,
-            output_hidden_states=bool(options.get("hidden_states")),
-            output_attentions=bool(options.get("attentions")),
-        )
+    result = model(
+        **arguments,
+        use_cache=False,
+        output_hidden_states=bool(options.get("hidden_states")),
+        output_attentions=bool(options.get("attentions")),
+    )
     model.config.problem_type = problem_type  # the loss writes what it inferred there
-    assert result.get("past_key_values") is None, "a cache would hide packed sequences"
+    for name in ("past_key_values", "cache"):  # as transformers named it, and names it
+        assert result.get(name) is None, "a cache would hide packed sequences"
+    return result
+
+
+def run(model, inputs, options):
+    """The outputs of `diffllama forward` for these inputs, as transformers computes them."""
+    with torch.no_grad():
+        result = call(model, inputs, options)
     outputs = {}
     for name in ("logits", "last_hidden_state", "start_logits", "end_logits"):
         if result.get(name) is not None:
@@ -183,6 +191,49 @@ def run(model, inputs, options):
         for i, value in enumerate(result.get(name) or ()):
             outputs[f"{name}.{i}"] = value
     return {name: value.contiguous().clone() for name, value in outputs.items()}
+
+
+def gradients(model, inputs):
+    """{"grad." + name: what backward leaves} of every parameter in the model's dtype: zeros where
+    torch leaves none, and where no label counts."""
+    model.zero_grad()
+    call(model, inputs, {}).loss.backward()
+    found = {}
+    for name, parameter in model.named_parameters():
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        found["grad." + name] = gradient.detach().clone()
+    return found
+
+
+def exact_gradients(directory, inputs):
+    """gradients() in float64: of two float32 results neither is the measure of the other. One that
+    is 0 but for rounding, as that of question answering's bias, is made 0."""
+    with in_double():
+        found = gradients(load(directory).double(), inputs)
+    largest = max(gradient.abs().max() for gradient in found.values())
+    for gradient in found.values():
+        if gradient.abs().max() <= 1e-12 * largest:
+            gradient.zero_()
+    return found
+
+
+def gradient_differences(got, want):
+    """{name: max |got - want| / max |want|}; inf for a wrong shape and for NaN. Where `want` is all
+    zeros, `got` is measured by 1 % of the largest gradient of all."""
+    largest = max(value.abs().max().item() for value in want.values())
+    differences = {}
+    for name, value in want.items():
+        if got[name].shape != value.shape:
+            differences[name] = math.inf
+            continue
+        worst = (got[name].double() - value.double()).abs().max().item()
+        scale = value.abs().max().item() or largest / 100
+        if worst == 0:
+            differences[name] = 0.0
+        else:
+            bad = math.isnan(worst) or scale == 0
+            differences[name] = math.inf if bad else worst / scale
+    return differences
 
 
 def output_rows(name, shape, good, options):
@@ -231,11 +282,25 @@ def _norm_in_double(self, x):
     return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
 
 
+def _causal_loss_in_double(logits, labels, vocab_size, **_):
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1].reshape(-1, vocab_size), labels[:, 1:].reshape(-1)
+    )
+
+
+def _token_loss_in_double(logits, labels, config, **_):
+    return torch.nn.functional.cross_entropy(logits.view(-1, config.num_labels), labels.view(-1))
+
+
 @contextlib.contextmanager
 def in_double():
-    """transformers' two places that go down to float32 stay in float64, so that model.double()
-    tells how much of a difference is float32 rounding. The rotary angles remain float32's."""
+    """transformers' places that go down to float32 stay in float64, so that model.double() tells
+    how much of a difference is float32 rounding. The rotary angles remain float32's, and each
+    layer's lambda is rounded to it."""
     saved = []
+    losses = dict(loss_utils.LOSS_MAPPING)
+    loss_utils.LOSS_MAPPING["ForCausalLM"] = _causal_loss_in_double
+    loss_utils.LOSS_MAPPING["ForTokenClassification"] = _token_loss_in_double
     for module, norm in (
         (modeling_diffllama, modeling_diffllama.DiffLlamaRMSNorm),
         (modeling_llama, modeling_llama.LlamaRMSNorm),
@@ -247,6 +312,7 @@ def in_double():
     try:
         yield
     finally:
+        loss_utils.LOSS_MAPPING.update(losses)
         for owner, name, value in saved:
             setattr(owner, name, value)
 

@@ -49,6 +49,41 @@ TEST(ConvertCommand, FailuresLeaveWhatWasThere) {
   EXPECT_EQ(read_file(old), "old");
 }
 
+TEST(ConvertCommand, MergesAnAdapter) {
+  const Scratch scratch;
+  const fs::path adapter = kAdapters / "causal_patterns";
+  const std::string inputs = adapter / "inputs.safetensors";
+  const std::string wanted = scratch.path() / "wanted.safetensors";
+  expect_success(run_program(forward(kCausal, wanted, inputs) + Arguments{"--adapter", adapter}));
+  const std::string base = scratch.path() / "base.gguf";
+  expect_success(run_program({"convert", kCausal, base}));
+  for (const std::string& in : {kCausal, base}) {
+    for (const char* name : {"merged", "merged.gguf"}) {
+      const fs::path out = scratch.path() / name;
+      expect_success(run_program({"convert", "--merge-adapter", adapter, in, out}));
+      const std::string found = scratch.path() / "found.safetensors";
+      expect_success(run_program(forward(out, found, inputs)));
+      EXPECT_EQ(read_file(found), read_file(wanted)) << in << " " << name;
+      fs::remove_all(out);
+    }
+  }
+  const std::string plain = scratch.path() / "plain.safetensors";
+  expect_success(run_program(forward(kCausal, plain, inputs)));
+  EXPECT_NE(read_file(plain), read_file(wanted));
+}
+
+TEST(ConvertCommand, AnAdapterThatDoesNotFitLeavesNothing) {
+  const Scratch scratch;
+  const std::string out = scratch.path() / "out";
+  expect_failure(run_program({"convert", "--merge-adapter", kAdapters / "tied_head", kTiny, out}),
+                 1, HasSubstr("mis-shaped: base_model.model.model.layers.0.self_attn.o_proj"));
+  expect_failure(run_program({"convert", "--merge-adapter", "/no/such/adapter", kCausal, out}), 1,
+                 HasSubstr("/no/such/adapter: expected a PEFT adapter"));
+  EXPECT_TRUE(fs::is_empty(scratch.path()));
+  // Without an adapter there is nothing to do from a directory to a directory.
+  expect_failure(run_program({"convert", kCausal, out}), 1, HasSubstr("expected a .gguf file"));
+}
+
 TEST(QuantizeCommand, WritesASmallerModelThatRuns) {
   const Scratch scratch;
   const std::string file = scratch.path() / "tiny.gguf";

@@ -20,6 +20,8 @@ inline const std::string kTiny =
     std::filesystem::path(DIFFLLAMA_SOURCE_DIR) / "models/diffllama-tiny";
 /// 2 layers, 56 tokens, no tokenizer.
 inline const std::string kCausal = kGoldens / "diffllama_causal";
+inline const std::filesystem::path kAdapters =
+    std::filesystem::path(DIFFLLAMA_SOURCE_DIR) / "tests/golden/adapters";
 inline const std::string kInputs = kGoldens / "diffllama_causal/plain/inputs.safetensors";
 
 MATCHER(IsOneErrorLine, "") {

@@ -50,7 +50,6 @@ TEST(CommandLine, WrongOnesAreNamed) {
       {{"tokenize", "-m"}, "--model"},
       {{"forward", "-m", kCausal, "--outputs", "x"}, "--inputs"},
       {{"forward", "-m", kCausal, "--inputs", "x"}, "--outputs"},
-      {to_nowhere + Arguments{"--gradients"}, "--gradients"},
       {to_nowhere + Arguments{"-t", "-1"}, "--threads"},
       {to_nowhere + Arguments{"--threads", "many"}, "--threads"},
       {to_nowhere + Arguments{"--threads", "99999999999999999999"}, "--threads"},
@@ -65,11 +64,11 @@ TEST(CommandLine, WrongOnesAreNamed) {
   }
 }
 
-TEST(CommandLine, GradientsAreRefusedClearly) {
+TEST(CommandLine, GradientsNeedLabels) {
   const Scratch scratch;
   const std::string outputs = scratch.path() / "outputs.safetensors";
-  expect_failure(run_program(forward(kCausal, outputs) + Arguments{"--gradients"}), 2,
-                 HasSubstr("--gradients: not available yet"));
+  expect_failure(run_program(forward(kCausal, outputs) + Arguments{"--gradients"}), 1,
+                 HasSubstr("[labels] expected labels for a loss, got none"));
   EXPECT_FALSE(fs::exists(outputs));
 }
 

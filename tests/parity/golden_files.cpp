@@ -72,6 +72,9 @@ Golden load_golden(const std::string& name) {
                           ? source_dir() / record.at("checkpoint").get<std::string>()
                           : directory.parent_path();
   golden.outputs = load_tensors(directory / "outputs.safetensors");
+  if (record.value("gradients", false)) {
+    golden.gradients = load_tensors(directory / "gradients.safetensors");
+  }
   golden.length_dependent = record.at("length_dependent");
   golden.for_each_token = record.at("for_each_token");
 
@@ -111,6 +114,7 @@ Tensors named(const ForwardOutput& output) {
   for (std::size_t i = 0; i < output.attentions.size(); ++i) {
     tensors.emplace("attentions." + std::to_string(i), output.attentions[i]);
   }
+  for (const auto& [name, gradient] : output.gradients) tensors.emplace("grad." + name, gradient);
   return tensors;
 }
 

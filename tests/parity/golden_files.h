@@ -18,6 +18,7 @@ struct Golden {
   std::filesystem::path checkpoint;
   ForwardInputs inputs;  // with the options of the call
   Tensors outputs;       // named as `diffllama forward` names them
+  Tensors gradients;     // grad.NAME of every parameter; empty: not asked for
   /// Rotary frequencies follow the prompt's length, so a cache that is fed in pieces differs.
   bool length_dependent = false;
   bool for_each_token = false;   // a base model or a causal LM, not a head for whole sequences
@@ -33,7 +34,7 @@ Golden load_golden(const std::string& name);
 /// The tensors of a safetensors file.
 Tensors load_tensors(const std::filesystem::path& path);
 /// The members of `output` as `diffllama forward` writes them: logits, loss as [1],
-/// hidden_states.0, ...
+/// hidden_states.0, grad.NAME, ...
 Tensors named(const ForwardOutput& output);
 
 /// Elements [begin, end) of one axis.

@@ -1,5 +1,6 @@
-// Holds Model::forward to the outputs of transformers in tests/golden/forward, and to itself: the
-// same bits however a prompt is cut, on any number of threads, alone or in a batch, cached or not.
+// Holds Model::forward to the outputs and gradients of transformers in tests/golden/forward, and to
+// itself: the same bits however a prompt is cut, on any number of threads, alone or in a batch,
+// cached or not.
 
 #include <gtest/gtest.h>
 
@@ -14,8 +15,9 @@
 namespace diffllama::parity {
 namespace {
 
-// The bound: max |difference| over max |reference| of each output.
+// The issues' bounds: max |difference| over max |reference| of each output, of each gradient.
 constexpr double kTolerance = 2e-5;
+constexpr double kGradientTolerance = 1e-4;
 
 Model load(const Golden& golden, int threads = 1, std::int64_t prefill_chunk = 512) {
   LoadOptions options;
@@ -73,6 +75,34 @@ void expect_close(const Golden& golden, const std::string& name, const Tensor& g
       << worst / scale << " of the largest reference value " << scale;
 }
 
+double largest_of(const Tensor& tensor) {
+  double largest = 0;
+  for (const float x : tensor.f32()) largest = std::max(largest, std::abs(double{x}));
+  return largest;
+}
+
+/// `largest` is of all gradients: what is zero (as that of question answering's bias, a sum of
+/// softmax - onehot) may be got as rounding, 1e-6 of it.
+void expect_close_gradient(const std::string& name, const Tensor& got, const Tensor& want,
+                           double largest) {
+  ASSERT_EQ(got.shape(), want.shape()) << name;
+  ASSERT_GT(want.size(), 0) << name;
+  double scale = largest_of(want);
+  if (scale == 0) scale = largest / 100;
+  double worst = 0;
+  std::size_t where = 0;
+  for (std::size_t i = 0; i < want.f32().size(); ++i) {
+    const double difference = std::abs(double{got.f32()[i]} - double{want.f32()[i]});
+    if (difference <= worst) continue;
+    worst = difference;  // NaN too
+    where = i;
+    if (std::isnan(worst)) break;
+  }
+  EXPECT_TRUE(worst <= kGradientTolerance * scale)  // false for NaN
+      << name << " " << to_string(want.shape()) << ": worst at element " << where << ", got "
+      << got.f32()[where] << " for " << want.f32()[where] << ", largest " << scale;
+}
+
 void expect_same_bits(const Tensors& got, const Tensors& want, const std::string& what) {
   ASSERT_EQ(got.size(), want.size()) << what;
   for (const auto& [name, tensor] : want) {
@@ -90,6 +120,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
 };
 class GoldenBatchTest : public GoldenTest {};
 class GoldenCacheTest : public GoldenTest {};
+class GoldenGradientTest : public GoldenTest {};
 
 TEST_P(GoldenTest, MatchesTransformers) {
   const Tensors got = named(load(golden_).forward(golden_.inputs));
@@ -99,6 +130,32 @@ TEST_P(GoldenTest, MatchesTransformers) {
   }
   for (const auto& [name, tensor] : got) {
     EXPECT_TRUE(golden_.outputs.count(name)) << name << " was not asked for";
+  }
+}
+
+TEST_P(GoldenGradientTest, MatchesTransformers) {
+  golden_.inputs.output_gradients = true;
+  double largest = 0;
+  for (const auto& entry : golden_.gradients) {
+    largest = std::max(largest, largest_of(entry.second));
+  }
+  Tensors want = golden_.outputs;
+  want.insert(golden_.gradients.begin(), golden_.gradients.end());
+  for (const int threads : {1, 3}) {
+    SCOPED_TRACE(std::to_string(threads) + " threads");
+    const Tensors got = named(load(golden_, threads).forward(golden_.inputs));
+    for (const auto& [name, tensor] : want) {
+      const auto found = got.find(name);
+      ASSERT_TRUE(found != got.end()) << name << " is missing";
+      if (golden_.gradients.contains(name)) {
+        expect_close_gradient(name, found->second, tensor, largest);
+      } else {
+        expect_close(golden_, name, found->second, tensor);
+      }
+    }
+    for (const auto& [name, tensor] : got) {
+      EXPECT_TRUE(want.count(name)) << name << " was not asked for";
+    }
   }
 }
 
@@ -174,6 +231,8 @@ TEST_P(GoldenCacheTest, SameBitsThroughACache) {
   }
 }
 
+bool has_gradients(const Golden& golden) { return !golden.gradients.empty(); }
+
 bool is_batch(const Golden& golden) { return batch_and_length(golden.inputs).first > 1; }
 
 /// Restarts or jumps, which separate packed sequences only where there is no cache.
@@ -215,6 +274,8 @@ INSTANTIATE_TEST_SUITE_P(Forward, GoldenTest, testing::ValuesIn(golden_names()),
 INSTANTIATE_TEST_SUITE_P(Forward, GoldenBatchTest, testing::ValuesIn(names_where(is_batch)),
                          test_name);
 INSTANTIATE_TEST_SUITE_P(Forward, GoldenCacheTest, testing::ValuesIn(names_where(fits_a_cache)),
+                         test_name);
+INSTANTIATE_TEST_SUITE_P(Forward, GoldenGradientTest, testing::ValuesIn(names_where(has_gradients)),
                          test_name);
 
 }  // namespace
