@@ -23,6 +23,9 @@ if(DIFFLLAMA_SANITIZE)
     -fsanitize=${DIFFLLAMA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(diffllama_options INTERFACE -fsanitize=${DIFFLLAMA_SANITIZE})
 endif()
+if(DIFFLLAMA_FUZZ)
+  target_compile_options(diffllama_options INTERFACE -fsanitize=fuzzer-no-link -Wno-error)  # warnings are g++'s to give
+endif()
 target_compile_definitions(diffllama_options INTERFACE $<$<NOT:$<CONFIG:Release>>:_GLIBCXX_ASSERTIONS>)
 target_include_directories(diffllama_options INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)

@@ -5,6 +5,6 @@
 install_packages build
 configure release
 build release diffllama_cli
-run=(build/release/bin/diffllama generate -p "To be, or not to be" --max-new-tokens 64)
+run=(build/release/bin/diffllama generate -p "HAMLET:" --repetition-penalty 1.2 --max-new-tokens 64)
 say "Running ${run[*]@Q}"
 "${run[@]}" || die "the program failed; its message is above"

@@ -8,6 +8,7 @@ usage: scripts/test.sh [CHECK]...
   --release     build in Release and run every test (what no argument does)
   --asan        the same under AddressSanitizer and UndefinedBehaviorSanitizer
   --tsan        the same under ThreadSanitizer
+  --fuzz        each fuzzer of tests/fuzz for 5 seconds, beginning with the corpus; --fuzz=SECONDS for longer
   --format      clang-format would change nothing
   --tidy        clang-tidy over the C++ files that changed: against origin/main, or in the last 12 hours of main itself
   --tidy=all    clang-tidy over every C++ file
@@ -20,6 +21,25 @@ run_tests() {
   build "$1"
   say "Testing build/$1"
   ctest --preset "$1" -j "$(nproc)" --progress || die "tests failed; what they said is above"
+}
+
+# Findings stay in build/fuzz/findings; a fixed one goes into tests/fuzz/corpus.
+run_fuzzers() {
+  install_packages build
+  install_packages fuzz
+  CXX=clang++ configure fuzz
+  build fuzz
+  local folder target found=build/fuzz/findings
+  for folder in tests/fuzz/corpus/*/; do
+    target=$(basename "$folder")
+    say "Fuzzing $target for $1 s"
+    mkdir -p "$found/$target" "build/fuzz/corpus/$target"
+    "build/fuzz/tests/fuzz/fuzz_$target" -max_total_time="$1" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
+      -print_final_stats=1 -artifact_prefix="$found/$target/" "build/fuzz/corpus/$target" "$folder" \
+      >"$found/$target.log" 2>&1 ||
+      die "fuzz_$target found $(ls "$found/$target"); it said: $(tail -n 40 "$found/$target.log")"
+    grep -E 'number_of_executed_units|peak_rss' "$found/$target.log"
+  done
 }
 
 sources() { git ls-files --cached --others --exclude-standard "$@"; }
@@ -64,7 +84,8 @@ check_tidy() {
   else
     files=$(sources '*.cpp')
   fi
-  files=$(grep -v '^examples/' <<<"$files")  # not part of this build: projects of their own
+  # Not part of this build: projects of their own, and what preset fuzz alone compiles.
+  files=$(grep -v -e '^examples/' -e '^tests/fuzz/libfuzzer.cpp' <<<"$files")
   say "clang-tidy over $(grep -c . <<<"$files") files ($which)"
   [ -n "$files" ] || return 0
   # The analyzer walks every path of the macros of GoogleTest and Google Benchmark: most of the time, and no finding of
@@ -82,6 +103,9 @@ for check in "$@"; do
     --release) run_tests release ;;
     --asan) run_tests asan ;;
     --tsan) run_tests tsan ;;
+    --fuzz) run_fuzzers 5 ;;
+    --fuzz=*[!0-9]* | --fuzz=) usage >&2; printf 'test.sh: expected --fuzz=SECONDS, got %s\n' "$check" >&2; exit 2 ;;
+    --fuzz=*) run_fuzzers "${check#--fuzz=}" ;;
     --format) check_format ;;
     --tidy) check_tidy changed ;;
     --tidy=all) check_tidy all ;;
