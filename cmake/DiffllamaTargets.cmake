@@ -87,6 +87,8 @@ function(diffllama_test name)
   add_executable(${name}_test ${ARG_SOURCES})
   target_link_libraries(${name}_test PRIVATE diffllama diffllama_options ${ARG_LIBS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name}_test PRIVATE DIFFLLAMA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  # Optimising what the macros of GoogleTest expand to takes a third of the compiler's time, and gains nothing.
+  target_compile_options(${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
   gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()
 

@@ -10,7 +10,7 @@ usage: scripts/test.sh [CHECK]...
   --tsan        the same under ThreadSanitizer
   --fuzz        each fuzzer of tests/fuzz for 5 seconds, beginning with the corpus; --fuzz=SECONDS for longer
   --format      clang-format would change nothing
-  --tidy        clang-tidy over the C++ files that changed: against origin/main, or in the last 12 hours of main itself
+  --tidy        clang-tidy over the C++ files that changed against origin/main; over every one where nothing did
   --tidy=all    clang-tidy over every C++ file
 EOF
 }
@@ -51,14 +51,10 @@ check_format() {
     die "clang-format -i would change the lines above"
 }
 
-# The commit that changes are counted from; nothing where the repository has none.
+# The commit that changes are counted from; nothing where HEAD is main itself or there is no origin.
 base_commit() {
   local main
-  if main=$(git rev-parse -q --verify origin/main) && [ "$main" != "$(git rev-parse HEAD)" ]; then
-    git merge-base "$main" HEAD
-  else
-    git rev-list -1 --before='12 hours ago' HEAD
-  fi
+  main=$(git rev-parse -q --verify origin/main) && [ "$main" != "$(git rev-parse HEAD)" ] && git merge-base "$main" HEAD
 }
 
 # The .cpp files that changed since commit $1, and those that include a header that did.

@@ -189,13 +189,17 @@ TEST_P(Heads, ABatchInPartsGivesTheGradientOfTheWhole) {
   }
 }
 
-// Products of bfloat16 values: each factor is off by at most 2^-9, and what the layers pile up
-// stays within a few times that of the largest gradient.
+// Rounding its factors moves a product by about 2^-8 of its norm, and a gradient passes through
+// some thirty products of two layers: 2^-8 sqrt(30) = 2 %, twice that is allowed. It holds where
+// nothing amplifies it, so weights are small: with larger ones a map minus lambda times the other
+// may nearly vanish, or a label be all but certain, and what is left is mostly rounding.
 TEST_P(Heads, Bfloat16ProductsStayNearFloat32) {
   SCOPED_TRACE(trace());
+  ModelConfig small = config();
+  small.initializer_range = 0.1;
   const ForwardInputs inputs = batch_.inputs(architecture());
-  TrainingModel full(config(), initial_parameters(config(), seed_), on(2));
-  TrainingModel narrow(config(), initial_parameters(config(), seed_), on(2, ComputeType::bfloat16));
+  TrainingModel full(small, initial_parameters(small, seed_), on(2));
+  TrainingModel narrow(small, initial_parameters(small, seed_), on(2, ComputeType::bfloat16));
   const std::vector<float> expected = gradients_of(full, inputs);
   const std::vector<float> got = gradients_of(narrow, inputs);
   double difference = 0;
@@ -204,7 +208,7 @@ TEST_P(Heads, Bfloat16ProductsStayNearFloat32) {
     difference += std::pow(double{got[i]} - double{expected[i]}, 2);
     norm += std::pow(double{expected[i]}, 2);
   }
-  EXPECT_TRUE(std::sqrt(difference) <= 0.1 * std::sqrt(norm)) << std::sqrt(difference / norm);
+  EXPECT_TRUE(std::sqrt(difference) <= 0.04 * std::sqrt(norm)) << std::sqrt(difference / norm);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Heads,
