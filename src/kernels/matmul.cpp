@@ -42,72 +42,107 @@ std::int64_t row_block_bytes() {
   return bytes;
 }
 
-/// rows: 32 rows of k values, zero past the last. The transposition goes in blocks of 16 k, one
-/// cache line of each row.
-template <class Element, class Convert>
-void transpose(const std::vector<float>& rows, std::int64_t k, std::int64_t depth, int pair,
-               Element* panel, const Convert& convert) {
+/// panel [words, 32] is the transpose of rows [32, words], in blocks of 16 words: a cache line of
+/// each row, where they are 4 bytes.
+template <std::size_t kWordBytes>
+void transpose(const void* rows, std::int64_t words, std::byte* panel) {
   constexpr std::int64_t kBlock = 16;
-  for (std::int64_t t0 = 0; t0 < depth; t0 += kBlock) {
+  for (std::int64_t first = 0; first < words; first += kBlock) {
+    const std::int64_t end = std::min(words, first + kBlock);
     for (std::int64_t j = 0; j < kPanelColumns; ++j) {
-      const float* row = rows.data() + j * k;
-      for (std::int64_t t = t0; t < std::min(t0 + kBlock, depth); ++t) {
-        const std::int64_t at = (t / pair * kPanelColumns + j) * pair + t % pair;
-        panel[at] = t < k ? convert(row[t]) : Element{};
+      const std::byte* row = static_cast<const std::byte*>(rows) + j * words * kWordBytes;
+      for (std::int64_t t = first; t < end; ++t) {
+        std::memcpy(panel + (t * kPanelColumns + j) * kWordBytes, row + t * kWordBytes, kWordBytes);
       }
     }
   }
 }
 
-void pack_panel(PanelFormat format, const std::vector<float>& rows, std::int64_t k,
-                std::byte* panel) {
-  const std::int64_t depth = padded_depth(format, k);
-  switch (format) {
-    case PanelFormat::float32:
-      transpose(rows, k, depth, 1, reinterpret_cast<float*>(panel), [](float x) { return x; });
-      return;
-    case PanelFormat::float16:
-      transpose(rows, k, depth, 1, reinterpret_cast<std::uint16_t*>(panel), float_to_float16);
-      return;
-    case PanelFormat::bfloat16:
-      transpose(rows, k, depth, 2, reinterpret_cast<std::uint16_t*>(panel), float_to_bfloat16);
-      return;
-    default:
-      assert(!is_quantized(format));
+/// Makes plain panels; one for each thread.
+class PanelPacker {
+ public:
+  PanelPacker(PanelFormat format, std::int64_t k)
+      : format_(format), k_(k), depth_(padded_depth(format, k)) {}
+
+  /// `rows` of W from `first` on, at most 32; the others are zero.
+  void pack(const PackedMatrix::RowReader& read_row, std::int64_t first, std::int64_t rows,
+            std::byte* panel) {
+    if (format_ == PanelFormat::float32) {
+      float* all = floats_.reserve(static_cast<std::size_t>(kPanelColumns * depth_));
+      for (std::int64_t j = 0; j < rows; ++j) {
+        read_row(first + j, {all + j * depth_, static_cast<std::size_t>(k_)});
+      }
+      std::fill_n(all + rows * depth_, (kPanelColumns - rows) * depth_, 0.0F);
+      return transpose<4>(all, depth_, panel);
+    }
+    std::uint16_t* all = halves_.reserve(static_cast<std::size_t>(kPanelColumns * depth_));
+    for (std::int64_t j = 0; j < rows; ++j) {
+      const std::span row(floats_.reserve(static_cast<std::size_t>(k_)),
+                          static_cast<std::size_t>(k_));
+      std::uint16_t* halves = all + j * depth_;
+      read_row(first + j, row);
+      if (format_ == PanelFormat::bfloat16) {
+        to_bfloat16(row.data(), halves, k_);
+      } else {
+        std::ranges::transform(row, halves, float_to_float16);
+      }
+      std::fill_n(halves + k_, depth_ - k_, std::uint16_t{0});
+    }
+    std::fill_n(all + rows * depth_, (kPanelColumns - rows) * depth_, std::uint16_t{0});
+    if (format_ == PanelFormat::bfloat16) {
+      transpose<4>(all, depth_ / 2, panel);  // pairs of k stay together
+    } else {
+      transpose<2>(all, depth_, panel);
+    }
   }
-}
+
+ private:
+  PanelFormat format_;
+  std::int64_t k_, depth_;
+  Buffer<float> floats_;
+  Buffer<std::uint16_t> halves_;
+};
 
 }  // namespace
 
 std::shared_ptr<std::byte> PanelMemory::allocate(std::size_t bytes) const {
   constexpr std::size_t kPiece = std::size_t{64} << 20;
   const std::size_t rounded = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
-  if (pieces_->last == nullptr || rounded > pieces_->size - pieces_->used) {
-    pieces_->size = std::max(kPiece, rounded);
-    pieces_->last = allocate_large_block(pieces_->size);
-    pieces_->used = 0;
+  Pieces& pieces = *pieces_;
+  while (pieces.current < pieces.all.size() &&
+         rounded > pieces.all[pieces.current].size - pieces.used) {
+    ++pieces.current;
+    pieces.used = 0;
   }
-  std::byte* data = pieces_->last.get() + pieces_->used;
-  pieces_->used += rounded;
-  return {pieces_->last, data};
+  if (pieces.current == pieces.all.size()) {
+    const std::size_t size = std::max(kPiece, rounded);
+    pieces.all.push_back({.data = allocate_large_block(size), .size = size});
+  }
+  const std::shared_ptr<std::byte>& piece = pieces.all[pieces.current].data;
+  std::byte* data = piece.get() + pieces.used;
+  pieces.used += rounded;
+  return {piece, data};
+}
+
+void PanelMemory::reuse() {
+  pieces_->current = 0;
+  pieces_->used = 0;
 }
 
 PackedMatrix::PackedMatrix(PanelFormat format, std::int64_t n, std::int64_t k,
                            const RowReader& read_row, const Parallel& parallel,
                            const PanelMemory& memory)
     : format_(format), n_(n), k_(k) {
+  assert(!is_quantized(format));
   const std::int64_t panels = ceil_div(n, kPanelColumns);
   const std::shared_ptr<std::byte> data = memory.allocate(bytes());
-  std::vector<std::vector<float>> scratch(static_cast<std::size_t>(parallel.threads()));
+  std::vector<PanelPacker> packers;
+  for (int i = 0; i < parallel.threads(); ++i) packers.emplace_back(format, k);
   parallel.run(panels, [&](std::int64_t panel, int worker) {
-    std::vector<float>& rows = scratch[static_cast<std::size_t>(worker)];
-    rows.assign(static_cast<std::size_t>(kPanelColumns * k), 0.0F);
     const std::int64_t first = panel * kPanelColumns;
-    for (std::int64_t j = 0; j < std::min(kPanelColumns, n - first); ++j) {
-      read_row(first + j, std::span(rows).subspan(static_cast<std::size_t>(j * k),
-                                                  static_cast<std::size_t>(k)));
-    }
-    pack_panel(format, rows, k, data.get() + static_cast<std::size_t>(panel) * panel_stride());
+    packers[static_cast<std::size_t>(worker)].pack(
+        read_row, first, std::min(kPanelColumns, n - first),
+        data.get() + static_cast<std::size_t>(panel) * panel_stride());
   });
   data_ = data;
 }

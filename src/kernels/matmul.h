@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "base/buffer.h"
 #include "base/parallel.h"
@@ -15,17 +16,24 @@ namespace diffllama {
 
 /// Where packed matrices lie: large pieces of memory on huge pages, which matrices of one model
 /// share, since streaming them then misses the TLB 512 times less often. Copies share their pieces.
-/// A piece is freed with the last matrix in it. For one thread at a time.
+/// A piece is freed with this and the last matrix in it. For one thread at a time.
 class PanelMemory {
  public:
   PanelMemory() : pieces_(std::make_shared<Pieces>()) {}
   /// 64-byte aligned, not initialised.
   std::shared_ptr<std::byte> allocate(std::size_t bytes) const;
+  /// Gives all of it anew from here on: what lies there is no longer needed. Fresh memory would be
+  /// cleared by the system first.
+  void reuse();
 
  private:
+  struct Piece {
+    std::shared_ptr<std::byte> data;
+    std::size_t size;
+  };
   struct Pieces {
-    std::shared_ptr<std::byte> last;
-    std::size_t used = 0, size = 0;
+    std::vector<Piece> all;
+    std::size_t current = 0, used = 0;  // the piece in use, and its bytes that are taken
   };
   std::shared_ptr<Pieces> pieces_;
 };

@@ -75,8 +75,8 @@ std::string head_matrix(const ModelConfig& config, const Parameters& parameters)
 class Packer {
  public:
   Packer(const Parameters& parameters, ProductType type, const Parallel& parallel,
-         const PackedFile* copy)
-      : parameters_(parameters), type_(type), parallel_(parallel), copy_(copy) {}
+         const PackedFile* copy, const PanelMemory& memory)
+      : parameters_(parameters), type_(type), parallel_(parallel), copy_(copy), memory_(memory) {}
 
   const Parameter& parameter(const std::string& name) const {
     const auto found = parameters_.find(name);
@@ -120,7 +120,7 @@ class Packer {
   const Parallel& parallel_;
   const PackedFile* copy_;
   std::size_t next_ = 0;  // of the copy's matrices
-  PanelMemory memory_;
+  const PanelMemory& memory_;
 };
 
 LayerWeights pack_layer(Packer& packer, const ModelConfig& config, std::int64_t layer) {
@@ -232,10 +232,11 @@ std::vector<const PackedMatrix*> packed_matrices(const ModelWeights& weights) {
 }
 
 ModelWeights pack_weights(const ModelConfig& config, const Parameters& parameters,
-                          ComputeType compute, const Parallel& parallel, const PackedFile* copy) {
+                          ComputeType compute, const Parallel& parallel, const PackedFile* copy,
+                          const PanelMemory& memory) {
   ModelWeights weights;
   weights.product_type = product_type(compute, parameters);
-  Packer packer(parameters, weights.product_type, parallel, copy);
+  Packer packer(parameters, weights.product_type, parallel, copy, memory);
   const std::string prefix = base_model_prefix(config.architecture);
   weights.embed_tokens = packer.parameter(prefix + "embed_tokens.weight");
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {

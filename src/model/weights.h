@@ -78,9 +78,9 @@ std::vector<const PackedMatrix*> packed_matrices(const ModelWeights& weights);
 /// float32, float16 and bfloat16 weights as stored and expand block-quantised ones to float32;
 /// products in bfloat16 keep block-quantised weights as stored too, and pack all others as bfloat16
 /// (rounded to nearest even). With a packed copy, whose blocks are packed_matrices(), nothing is
-/// packed: matrices are the copy's.
+/// packed: matrices are the copy's. Others lie in `memory`.
 ModelWeights pack_weights(const ModelConfig& config, const Parameters& parameters,
                           ComputeType compute, const Parallel& parallel,
-                          const PackedFile* copy = nullptr);
+                          const PackedFile* copy = nullptr, const PanelMemory& memory = {});
 
 }  // namespace diffllama

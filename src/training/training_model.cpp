@@ -103,8 +103,9 @@ void TrainingModel::update() {
   const bool changes = std::ranges::any_of(
       layout_.slots(), [&](const ParameterSlot& slot) { return parameters_.contains(slot.name); });
   if (!changes && !weights_.layers.empty()) return;
-  weights_ = {};  // its memory goes first
-  weights_ = pack_weights(config_, parameters_, compute_, parallel_);
+  weights_ = {};
+  panel_memory_.reuse();
+  weights_ = pack_weights(config_, parameters_, compute_, parallel_, nullptr, panel_memory_);
   attach_lora(config_, modules_, weights_);
 }
 

@@ -75,6 +75,7 @@ class TrainingModel {
   std::shared_ptr<float> values_, gradients_;
   Parameters parameters_;
   GradientMap gradient_map_;
+  PanelMemory panel_memory_;  // of weights_
   ModelWeights weights_;
   std::unique_ptr<const DiffLlamaModel> stack_;
   GradientScratch scratch_;
