@@ -3,7 +3,7 @@
 
 usage: plot_metrics.py OUT.svg NAME=RUN/metrics.jsonl [NAME=...] [--log] [--smooth 20]
 
-Training loss is the running mean over --smooth lines. Needs matplotlib."""
+Training loss is the running mean over --smooth steps, at no more than 1000 places. Needs matplotlib."""
 
 import argparse
 import json
@@ -14,6 +14,9 @@ import matplotlib
 matplotlib.use("Agg")
 matplotlib.rcParams["svg.hashsalt"] = "diffllama"  # the same file for the same metrics
 import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.ticker  # noqa: E402
+
+PLACES = 1000  # more would not be seen, and make a large file
 
 
 def read(path):
@@ -34,12 +37,13 @@ def read(path):
 
 
 def smoothed(points, width):
-    """Means over the last `width` points."""
-    result, window = [], []
-    for tokens, loss in points:
-        window = (window + [loss])[-width:]
-        result.append((tokens, sum(window) / len(window)))
-    return result
+    """Means over the last `width` points, at no more than PLACES of them."""
+    apart = -(-len(points) // PLACES)
+    result = []
+    for end in range(len(points), 0, -apart):
+        window = points[max(0, end - width):end]
+        result.append((window[-1][0], sum(loss for _, loss in window) / len(window)))
+    return result[::-1]
 
 
 def main():
@@ -61,6 +65,7 @@ def main():
             axes.plot(*zip(*evaluations), color=color, marker="o", markersize=3,
                       label=f"{name or path}, validation")
     axes.set_xlabel("tokens")
+    axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter())
     axes.set_ylabel("loss (nats a token)")
     if options.log:
         axes.set_yscale("log")
