@@ -73,10 +73,10 @@ void Model::Impl::pack(const ModelFiles* files) {
 
 std::map<std::string, Tensor> Model::Impl::gradients(const ForwardInputs& inputs) const {
   std::map<std::string, Tensor> tensors;
-  GradientMap gradients;
+  GradientMap gradients(parallel);
   for (const auto& [name, parameter] : parameters) {
     Tensor& tensor = tensors[name] = Tensor(DType::float32, parameter.shape);
-    gradients.add(name, tensor.f32().data());
+    gradients.add(name, tensor.f32());
   }
   GradientScratch scratch;
   add_gradients({.config = config, .weights = weights, .stack = *stack, .parameters = parameters},

@@ -41,7 +41,8 @@ TrainingModel::TrainingModel(ModelConfig config, Parameters parameters, const Op
       layout_(lora_ ? lora_layout(*lora_, config_).tensors() : specs_of(config_, parameters)),
       values_(zeroed_floats(layout_.size())),
       gradients_(zeroed_floats(layout_.size())),
-      parameters_(std::move(parameters)) {
+      parameters_(std::move(parameters)),
+      gradient_map_(parallel_) {
   Parameters initial = parameters_;
   if (lora_)
     initial.merge(initial_lora_parameters(lora_layout(*lora_, config_), options.lora_seed));
@@ -59,7 +60,8 @@ void TrainingModel::add_trained(const ParameterSlot& slot, const Parameter& init
     initial.read_row(row, {values + row * columns, static_cast<std::size_t>(columns)});
   });
   initial.release();
-  gradient_map_.add(slot.name, gradients_.get() + slot.offset);
+  gradient_map_.add(slot.name,
+                    {gradients_.get() + slot.offset, static_cast<std::size_t>(slot.size)});
   const auto found = parameters_.find(slot.name);
   if (found == parameters_.end()) return;  // an adapter's matrix
   found->second = {.dtype = DType::float32,
@@ -89,12 +91,9 @@ void TrainingModel::attach_adapter() {
   }
 }
 
-void TrainingModel::zero_gradients() {
-  constexpr std::int64_t kPerTask = std::int64_t{1} << 20;
-  parallel_.run((layout_.size() + kPerTask - 1) / kPerTask, [&](std::int64_t task, int) {
-    const std::int64_t first = task * kPerTask;
-    std::fill_n(gradients_.get() + first, std::min(kPerTask, layout_.size() - first), 0.0F);
-  });
+std::span<float> TrainingModel::gradients() {
+  gradient_map_.complete();
+  return {gradients_.get(), size()};
 }
 
 void TrainingModel::update() {

@@ -46,8 +46,8 @@ class TrainingModel {
   /// LoraTarget's names.
   const ParameterLayout& layout() const { return layout_; }
   std::span<float> values() { return {values_.get(), size()}; }
-  std::span<float> gradients() { return {gradients_.get(), size()}; }
-  void zero_gradients();
+  std::span<float> gradients();
+  void zero_gradients() { gradient_map_.clear(); }
   /// After values() changed: packs the weights again.
   void update();
 

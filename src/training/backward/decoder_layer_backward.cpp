@@ -14,7 +14,7 @@ namespace {
 
 // Those of lambda = exp(q1 . k1) - exp(q2 . k2) + lambda_init (equation 2).
 void lambda_backward(const DecoderLayerGradient& layer, const Parameters& parameters,
-                     const GradientMap& gradients, double d_lambda) {
+                     GradientMap& gradients, double d_lambda) {
   const std::string prefix = layer.prefix + "self_attn.lambda_";
   const auto d = static_cast<std::size_t>(layer.config.head_dim);
   for (const int number : {1, 2}) {
@@ -58,7 +58,7 @@ void rotate_back(const DecoderLayerGradient& layer, float* d_queries, float* d_k
 }
 
 // x + down_proj(act(gate_proj(RMSNorm(x))) * up_proj(RMSNorm(x)))
-void feed_forward_backward(const DecoderLayerGradient& layer, const GradientMap& gradients,
+void feed_forward_backward(const DecoderLayerGradient& layer, GradientMap& gradients,
                            LinearBackward& linear, float* dx, DecoderLayerBackwardScratch& scratch,
                            const Parallel& parallel) {
   const LayerActivations& kept = layer.activations;
@@ -79,18 +79,16 @@ void feed_forward_backward(const DecoderLayerGradient& layer, const GradientMap&
     rms_norm(kept.middle.data() + row * width, norm_weight.data(), eps, 1.0F, normed + row * width,
              width);
   });
-  linear.run(layer.prefix + "mlp.down_proj", layer.weights.down_proj, {activated, n, inner},
-             {dx, n, width}, d_activated);
+  linear.run({{layer.prefix + "mlp.down_proj", layer.weights.down_proj, {dx, n, width}}},
+             {activated, n, inner}, d_activated);
   for_each_row(n, parallel, [&](std::int64_t row) {
     gated_activation_backward(layer.config.hidden_act, kept.gate.data() + row * inner,
                               kept.up.data() + row * inner, d_activated + row * inner,
                               d_gate + row * inner, d_activated + row * inner, inner);
   });
-  const Rows x = {normed, n, width};
-  linear.run(layer.prefix + "mlp.gate_proj", layer.weights.gate_proj, x, {d_gate, n, inner},
-             d_normed);
-  linear.run(layer.prefix + "mlp.up_proj", layer.weights.up_proj, x, {d_activated, n, inner},
-             d_normed, LinearBackward::Output::add);
+  linear.run({{layer.prefix + "mlp.gate_proj", layer.weights.gate_proj, {d_gate, n, inner}},
+              {layer.prefix + "mlp.up_proj", layer.weights.up_proj, {d_activated, n, inner}}},
+             {normed, n, width}, d_normed);
   rms_norm_rows_backward(kept.middle.data(), norm_weight.data(), eps, {d_normed, n, width}, dx,
                          gradients.find(layer.prefix + "post_attention_layernorm.weight"),
                          scratch.reciprocal_rms, parallel);
@@ -127,7 +125,7 @@ double attention_rows_backward(const DecoderLayerGradient& layer,
 
 // x + o_proj(attention(RMSNorm(x)))
 void self_attention_backward(const DecoderLayerGradient& layer, const Parameters& parameters,
-                             const GradientMap& gradients, LinearBackward& linear, float* dx,
+                             GradientMap& gradients, LinearBackward& linear, float* dx,
                              DecoderLayerBackwardScratch& scratch, const Parallel& parallel) {
   const LayerActivations& kept = layer.activations;
   const std::int64_t n = layer.tokens;
@@ -144,8 +142,8 @@ void self_attention_backward(const DecoderLayerGradient& layer, const Parameters
   float* d_values = reserve_rows(scratch.d_values, n, key_width);
 
   const std::string prefix = layer.prefix + "self_attn.";
-  linear.run(prefix + "o_proj", layer.weights.o_proj, {kept.attended.data(), n, query_width},
-             {dx, n, width}, d_attended);
+  linear.run({{prefix + "o_proj", layer.weights.o_proj, {dx, n, width}}},
+             {kept.attended.data(), n, query_width}, d_attended);
   const double d_lambda = attention_rows_backward(layer, scratch, parallel);
   if (layer.config.model_type == ModelType::diffllama) {
     lambda_backward(layer, parameters, gradients, d_lambda);
@@ -155,12 +153,10 @@ void self_attention_backward(const DecoderLayerGradient& layer, const Parameters
     rms_norm(kept.input.data() + row * width, norm_weight.data(), eps, 1.0F, normed + row * width,
              width);
   });
-  const Rows x = {normed, n, width};
-  linear.run(prefix + "q_proj", layer.weights.q_proj, x, {d_queries, n, query_width}, d_normed);
-  linear.run(prefix + "k_proj", layer.weights.k_proj, x, {d_keys, n, key_width}, d_normed,
-             LinearBackward::Output::add);
-  linear.run(prefix + "v_proj", layer.weights.v_proj, x, {d_values, n, key_width}, d_normed,
-             LinearBackward::Output::add);
+  linear.run({{prefix + "q_proj", layer.weights.q_proj, {d_queries, n, query_width}},
+              {prefix + "k_proj", layer.weights.k_proj, {d_keys, n, key_width}},
+              {prefix + "v_proj", layer.weights.v_proj, {d_values, n, key_width}}},
+             {normed, n, width}, d_normed);
   rms_norm_rows_backward(kept.input.data(), norm_weight.data(), eps, {d_normed, n, width}, dx,
                          gradients.find(layer.prefix + "input_layernorm.weight"),
                          scratch.reciprocal_rms, parallel);
@@ -184,7 +180,7 @@ void rms_norm_rows_backward(const float* x, const float* weight, float eps, cons
 }
 
 void decoder_layer_backward(const DecoderLayerGradient& layer, const Parameters& parameters,
-                            const GradientMap& gradients, LinearBackward& linear, float* dx,
+                            GradientMap& gradients, LinearBackward& linear, float* dx,
                             DecoderLayerBackwardScratch& scratch, const Parallel& parallel) {
   feed_forward_backward(layer, gradients, linear, dx, scratch, parallel);
   self_attention_backward(layer, parameters, gradients, linear, dx, scratch, parallel);

@@ -37,7 +37,7 @@ struct DecoderLayerGradient {
 /// gradient of the residual stream after the layer, becomes the one before it; gradients of the
 /// layer's parameters are added. `linear` must have been made for the same parameters.
 void decoder_layer_backward(const DecoderLayerGradient& layer, const Parameters& parameters,
-                            const GradientMap& gradients, LinearBackward& linear, float* dx,
+                            GradientMap& gradients, LinearBackward& linear, float* dx,
                             DecoderLayerBackwardScratch& scratch, const Parallel& parallel);
 
 /// The backward of y = RMSNorm(x) * weight for N rows of C: dx += its gradient; that of the weight,

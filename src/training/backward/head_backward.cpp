@@ -116,10 +116,10 @@ void HeadBackward::drop_out(const std::vector<std::int64_t>& rows, float* x) con
 // logits of a large vocabulary stay small.
 void HeadBackward::through_rows(const std::vector<std::int64_t>& rows, const DLogits& d_logits) {
   constexpr std::int64_t kMostLogits = std::int64_t{1} << 24;
-  constexpr std::int64_t kLeastRows = 64;
+  constexpr std::int64_t kRows = 64;  // a multiple of every tile's
   const bool whole = head_.config.architecture == Architecture::question_answering;
   const std::int64_t all = std::ssize(rows);
-  const std::int64_t part = whole ? all : std::max(kLeastRows, kMostLogits / classes_);
+  const std::int64_t part = whole ? all : std::max(kRows, kMostLogits / classes_ / kRows * kRows);
   for (std::int64_t first = 0; first < all; first += part) {
     const std::vector<std::int64_t> some(rows.begin() + first,
                                          rows.begin() + std::min(all, first + part));
@@ -135,8 +135,8 @@ void HeadBackward::through_rows(const std::vector<std::int64_t>& rows, const DLo
     drop_out(some, x);
     head_product(head_.weights, x, count, logits, scratch_.rows, parallel_, linear_.dropout());
     d_logits(logits, first, count);
-    linear_.run(head_.weights.head_name, head_.weights.head, {x, count, width_},
-                {logits, count, classes_}, dx);
+    linear_.run({{head_.weights.head_name, head_.weights.head, {logits, count, classes_}}},
+                {x, count, width_}, dx);
     drop_out(some, dx);
     for (std::int64_t i = 0; i < count; ++i) {
       add_to(d_hidden_ + some[static_cast<std::size_t>(i)] * width_, dx + i * width_, width_);

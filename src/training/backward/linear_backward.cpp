@@ -79,48 +79,59 @@ const void* LinearBackward::weight(const std::string& name) {
   return out;
 }
 
-void LinearBackward::run(const std::string& name, const Linear& linear, const Rows& x,
-                         const Rows& dy, float* dx, Output output) {
-  assert(x.rows == dy.rows);
+void LinearBackward::add_weight_gradient(const Layer& layer, const Rows& x, const void* x_rows,
+                                         const void* dy_rows) {
+  const GradientMap::Target gradient = gradients_.find_whole(layer.name + ".weight");
+  if (gradient.sum == nullptr) return;
+  const std::int64_t out = layer.dy.columns;
+  gemm(type_,
+       {.m = out,
+        .n = x.columns,
+        .k = x.rows,
+        .a = dy_rows,
+        .lda = out,
+        .transpose_a = true,
+        .b = x_rows,
+        .ldb = x.columns,
+        .c = gradient.sum,
+        .ldc = x.columns,
+        .accumulate = gradient.accumulate},
+       parallel_);
+}
+
+void LinearBackward::run(std::initializer_list<Layer> layers, const Rows& x, float* dx) {
   const std::int64_t in = x.columns;
-  const std::int64_t out = dy.columns;
-  float* weight_gradient = gradients_.find(name + ".weight");
-  float* bias_gradient = gradients_.find(name + ".bias");
-  const void* dy_rows = converted(dy, scratch_.dy_bfloat16);
-  if (weight_gradient != nullptr) {
-    gemm(type_,
-         {.m = out,
-          .n = in,
-          .k = x.rows,
-          .a = dy_rows,
-          .lda = out,
-          .transpose_a = true,
-          .b = converted(x, scratch_.x_bfloat16),
-          .ldb = in,
-          .c = weight_gradient,
-          .ldc = in,
-          .accumulate = true},
-         parallel_);
-  }
-  if (bias_gradient != nullptr) {
-    add_column_sums(bias_gradient, nullptr, dy.data, nullptr, dy.rows, out, parallel_);
-  }
-  if (dx != nullptr) {
-    gemm(type_,
-         {.m = x.rows,
-          .n = in,
-          .k = out,
-          .a = dy_rows,
-          .lda = out,
-          .b = weight(name + ".weight"),
-          .ldb = in,
-          .c = dx,
-          .ldc = in,
-          .accumulate = output == Output::add},
-         parallel_);
-  }
-  if (linear.lora) {
-    lora_backward(*linear.lora, dropout_, x, dy, dx, gradients_, scratch_.lora, parallel_);
+  const void* x_rows = nullptr;
+  bool first = true;
+  for (const Layer& layer : layers) {
+    const Rows& dy = layer.dy;
+    assert(x.rows == dy.rows);
+    const void* dy_rows = converted(dy, scratch_.dy_bfloat16);
+    if (gradients_.contains(layer.name + ".weight")) {
+      if (x_rows == nullptr) x_rows = converted(x, scratch_.x_bfloat16);
+      add_weight_gradient(layer, x, x_rows, dy_rows);
+    }
+    if (float* bias_gradient = gradients_.find(layer.name + ".bias")) {
+      add_column_sums(bias_gradient, nullptr, dy.data, nullptr, dy.rows, dy.columns, parallel_);
+    }
+    if (dx != nullptr) {
+      gemm(type_,
+           {.m = x.rows,
+            .n = in,
+            .k = dy.columns,
+            .a = dy_rows,
+            .lda = dy.columns,
+            .b = weight(layer.name + ".weight"),
+            .ldb = in,
+            .c = dx,
+            .ldc = in,
+            .accumulate = !first},
+           parallel_);
+      first = false;
+    }
+    if (layer.linear.lora) {
+      lora_backward(*layer.linear.lora, dropout_, x, dy, dx, gradients_, scratch_.lora, parallel_);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 
@@ -28,7 +29,7 @@ struct LinearBackwardScratch {
 /// parameters may not change meanwhile.
 class LinearBackward {
  public:
-  LinearBackward(const Parameters& parameters, const GradientMap& gradients, ProductType type,
+  LinearBackward(const Parameters& parameters, GradientMap& gradients, ProductType type,
                  const std::optional<LoraDropout>& dropout, LinearBackwardScratch& scratch,
                  const Parallel& parallel)
       : parameters_(parameters),
@@ -38,19 +39,24 @@ class LinearBackward {
         scratch_(scratch),
         parallel_(parallel) {}
 
-  enum class Output { write, add };
-  /// `name` of the layer's parameters, without ".weight". dx [N, in], or null where it is not
-  /// wanted.
-  void run(const std::string& name, const Linear& linear, const Rows& x, const Rows& dy, float* dx,
-           Output output = Output::write);
+  struct Layer {
+    std::string name;  // of its parameters, without ".weight"
+    const Linear& linear;
+    Rows dy;
+  };
+  /// Layers that read the same x: dx [N, in] is the sum of theirs in this order, or null where it
+  /// is not wanted.
+  void run(std::initializer_list<Layer> layers, const Rows& x, float* dx);
   const std::optional<LoraDropout>& dropout() const { return dropout_; }
 
  private:
   const void* converted(const Rows& rows, Buffer<std::uint16_t>& buffer) const;
   const void* weight(const std::string& name);
+  void add_weight_gradient(const Layer& layer, const Rows& x, const void* x_rows,
+                           const void* dy_rows);
 
   const Parameters& parameters_;
-  const GradientMap& gradients_;
+  GradientMap& gradients_;
   ProductType type_;
   std::optional<LoraDropout> dropout_;
   LinearBackwardScratch& scratch_;

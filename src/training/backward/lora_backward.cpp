@@ -10,7 +10,7 @@
 namespace diffllama {
 
 void lora_backward(const LoraModule& module, const std::optional<LoraDropout>& dropout,
-                   const Rows& x, const Rows& dy, float* dx, const GradientMap& gradients,
+                   const Rows& x, const Rows& dy, float* dx, GradientMap& gradients,
                    LoraBackwardScratch& scratch, const Parallel& parallel) {
   const LoraMatrices& lora = module.matrices;
   const std::int64_t n = x.rows;
@@ -18,7 +18,7 @@ void lora_backward(const LoraModule& module, const std::optional<LoraDropout>& d
   float* d_low = scratch.d_low.reserve(static_cast<std::size_t>(n * rank));
   const float* dropped = lora_input(module, dropout, x.data, n, scratch.forward, parallel);
 
-  if (float* d_b = gradients.find(module.module + ".lora_B.weight")) {
+  if (const auto d_b = gradients.find_whole(module.module + ".lora_B.weight"); d_b.sum != nullptr) {
     const float* low = lora_low(lora, dropped, n, scratch.forward, parallel);
     gemm(ProductType::float32,
          {.m = lora.out,
@@ -29,9 +29,9 @@ void lora_backward(const LoraModule& module, const std::optional<LoraDropout>& d
           .transpose_a = true,
           .b = low,
           .ldb = rank,
-          .c = d_b,
+          .c = d_b.sum,
           .ldc = rank,
-          .accumulate = true},
+          .accumulate = d_b.accumulate},
          parallel);
   }
   gemm(ProductType::float32,
@@ -46,7 +46,7 @@ void lora_backward(const LoraModule& module, const std::optional<LoraDropout>& d
         .ldc = rank},
        parallel);
   scale(d_low, lora.scaling, n * rank);
-  if (float* d_a = gradients.find(module.module + ".lora_A.weight")) {
+  if (const auto d_a = gradients.find_whole(module.module + ".lora_A.weight"); d_a.sum != nullptr) {
     gemm(ProductType::float32,
          {.m = rank,
           .n = lora.in,
@@ -56,9 +56,9 @@ void lora_backward(const LoraModule& module, const std::optional<LoraDropout>& d
           .transpose_a = true,
           .b = dropped,
           .ldb = lora.in,
-          .c = d_a,
+          .c = d_a.sum,
           .ldc = lora.in,
-          .accumulate = true},
+          .accumulate = d_a.accumulate},
          parallel);
   }
   if (dx == nullptr) return;

@@ -19,7 +19,7 @@ struct LoraBackwardScratch {
 /// dA += scaling (dy B)^T drop(x), and dx, unless it is null, += the gradient of drop() of scaling
 /// (dy B) A. In float32.
 void lora_backward(const LoraModule& module, const std::optional<LoraDropout>& dropout,
-                   const Rows& x, const Rows& dy, float* dx, const GradientMap& gradients,
+                   const Rows& x, const Rows& dy, float* dx, GradientMap& gradients,
                    LoraBackwardScratch& scratch, const Parallel& parallel);
 
 }  // namespace diffllama

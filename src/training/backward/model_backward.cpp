@@ -59,8 +59,8 @@ std::optional<LoraDropout> dropout_of(const GradientModel& model, const Gradient
 class ModelBackward {
  public:
   ModelBackward(const GradientModel& model, const ForwardInputs& inputs,
-                const GradientOptions& options, const GradientMap& gradients,
-                GradientScratch& scratch, const Parallel& parallel)
+                const GradientOptions& options, GradientMap& gradients, GradientScratch& scratch,
+                const Parallel& parallel)
       : model_(model),
         inputs_(inputs),
         options_(options),
@@ -110,7 +110,7 @@ class ModelBackward {
   const GradientModel& model_;
   const ForwardInputs& inputs_;
   const GradientOptions& options_;
-  const GradientMap& gradients_;
+  GradientMap& gradients_;
   GradientScratch& scratch_;
   const Parallel& parallel_;
   LinearBackward linear_;
@@ -181,7 +181,7 @@ void ModelBackward::layers_backward(float* dx, GradientResult& result) {
 }  // namespace
 
 GradientResult add_gradients(const GradientModel& model, const ForwardInputs& inputs,
-                             const GradientOptions& options, const GradientMap& gradients,
+                             const GradientOptions& options, GradientMap& gradients,
                              GradientScratch& scratch, const Parallel& parallel) {
   return ModelBackward(model, inputs, options, gradients, scratch, parallel).run();
 }

@@ -67,7 +67,7 @@ struct GradientScratch {
 /// of its loss to `gradients`. With no label that counts the loss is NaN and nothing is added.
 /// Threads change no bit. Throws InvalidArgument naming the input.
 GradientResult add_gradients(const GradientModel& model, const ForwardInputs& inputs,
-                             const GradientOptions& options, const GradientMap& gradients,
+                             const GradientOptions& options, GradientMap& gradients,
                              GradientScratch& scratch, const Parallel& parallel);
 
 }  // namespace diffllama
