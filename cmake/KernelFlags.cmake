@@ -14,7 +14,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     "${kernels_x86}/gradient_kernels_avx512.cpp"
     PROPERTIES COMPILE_OPTIONS "${avx512_flags}")
   set_source_files_properties("${kernels_x86}/panel_product_amx.cpp"
-    PROPERTIES COMPILE_OPTIONS "${avx512_flags};-mamx-tile;-mamx-bf16")
+    PROPERTIES COMPILE_OPTIONS "${avx512_flags};-mamx-tile;-mamx-bf16;-mamx-int8")
   set_source_files_properties("${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu/generic/no_x86.cpp"
     PROPERTIES HEADER_FILE_ONLY TRUE)
 else()

@@ -196,7 +196,7 @@ TEST_P(QuantizedProductOnIsa, HasTheBitsOfTheReference) {
       const std::int64_t k = depth_of(format) * pick(0, depth_of(format) == 32 ? 12 : 3);
       const Blocks blocks(random, format, pick(1, 150), k);
       const PackedMatrix packed = blocks.packed();
-      const std::int64_t m = pick(0, 20);
+      const std::int64_t m = pick(0, 70);
       std::vector<float> x(static_cast<std::size_t>(m * k));
       for (float& value : x) value = normal(random);
       const Rows a(x, m, k, 4 * pick(0, 3));

@@ -16,6 +16,66 @@
 /// ISA has the same bits.
 namespace diffllama {
 
+/// A panel's parts in registers of V.
+template <class V, PanelFormat kFormat>
+struct QuantizedPanel {
+  using F = typename V::Float;
+  using Reg = typename F::Reg;
+  using Bytes = typename V::Bytes;
+  static constexpr QuantLayout kLayout = quant_layout(kFormat);
+  /// Groups of four of k that share a scale.
+  static constexpr int kGroupsOfScale = kLayout.scales == 2 ? 4 : 8;
+
+  /// Quants of group `kGroup` (4 of k) of the columns at `at`, not offset.
+  template <int kGroup>
+  static Bytes quants(const std::byte* step, std::int64_t at) {
+    constexpr std::size_t kPart = 4 * kPanelColumns;
+    const std::byte* low = step + kLayout.quants_offset() + 4 * at;
+    if constexpr (kLayout.quant_bits == 8) {
+      return V::load(low + kGroup * kPart);
+    } else {
+      const Bytes both = V::load(low + kGroup / 2 * kPart);
+      const Bytes nibbles = kGroup % 2 == 0 ? V::low_nibbles(both) : V::high_nibbles(both);
+      if constexpr (kLayout.high_bits == 0) {
+        return nibbles;
+      } else {
+        constexpr int kGroups = 8 / kLayout.high_bits;
+        const Bytes high =
+            V::load(step + kLayout.high_offset() + kGroup / kGroups * kPart + 4 * at);
+        // Bits kGroup % kGroups * high_bits and up go to bit 4 and up.
+        constexpr int kShift = 4 - kGroup % kGroups * kLayout.high_bits;
+        constexpr int kMask = ((1 << kLayout.high_bits) - 1) << 4;
+        return V::template insert<kShift, kMask>(nibbles, high);
+      }
+    }
+  }
+
+  static Reg d(const std::byte* block, std::int64_t at) { return F::load_float16(block + 2 * at); }
+
+  /// Scales of the columns at `at`, number kScale of the step's.
+  template <int kScale>
+  static Reg scale(Reg d, const std::byte* step, std::int64_t at) {
+    const std::byte* scales = step + kScale * kPanelColumns + at;
+    if constexpr (kLayout.scales == 2) {
+      return F::mul(d, V::load_int8(scales));
+    } else if constexpr (kLayout.scales == 1) {
+      return F::mul(d, V::load_uint8(scales));
+    } else {
+      return d;
+    }
+  }
+
+  /// Minima of the columns at `at`, of a format that has them.
+  static Reg minimum(const std::byte* block, const std::byte* step, std::int64_t at) {
+    const Reg minimum = F::load_float16(block + 2 * (kPanelColumns + at));
+    if constexpr (kLayout.minima == 0) {
+      return minimum;
+    } else {
+      return F::sub(F::zero(), F::mul(minimum, V::load_uint8(step + kPanelColumns + at)));
+    }
+  }
+};
+
 template <class V, PanelFormat kFormat>
 class QuantizedProduct {
  public:
@@ -34,22 +94,46 @@ class QuantizedProduct {
     }
   }
 
+  /// Adds the products of a row's residual blocks to what its tile stored, right after it: the
+  /// panel's blocks are still in a cache.
+  static void residuals(const PanelArgs& p, const std::byte* panel, std::int64_t row,
+                        std::int64_t column) {
+    const QuantizedRow whole = {static_cast<const std::byte*>(p.a) + row * p.lda, p.k};
+    const std::int32_t count = whole.residual_count();
+    if (count == 0) return;
+    constexpr std::int64_t kWidth = kVectors * F::kLanes;
+    Tile<1> t;
+    t.rows[0] = whole.residual();
+    for (t.at = 0; t.at < kPanelColumns && column + t.at < p.columns; t.at += kWidth) {
+      load(p, t, row, column + t.at);
+      for (std::int32_t i = 0; i < count; ++i) {
+        const std::int32_t index = whole.residual_blocks()[i];
+        t.block = panel + static_cast<std::size_t>(index / kLayout.steps) * kBlockBytes;
+        t.step =
+            t.block + kHeaderBytes + static_cast<std::size_t>(index % kLayout.steps) * kStepBytes;
+        t.k = i * kQuantStep;
+        load_d(t);
+        multiply_step(t);
+      }
+      store(p, t, row, column + t.at);
+    }
+  }
+
  private:
+  using Panel = QuantizedPanel<V, kFormat>;
   using F = typename V::Float;
   using Reg = typename F::Reg;
   using Bytes = typename V::Bytes;
   using Sums = typename V::Sums;
   static constexpr QuantLayout kLayout = quant_layout(kFormat);
   static constexpr std::size_t kHeaderBytes = kLayout.header_bytes();
-  static constexpr std::size_t kHighOffset = kLayout.high_offset();
-  static constexpr std::size_t kQuantsOffset = kLayout.quants_offset();
   static constexpr std::size_t kStepBytes = kLayout.step_bytes();
   static constexpr std::size_t kBlockBytes = kLayout.block_bytes();
   // Registers of columns that a tile holds.
   static constexpr int kVectors = V::kTileVectors;
   // The offset that sums start with: a dot product of signed weights needs none.
   static constexpr int kOffset = kLayout.quant_bits == 8 && V::kSignedDot ? 0 : kLayout.offset;
-  static constexpr int kGroupsOfScale = kLayout.scales == 2 ? 4 : 8;
+  static constexpr int kGroupsOfScale = Panel::kGroupsOfScale;
 
   template <int... kRows>
   static constexpr auto tiles_of_rows(std::integer_sequence<int, kRows...> /*counts less one*/) {
@@ -64,29 +148,6 @@ class QuantizedProduct {
     constexpr std::int64_t kWidth = kVectors * F::kLanes;
     for (std::int64_t j = 0; j < kPanelColumns && column + j < p.columns; j += kWidth) {
       tile<kRows>(p, panel, row, column, j);
-    }
-  }
-
-  /// Quants of group `kGroup` (4 of k) of the columns at `at`, not offset.
-  template <int kGroup>
-  static Bytes quants(const std::byte* step, std::int64_t at) {
-    constexpr std::size_t kPart = 4 * kPanelColumns;
-    const std::byte* low = step + kQuantsOffset + 4 * at;
-    if constexpr (kLayout.quant_bits == 8) {
-      return V::load(low + kGroup * kPart);
-    } else {
-      const Bytes both = V::load(low + kGroup / 2 * kPart);
-      const Bytes nibbles = kGroup % 2 == 0 ? V::low_nibbles(both) : V::high_nibbles(both);
-      if constexpr (kLayout.high_bits == 0) {
-        return nibbles;
-      } else {
-        constexpr int kGroups = 8 / kLayout.high_bits;
-        const Bytes high = V::load(step + kHighOffset + kGroup / kGroups * kPart + 4 * at);
-        // Bits kGroup % kGroups * high_bits and up go to bit 4 and up.
-        constexpr int kShift = 4 - kGroup % kGroups * kLayout.high_bits;
-        constexpr int kMask = ((1 << kLayout.high_bits) - 1) << 4;
-        return V::template insert<kShift, kMask>(nibbles, high);
-      }
     }
   }
 
@@ -107,7 +168,7 @@ class QuantizedProduct {
     Bytes weights[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
-      weights[j] = quants<kGroup>(t.step, t.at + j * F::kLanes);
+      weights[j] = Panel::template quants<kGroup>(t.step, t.at + j * F::kLanes);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
@@ -138,14 +199,7 @@ class QuantizedProduct {
     Reg scale[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
-      const std::byte* scales = t.step + kFirst / 4 * kPanelColumns + t.at + j * F::kLanes;
-      if constexpr (kLayout.scales == 2) {
-        scale[j] = F::mul(t.d[j], V::load_int8(scales));
-      } else if constexpr (kLayout.scales == 1) {
-        scale[j] = F::mul(t.d[j], V::load_uint8(scales));
-      } else {
-        scale[j] = t.d[j];
-      }
+      scale[j] = Panel::template scale<kFirst / 4>(t.d[j], t.step, t.at + j * F::kLanes);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
@@ -163,12 +217,7 @@ class QuantizedProduct {
     Reg minimum[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
-      const std::int64_t at = t.at + j * F::kLanes;
-      minimum[j] = F::load_float16(t.block + 2 * (kPanelColumns + at));
-      if constexpr (kLayout.minima == 1) {
-        const Reg scale = V::load_uint8(t.step + kPanelColumns + at);
-        minimum[j] = F::sub(F::zero(), F::mul(minimum[j], scale));
-      }
+      minimum[j] = Panel::minimum(t.block, t.step, t.at + j * F::kLanes);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
@@ -206,7 +255,7 @@ class QuantizedProduct {
   __attribute__((always_inline)) static void load_d(Tile<kRows>& t) {
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
-      t.d[j] = F::load_float16(t.block + 2 * (t.at + j * F::kLanes));
+      t.d[j] = Panel::d(t.block, t.at + j * F::kLanes);
     }
   }
 
@@ -233,31 +282,6 @@ class QuantizedProduct {
       }
     }
     store(p, t, row, column + j0);
-  }
-
-  /// Adds the products of a row's residual blocks to what its tile stored, right after it: the
-  /// panel's blocks are still in a cache.
-  static void residuals(const PanelArgs& p, const std::byte* panel, std::int64_t row,
-                        std::int64_t column) {
-    const QuantizedRow whole = {static_cast<const std::byte*>(p.a) + row * p.lda, p.k};
-    const std::int32_t count = whole.residual_count();
-    if (count == 0) return;
-    constexpr std::int64_t kWidth = kVectors * F::kLanes;
-    Tile<1> t;
-    t.rows[0] = whole.residual();
-    for (t.at = 0; t.at < kPanelColumns && column + t.at < p.columns; t.at += kWidth) {
-      load(p, t, row, column + t.at);
-      for (std::int32_t i = 0; i < count; ++i) {
-        const std::int32_t index = whole.residual_blocks()[i];
-        t.block = panel + static_cast<std::size_t>(index / kLayout.steps) * kBlockBytes;
-        t.step =
-            t.block + kHeaderBytes + static_cast<std::size_t>(index % kLayout.steps) * kStepBytes;
-        t.k = i * kQuantStep;
-        load_d(t);
-        multiply_step(t);
-      }
-      store(p, t, row, column + t.at);
-    }
   }
 
   /// What `store` stored.

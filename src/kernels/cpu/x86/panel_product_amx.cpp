@@ -4,6 +4,8 @@
 #include <cstdint>
 
 #include "kernels/cpu/panel_kernels.h"
+#include "kernels/cpu/x86/quantized_product_amx.h"
+#include "kernels/cpu/x86/tile_config.h"
 
 // Rows of bfloat16 through tdpbf16ps. One instruction adds 32 of k to a tile of 16 x 16: the even
 // and the odd values of the pairs in two chains, added to each other and then to the tile. Every
@@ -19,24 +21,12 @@ constexpr std::int64_t kPairBytes = kPanelColumns * 4;   // between a panel's ro
 // Tile registers: c of the upper and the lower 16 rows, left and right; a of both; b of both.
 // g++ 12 needs literals in the intrinsics: 0 1 / 2 3, 4 5, 6 7.
 
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t column_bytes[16] = {};
-  std::uint8_t rows[16] = {};
-};
-
 /// Tiles for `upper` and `lower` rows of a and c (lower may be 0). Zeroes every tile.
 void configure(std::int64_t upper, std::int64_t lower) {
   TileConfig config;
   const std::int64_t rows[8] = {upper, upper, lower, lower, upper, lower, kTileRows, kTileRows};
-  for (int tile = 0; tile < 8; ++tile) {
-    config.rows[tile] = static_cast<std::uint8_t>(rows[tile]);
-    config.column_bytes[tile] = rows[tile] > 0 ? 64 : 0;
-  }
-  // The intrinsic does not tell the compiler that it reads all of the configuration.
-  __asm__ volatile("ldtilecfg %0" : : "m"(config));
+  for (int tile = 0; tile < 8; ++tile) config.set(tile, rows[tile], 64);
+  config.load();
 }
 
 /// One tile of up to 32 rows by 32 columns, over `steps` x 32 of k.
@@ -184,6 +174,7 @@ void bfloat16_pairs(const PanelArgs& p) {
 PanelKernels amx_panel_kernels() {
   PanelKernels kernels = avx512_panel_kernels();
   kernels.bfloat16_pairs = bfloat16_pairs;
+  kernels.quantized = quantized_products_amx();
   return kernels;
 }
 
