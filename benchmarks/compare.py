@@ -45,6 +45,10 @@ def python(work):
     return binary
 
 
+def has_amx():
+    return "amx_tile" in pathlib.Path("/proc/cpuinfo").read_text()
+
+
 def llama_bench(work):
     binary = work / "llama.cpp/build/bin/llama-bench"
     if not binary.exists():
@@ -55,8 +59,10 @@ def llama_bench(work):
             f"llama-cpp-python=={LLAMA_CPP}", "-d", folder)
         run("tar", "xzf", folder / f"llama_cpp_python-{LLAMA_CPP}.tar.gz", "-C", folder)
         source = folder / f"llama_cpp_python-{LLAMA_CPP}/vendor/llama.cpp"
+        # With AMX this version ends with an illegal instruction as soon as it multiplies quantised weights.
+        flags = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16" if has_amx() else ""
         run("cmake", "-S", source, "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON",
-            "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_UI=OFF")
+            "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_UI=OFF", f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}")
         run("cmake", "--build", folder / "build", "-j", os.cpu_count(), "--target", "llama-bench")
     return binary
 
@@ -201,7 +207,8 @@ def main():
         sys.exit(f"expected {DIFFLLAMA}: run scripts/test.sh or scripts/quickstart.sh first")
     work = options.work.resolve()
     modules = "import torch, transformers; print(f'transformers {transformers.__version__} with torch {torch.__version__}')"
-    versions = (f"llama.cpp of llama-cpp-python {LLAMA_CPP}, with flash attention; "
+    versions = (f"llama.cpp of llama-cpp-python {LLAMA_CPP}, with flash attention"
+                + (", built without AMX, of which it dies here" if has_amx() else "") + "; "
                 + run(python(work), "-c", modules).strip())
     samples, limits = collections.defaultdict(list), collections.defaultdict(list)
     for number in range(1, options.rounds + 1):

@@ -38,6 +38,10 @@ struct TileArgs {
   bool first;  // start from zero, not from c
   float* c;
   std::int64_t ldc;  // elements
+  // What the panel after this one will need of memory, to be brought near meanwhile: lines from
+  // `next` on, so many at each step.
+  const std::byte* next;
+  std::int64_t next_lines;
 };
 
 template <bool kLower>
@@ -78,6 +82,7 @@ void tile(const TileArgs& t) {
   load_sums<kLower>(t);
   const std::uint16_t* a = t.a;
   const std::byte* b = t.b;
+  const std::byte* next = t.next;
   const std::int64_t stride = t.lda * 2;
   for (std::int64_t step = 0; step < t.steps; ++step) {
     if constexpr (!kLower) {
@@ -95,6 +100,10 @@ void tile(const TileArgs& t) {
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
+    for (std::int64_t line = 0; line < t.next_lines; ++line) {
+      __builtin_prefetch(next + line * 64, 0, 2);
+    }
+    next += t.next_lines * 64;
     a += kDepth;
     b += kStepBytes;
   }
@@ -138,6 +147,8 @@ void rows(const PanelArgs& p, std::int64_t row, std::int64_t count, std::int64_t
       t.b = p.panels + static_cast<std::size_t>(column / kPanelColumns) * p.panel_stride +
             step * kStepBytes;
       const std::int64_t columns = p.columns - column;
+      t.next = t.b + p.panel_stride;
+      t.next_lines = columns > kPanelColumns ? (kStepBytes / 64 * height + count - 1) / count : 0;
       for (std::int64_t i = row; i < row + count; i += height) {
         t.a = static_cast<const std::uint16_t*>(p.a) + i * p.lda + step * kDepth;
         t.c = p.c + i * p.ldc + column;
@@ -146,6 +157,7 @@ void rows(const PanelArgs& p, std::int64_t row, std::int64_t count, std::int64_t
         } else {
           tile<kLower>(t);
         }
+        t.next += t.steps * t.next_lines * 64;
       }
     }
     step += kBlock;
