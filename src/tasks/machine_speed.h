@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "base/buffer.h"
@@ -24,7 +25,7 @@ class ReadBandwidth {
  private:
   const Parallel& parallel_;
   std::int64_t pieces_;
-  Buffer<std::byte> data_;
+  std::shared_ptr<std::byte> data_;
   std::vector<std::uint64_t> sums_;  // kept, so that no reading can be left out
 };
 
