@@ -1,16 +1,18 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <cstdlib>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <type_traits>
 
+#include "base/large_block.h"
+
 namespace diffllama {
 
-/// Scratch memory that grows and is used again: 64-byte aligned, contents undefined after it grew.
+/// Scratch memory that grows and is used again: allocate_memory's, contents undefined after it
+/// grew.
 template <class T>
 class Buffer {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -19,29 +21,23 @@ class Buffer {
   /// At least `count` elements; keeps the memory it has when that is enough.
   T* reserve(std::size_t count) {
     if (count > capacity_) {
-      constexpr std::size_t kAlignment = 64;
-      if (count > (SIZE_MAX - kAlignment) / sizeof(T)) throw std::bad_alloc();
-      const std::size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-      data_.reset();
+      if (count > SIZE_MAX / sizeof(T)) throw std::bad_alloc();
+      memory_.reset();
       capacity_ = 0;
-      data_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
-      if (!data_) throw std::bad_alloc();
+      memory_ = allocate_memory(count * sizeof(T));
       capacity_ = count;
     }
-    return data_.get();
+    return data();
   }
   T* reserve_zeroed(std::size_t count) {
     T* data = reserve(count);
     if (count != 0) std::memset(static_cast<void*>(data), 0, count * sizeof(T));
     return data;
   }
-  T* data() const { return data_.get(); }
+  T* data() const { return static_cast<T*>(memory_.get()); }
 
  private:
-  struct Free {
-    void operator()(T* data) const { std::free(data); }
-  };
-  std::unique_ptr<T, Free> data_;
+  std::unique_ptr<void, FreeMemory> memory_;
   std::size_t capacity_ = 0;
 };
 
