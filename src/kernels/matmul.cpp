@@ -137,6 +137,7 @@ PackedMatrix::PackedMatrix(PanelFormat format, std::int64_t n, std::int64_t k,
   const std::int64_t panels = ceil_div(n, kPanelColumns);
   const std::shared_ptr<std::byte> data = memory.allocate(bytes());
   std::vector<PanelPacker> packers;
+  packers.reserve(static_cast<std::size_t>(parallel.threads()));
   for (int i = 0; i < parallel.threads(); ++i) packers.emplace_back(format, k);
   parallel.run(panels, [&](std::int64_t panel, int worker) {
     const std::int64_t first = panel * kPanelColumns;

@@ -62,7 +62,7 @@ class QuantizedProductAmx {
   static void configure() {
     TileConfig config;
     for (int tile = 0; tile < kAhead; ++tile) config.set(tile, kTileRows, 64);
-    config.set(4, kTileRows, 4 * kGroups);
+    config.set(4, kTileRows, std::int64_t{4} * kGroups);
     config.set(5, kGroups, 64);
     config.load();
   }
