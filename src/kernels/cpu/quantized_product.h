@@ -50,6 +50,15 @@ struct QuantizedPanel {
     }
   }
 
+  /// The block that holds step number `index` of a panel, and the step.
+  static const std::byte* block(const std::byte* panel, std::int64_t index) {
+    return panel + static_cast<std::size_t>(index / kLayout.steps) * kLayout.block_bytes();
+  }
+  static const std::byte* step(const std::byte* block, std::int64_t index) {
+    return block + kLayout.header_bytes() +
+           static_cast<std::size_t>(index % kLayout.steps) * kLayout.step_bytes();
+  }
+
   static Reg d(const std::byte* block, std::int64_t at) { return F::load_float16(block + 2 * at); }
 
   /// Scales of the columns at `at`, number kScale of the step's.
@@ -108,9 +117,8 @@ class QuantizedProduct {
       load(p, t, row, column + t.at);
       for (std::int32_t i = 0; i < count; ++i) {
         const std::int32_t index = whole.residual_blocks()[i];
-        t.block = panel + static_cast<std::size_t>(index / kLayout.steps) * kBlockBytes;
-        t.step =
-            t.block + kHeaderBytes + static_cast<std::size_t>(index % kLayout.steps) * kStepBytes;
+        t.block = Panel::block(panel, index);
+        t.step = Panel::step(t.block, index);
         t.k = i * kQuantStep;
         load_d(t);
         multiply_step(t);

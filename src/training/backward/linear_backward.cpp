@@ -8,6 +8,7 @@
 #include "kernels/gemm.h"
 #include "kernels/gradients.h"
 #include "model/row_tasks.h"
+#include "training/backward/weight_gradient.h"
 
 namespace diffllama {
 namespace {
@@ -79,37 +80,17 @@ const void* LinearBackward::weight(const std::string& name) {
   return out;
 }
 
-void LinearBackward::add_weight_gradient(const Layer& layer, const Rows& x, const void* x_rows,
-                                         const void* dy_rows) {
-  const GradientMap::Target gradient = gradients_.find_whole(layer.name + ".weight");
-  if (gradient.sum == nullptr) return;
-  const std::int64_t out = layer.dy.columns;
-  gemm(type_,
-       {.m = out,
-        .n = x.columns,
-        .k = x.rows,
-        .a = dy_rows,
-        .lda = out,
-        .transpose_a = true,
-        .b = x_rows,
-        .ldb = x.columns,
-        .c = gradient.sum,
-        .ldc = x.columns,
-        .accumulate = gradient.accumulate},
-       parallel_);
-}
-
 void LinearBackward::run(std::initializer_list<Layer> layers, const Rows& x, float* dx) {
   const std::int64_t in = x.columns;
   const void* x_rows = nullptr;
-  bool first = true;
   for (const Layer& layer : layers) {
     const Rows& dy = layer.dy;
     assert(x.rows == dy.rows);
     const void* dy_rows = converted(dy, scratch_.dy_bfloat16);
     if (gradients_.contains(layer.name + ".weight")) {
       if (x_rows == nullptr) x_rows = converted(x, scratch_.x_bfloat16);
-      add_weight_gradient(layer, x, x_rows, dy_rows);
+      add_weight_gradient(type_, dy_rows, dy.columns, x_rows, in, x.rows,
+                          gradients_.find_whole(layer.name + ".weight"), parallel_);
     }
     if (float* bias_gradient = gradients_.find(layer.name + ".bias")) {
       add_column_sums(bias_gradient, nullptr, dy.data, nullptr, dy.rows, dy.columns, parallel_);
@@ -125,9 +106,8 @@ void LinearBackward::run(std::initializer_list<Layer> layers, const Rows& x, flo
             .ldb = in,
             .c = dx,
             .ldc = in,
-            .accumulate = !first},
+            .accumulate = &layer != layers.begin()},
            parallel_);
-      first = false;
     }
     if (layer.linear.lora) {
       lora_backward(*layer.linear.lora, dropout_, x, dy, dx, gradients_, scratch_.lora, parallel_);

@@ -52,8 +52,6 @@ class LinearBackward {
  private:
   const void* converted(const Rows& rows, Buffer<std::uint16_t>& buffer) const;
   const void* weight(const std::string& name);
-  void add_weight_gradient(const Layer& layer, const Rows& x, const void* x_rows,
-                           const void* dy_rows);
 
   const Parameters& parameters_;
   GradientMap& gradients_;

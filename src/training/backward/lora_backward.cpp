@@ -6,6 +6,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/gradients.h"
+#include "training/backward/weight_gradient.h"
 
 namespace diffllama {
 
@@ -20,19 +21,7 @@ void lora_backward(const LoraModule& module, const std::optional<LoraDropout>& d
 
   if (const auto d_b = gradients.find_whole(module.module + ".lora_B.weight"); d_b.sum != nullptr) {
     const float* low = lora_low(lora, dropped, n, scratch.forward, parallel);
-    gemm(ProductType::float32,
-         {.m = lora.out,
-          .n = rank,
-          .k = n,
-          .a = dy.data,
-          .lda = lora.out,
-          .transpose_a = true,
-          .b = low,
-          .ldb = rank,
-          .c = d_b.sum,
-          .ldc = rank,
-          .accumulate = d_b.accumulate},
-         parallel);
+    add_weight_gradient(ProductType::float32, dy.data, lora.out, low, rank, n, d_b, parallel);
   }
   gemm(ProductType::float32,
        {.m = n,
@@ -47,19 +36,7 @@ void lora_backward(const LoraModule& module, const std::optional<LoraDropout>& d
        parallel);
   scale(d_low, lora.scaling, n * rank);
   if (const auto d_a = gradients.find_whole(module.module + ".lora_A.weight"); d_a.sum != nullptr) {
-    gemm(ProductType::float32,
-         {.m = rank,
-          .n = lora.in,
-          .k = n,
-          .a = d_low,
-          .lda = rank,
-          .transpose_a = true,
-          .b = dropped,
-          .ldb = lora.in,
-          .c = d_a.sum,
-          .ldc = lora.in,
-          .accumulate = d_a.accumulate},
-         parallel);
+    add_weight_gradient(ProductType::float32, d_low, rank, dropped, lora.in, n, d_a, parallel);
   }
   if (dx == nullptr) return;
   const bool drops = dropped != x.data;

@@ -89,12 +89,8 @@ class QuantizedProductAmx {
 
   static void expand(const std::byte* panel, std::int64_t first, std::int64_t steps, Weights& out) {
     for (std::int64_t i = 0; i < steps; ++i) {
-      const std::int64_t index = first + i;
-      const std::byte* block =
-          panel + static_cast<std::size_t>(index / kLayout.steps) * kLayout.block_bytes();
-      const std::byte* step =
-          block + kLayout.header_bytes() +
-          static_cast<std::size_t>(index % kLayout.steps) * kLayout.step_bytes();
+      const std::byte* block = Panel::block(panel, first + i);
+      const std::byte* step = Panel::step(block, first + i);
       for (std::int64_t at = 0; at < kPanelColumns; at += kLanes) {
         expand_quants(step, at, out.quants[i], std::make_integer_sequence<int, 8>());
         const __m512 d = Panel::d(block, at);
