@@ -167,9 +167,9 @@ void all_columns(const PanelArgs& p, std::int64_t column, std::int64_t k, std::i
   if constexpr (kVectors > 2) all_columns<V, Step, kVectors / 2>(p, column, k, depth);
 }
 
-/// The whole product. Few rows take wide tiles, whose many chains of additions hide each other's
-/// latency. Else k is cut into blocks, outermost, so that the rows' part of a block stays in the
-/// second-level cache while the panels go by.
+/// The whole product. Few rows go down one panel after the other: memory, which sets the pace then,
+/// is fastest when it is read in one stream. Else k is cut into blocks, outermost, so that the
+/// rows' part of a block stays in the second-level cache while the panels go by.
 template <class V, class Step>
 void tile_product(const PanelArgs& p) {
   constexpr std::int64_t kBlockSteps = (128 << 10) / static_cast<std::int64_t>(Step::kBytes);
@@ -177,7 +177,7 @@ void tile_product(const PanelArgs& p) {
   static_assert(kBlock % kSumBlock == 0);
   const std::int64_t depth = Step::kPadded ? (p.k + 31) / 32 * 32 : p.k;
   if (p.m <= V::kFewRows) {
-    all_columns<V, Step, V::kWideVectors>(p, 0, 0, depth);
+    all_columns<V, Step, kPanelColumns / V::kLanes>(p, 0, 0, depth);
     return;
   }
   std::int64_t k = 0;

@@ -13,10 +13,9 @@ struct Avx512 {
   using Reg = __m512;
   using Mask = __mmask16;
   static constexpr int kLanes = 16;
-  // A tile: kTileVectors registers wide, kWideVectors for up to kFewRows rows.
+  // A tile: kTileVectors registers wide, or a panel wide for up to kFewRows rows.
   static constexpr int kAccumulators = 24;
   static constexpr int kTileVectors = 4;
-  static constexpr int kWideVectors = 8;
   static constexpr std::int64_t kFewRows = 3;
 
   static Mask first(std::int64_t n) { return static_cast<Mask>((1U << n) - 1U); }
