@@ -25,6 +25,21 @@ TEST(Argmax, GivesTheFirstMaximum) {
   EXPECT_EQ(argmax(std::vector<float>{-kInfinity, -kInfinity}), 0);
 }
 
+// Scores of few different values, so that the largest is there many times, in and across blocks.
+TEST(Argmax, FirstOfTheLargestAmongMany) {
+  for (std::uint64_t length = 1; length < 1200; length += 1 + length / 7) {
+    SCOPED_TRACE(length);
+    const Random random(length, 0);
+    std::vector<float> scores(length);
+    for (std::uint64_t i = 0; i < length; ++i) {
+      scores[i] = static_cast<float>(std::floor(random.uniform(i) * 40) - 20);
+    }
+    EXPECT_EQ(argmax(scores), std::ranges::max_element(scores) - scores.begin());
+    scores.back() = 100;
+    EXPECT_EQ(argmax(scores), std::ssize(scores) - 1);
+  }
+}
+
 TEST(Sample, DividesTheUnitIntervalByProbability) {
   std::vector<float> scores;
   for (const double p : {0.25, 0.0, 0.5, 0.25}) scores.push_back(static_cast<float>(std::log(p)));
