@@ -303,9 +303,11 @@ class Tiles {
     for (; number >= tiles_of(sequences_[sequence]); ++sequence)
       number -= tiles_of(sequences_[sequence]);
     const AttentionInput& input = sequences_[sequence];
-    // The last tokens see the most keys: they go first, so that no thread is left with the longest
-    // tile at the end.
-    const std::int64_t run = tiles_of(input) / geometry_.groups - 1 - number / geometry_.groups;
+    // Group by group, since the tiles of a group read the same keys and values, which then stay in
+    // the last-level cache. Within it the last tokens, which see the most keys, go first, so that
+    // no thread is left with a long tile at the end.
+    const std::int64_t runs = tiles_of(input) / geometry_.groups;
+    const std::int64_t run = runs - 1 - number % runs;
     const std::int64_t first = run * tile_tokens_;
     const std::int64_t tokens = std::min(tile_tokens_, input.tokens - first);
     const std::int64_t* const limits = input.key_limit + first;
@@ -313,7 +315,7 @@ class Tiles {
             .differential = differential_,
             .input = input,
             .layer = layer_,
-            .group = number % geometry_.groups,
+            .group = number / runs,
             .first_token = first,
             .tokens = tokens,
             .keys = input.mask != nullptr ? input.mask_stride
