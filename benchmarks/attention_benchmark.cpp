@@ -62,6 +62,7 @@ class Step {
     std::iota(slots_.begin(), slots_.end(), std::int64_t{0});
     cache_.reserve(depth + tokens);
     for (std::int64_t layer = 0; layer < layers; ++layer) write(layer, 0);
+    cache_.advance(depth, depth);  // the new tokens' keys are written, and not counted yet
     for (std::int64_t i = 1; i <= tokens; ++i) limits_.push_back(depth + i);
   }
 
