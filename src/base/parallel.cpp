@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <system_error>
@@ -49,6 +50,12 @@ class Parallel::Pool {
     ++wake_;
     wake_.notify_all();
     for (std::thread& thread : workers_) thread.join();
+  }
+
+  void read_ahead(const ReadAhead& ahead) {
+    ahead_data_.store(reinterpret_cast<std::uintptr_t>(ahead.data), std::memory_order_relaxed);
+    ahead_stride_.store(ahead.stride, std::memory_order_relaxed);
+    ahead_bytes_.store(ahead.bytes, std::memory_order_relaxed);
   }
 
   void run(std::int64_t tasks, const TaskBody& body) {
@@ -118,8 +125,26 @@ class Parallel::Pool {
     while (!stop_) {
       const std::uint32_t seen = wake_;
       work(worker);
+      fetch_ahead(worker, seen);
       for (int spin = 0; spin < kSpins && wake_ == seen; ++spin) pause();
       wake_.wait(seen);
+    }
+  }
+
+  // Until the next job comes. The three numbers may belong to different calls: then what is fetched
+  // is useless, no more.
+  void fetch_ahead(int worker, std::uint32_t seen) const {
+    constexpr std::size_t kLine = 64;
+    constexpr std::size_t kAtATime = 8 * kLine;
+    const std::uintptr_t data =
+        ahead_data_.load(std::memory_order_relaxed) +
+        static_cast<std::size_t>(worker) * ahead_stride_.load(std::memory_order_relaxed);
+    const std::size_t bytes = ahead_bytes_.load(std::memory_order_relaxed);
+    for (std::size_t at = 0; at < bytes && wake_ == seen; at += kAtATime) {
+      for (std::size_t line = 0; line < kAtATime; line += kLine) {
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): as below
+        __builtin_prefetch(reinterpret_cast<const void*>(data + at + line), 0, 2);
+      }
     }
   }
 
@@ -136,6 +161,10 @@ class Parallel::Pool {
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
 
+  // A number, since pointers may not be computed outside of what they point to.
+  std::atomic<std::uintptr_t> ahead_data_{0};
+  std::atomic<std::size_t> ahead_stride_{0}, ahead_bytes_{0};
+
   alignas(64) std::atomic<std::uint64_t> state_{0};
   alignas(64) std::atomic<std::uint32_t> completed_{0};
   alignas(64) std::atomic<std::uint32_t> wake_{0};  // changes with every job
@@ -145,6 +174,10 @@ class Parallel::Pool {
 
 Parallel::Parallel(int threads) : threads_(threads > 0 ? threads : available_cores()) {
   if (threads_ > 1) pool_ = std::make_shared<Pool>(threads_);
+}
+
+void Parallel::read_ahead(const ReadAhead& ahead) const {
+  if (pool_ != nullptr) pool_->read_ahead(ahead);
 }
 
 void Parallel::run(std::int64_t tasks, const TaskBody& body) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
@@ -23,6 +24,13 @@ class TaskBody {
   void (*call_)(const void*, std::int64_t, int);
 };
 
+/// Memory that the threads of a later run will read first: worker w `bytes` from data + w * stride
+/// on.
+struct ReadAhead {
+  const std::byte* data = nullptr;
+  std::size_t stride = 0, bytes = 0;
+};
+
 /// The one door to threads: a number of threads and the pool behind it, which copies share. Nothing
 /// that goes through here may change a result: work is split by output, never inside a sum.
 class Parallel {
@@ -39,6 +47,11 @@ class Parallel {
   /// worker 0. The first exception thrown by a body is rethrown here; tasks not yet begun are then
   /// left out.
   void run(std::int64_t tasks, const TaskBody& body) const;
+
+  /// From the next run on, threads that wait for the one after it fetch their part into their
+  /// caches meanwhile, until this is called again: memory would idle while one thread does what
+  /// lies between two runs. Nothing is read but by prefetching, so the memory may be gone by then.
+  void read_ahead(const ReadAhead& ahead) const;
 
  private:
   class Pool;

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <thread>
@@ -30,6 +32,27 @@ TEST(Parallel, NoTasksAndOneTask) {
   int runs = 0;
   parallel.run(1, [&](std::int64_t, int) { ++runs; });
   EXPECT_EQ(runs, 1);
+}
+
+// Whatever is announced is only prefetched: memory that is gone, or was never there, does no harm.
+TEST(Parallel, ReadsAheadOfAnyMemory) {
+  constexpr std::size_t kBytes = std::size_t{1} << 20;
+  for (const int threads : {1, 3}) {
+    const Parallel parallel(threads);
+    auto memory = std::make_unique<std::byte[]>(kBytes);
+    const ReadAhead announced[] = {{.data = memory.get(), .stride = 4096, .bytes = kBytes / 2},
+                                   {},
+                                   {.data = nullptr, .stride = SIZE_MAX, .bytes = kBytes}};
+    memory.reset();
+    for (const ReadAhead& ahead : announced) {
+      parallel.read_ahead(ahead);
+      for (int round = 0; round < 100; ++round) {
+        std::atomic<int> done{0};
+        parallel.run(4, [&](std::int64_t, int) { ++done; });
+        ASSERT_EQ(done, 4);
+      }
+    }
+  }
 }
 
 TEST(Parallel, RethrowsFromAWorker) {

@@ -33,11 +33,11 @@ void for_each_row(std::int64_t rows, const Parallel& parallel, const Body& body)
   });
 }
 
-/// Half of the second-level cache.
-std::int64_t row_block_bytes() {
+/// Bytes of the second-level cache.
+std::int64_t second_level_cache() {
   static const std::int64_t bytes = [] {
     const std::int64_t size = sysconf(_SC_LEVEL2_CACHE_SIZE);  // 0 where it is not known
-    return (size > 0 ? size : std::int64_t{1} << 20) / 2;
+    return size > 0 ? size : std::int64_t{1} << 20;
   }();
   return bytes;
 }
@@ -284,6 +284,11 @@ ActivationRows::Rows ActivationRows::int8_rows(const Parallel& parallel) {
 
 namespace {
 
+/// Panels of one thread's first run, of `panels` that all threads take.
+std::int64_t first_run(std::int64_t panels, std::int64_t threads) {
+  return std::max<std::int64_t>(1, panels * 7 / (8 * threads));
+}
+
 /// A product cut into tasks: a block of rows, which stays in the second-level cache, times a run of
 /// panels, each of which goes by once. Tasks of one block of rows follow each other.
 class Tasks {
@@ -298,7 +303,7 @@ class Tasks {
     constexpr std::int64_t kRowStep = 96;       // whole tiles of every ISA
     constexpr std::int64_t kDepthBytes = 4096;  // the block of k that products take at a time
     const std::int64_t row_bytes = std::min(a_.read_bytes, kDepthBytes);
-    const std::int64_t blocks = ceil_div(m_ * row_bytes, row_block_bytes());
+    const std::int64_t blocks = ceil_div(m_ * row_bytes, second_level_cache() / 2);
     rows_ = ceil_div(m_, std::max<std::int64_t>(blocks, 1) * kRowStep) * kRowStep;
     for (Panels run = panels_of(0); run.count > 0; run = panels_of(runs_)) ++runs_;
   }
@@ -321,8 +326,7 @@ class Tasks {
     Panels run = {0, 0};
     for (std::int64_t round = 0; round <= index / threads_; ++round) {
       run.first += run.count * threads_;
-      const std::int64_t share = (panels_ - run.first) * 7 / (8 * threads_);
-      run.count = std::max<std::int64_t>(1, share);
+      run.count = first_run(panels_ - run.first, threads_);
     }
     run.first = std::min(panels_, run.first + index % threads_ * run.count);
     run.count = std::min(run.count, panels_ - run.first);
@@ -356,9 +360,19 @@ class Tasks {
   std::int64_t rows_ = 0, runs_ = 0;
 };
 
+/// What each thread begins with: part of its first run.
+ReadAhead first_reads(const PackedMatrix& w, std::int64_t threads) {
+  const auto run = static_cast<std::size_t>(first_run(ceil_div(w.n(), kPanelColumns), threads));
+  const std::size_t stride = run * w.panel_stride();
+  return {.data = w.panels(),
+          .stride = stride,
+          .bytes = std::min(stride, static_cast<std::size_t>(second_level_cache() / 4))};
+}
+
 }  // namespace
 
-void matmul(ActivationRows& a, std::span<const Product> products, const Parallel& parallel) {
+void matmul(ActivationRows& a, std::span<const Product> products, const Parallel& parallel,
+            const PackedMatrix* next) {
   // Waking threads costs microseconds: products of that size are done by this one alone.
   constexpr std::int64_t kSmall = 1 << 17;
   constexpr std::size_t kMost = 3;
@@ -378,6 +392,7 @@ void matmul(ActivationRows& a, std::span<const Product> products, const Parallel
     for (std::size_t part = 0; part < used; ++part) parts[part]->run_all();
     return;
   }
+  parallel.read_ahead(next == nullptr ? ReadAhead{} : first_reads(*next, parallel.threads()));
   parallel.run(count, [&parts](std::int64_t task, int /*worker*/) {
     std::size_t part = 0;
     while (task >= parts[part]->count()) task -= parts[part++]->count();

@@ -129,8 +129,10 @@ struct Product {
 
 /// Up to three products of the same rows, in one go: y[i][j] = sum over t of a[i][t] w[j][t] (+
 /// bias[j]). Summed as panel_product.h says, the bias added last; neither the split over threads
-/// nor what else is computed ever changes a bit.
-void matmul(ActivationRows& a, std::span<const Product> products, const Parallel& parallel);
+/// nor what else is computed ever changes a bit. `next`, where it is known, is the weight that is
+/// multiplied after these: threads that are done here begin to fetch it.
+void matmul(ActivationRows& a, std::span<const Product> products, const Parallel& parallel,
+            const PackedMatrix* next = nullptr);
 inline void matmul(ActivationRows& a, std::initializer_list<Product> products,
                    const Parallel& parallel) {
   matmul(a, std::span(products.begin(), products.size()), parallel);

@@ -41,7 +41,8 @@ class LayerPass {
 
  private:
   void norm(const std::vector<float>& weight);
-  void project(const float* rows, std::initializer_list<Projection> projections);
+  void project(const float* rows, std::initializer_list<Projection> projections,
+               const PackedMatrix* next);
   void rotate_and_store(float* queries, float* keys, const float* values);
   void attend();
   void add_to_residual(const float* update);
@@ -67,11 +68,11 @@ void LayerPass::self_attention() {
   float* attended =
       reserve_rows(activations_.attended, tokens_, query_width_);  // [N, H/maps, maps d]
   norm(weights.input_layernorm);
-  project(normed_,
-          {{&weights.q_proj, queries}, {&weights.k_proj, keys}, {&weights.v_proj, values}});
+  project(normed_, {{&weights.q_proj, queries}, {&weights.k_proj, keys}, {&weights.v_proj, values}},
+          &weights.o_proj.weight);
   rotate_and_store(queries, keys, values);
   attend();
-  project(attended, {{&weights.o_proj, normed_}});
+  project(attended, {{&weights.o_proj, normed_}}, &weights.gate_proj.weight);
   add_to_residual(normed_);
 }
 
@@ -88,12 +89,12 @@ void LayerPass::feed_forward() {
     std::copy_n(x_, tokens_ * width_, reserve_rows(kept_->middle, tokens_, width_));
   }
   norm(weights.post_attention_layernorm);
-  project(normed_, {{&weights.gate_proj, gate}, {&weights.up_proj, up}});
+  project(normed_, {{&weights.gate_proj, gate}, {&weights.up_proj, up}}, &weights.down_proj.weight);
   for_each_row(tokens_, parallel_, [&](std::int64_t row) {
     gated_activation(layer_.config.hidden_act, gate + row * inner, up + row * inner,
                      activated + row * inner, inner);
   });
-  project(activated, {{&weights.down_proj, normed_}});
+  project(activated, {{&weights.down_proj, normed_}}, layer_.next);
   add_to_residual(normed_);
 }
 
@@ -105,7 +106,8 @@ void LayerPass::norm(const std::vector<float>& weight) {
 }
 
 // Up to three products of the same rows.
-void LayerPass::project(const float* rows, std::initializer_list<Projection> projections) {
+void LayerPass::project(const float* rows, std::initializer_list<Projection> projections,
+                        const PackedMatrix* next) {
   std::array<Product, 3> products;
   std::size_t count = 0;
   for (const auto& [linear, out] : projections) {
@@ -113,7 +115,7 @@ void LayerPass::project(const float* rows, std::initializer_list<Projection> pro
   }
   const std::int64_t columns = projections.begin()->linear->weight.k();
   scratch_.rows.assign(rows, tokens_, columns, columns, layer_.product_type);
-  matmul(scratch_.rows, std::span(products).first(count), parallel_);
+  matmul(scratch_.rows, std::span(products).first(count), parallel_, next);
   for (const auto& [linear, out] : projections) {
     if (!linear->lora) continue;
     add_lora(*linear->lora, scratch_.lora_dropout, rows, tokens_, out, scratch_.lora, parallel_);

@@ -18,6 +18,7 @@ struct DecoderLayer {
   const LayerWeights& weights;
   ProductType product_type;
   std::int64_t number;
+  const PackedMatrix* next;  // the first weight after this layer's; empty where there is none
 };
 
 /// x = x + o_proj(attention(RMSNorm(x))); x = x + down_proj(act(gate_proj(RMSNorm(x))) *

@@ -107,11 +107,15 @@ void DiffLlamaModel::forward_chunk(std::span<const Piece> pieces, ForwardScratch
 }
 
 DecoderLayer DiffLlamaModel::layer_of(std::int64_t layer) const {
+  const bool last = layer + 1 == config_.num_hidden_layers;
+  const Linear& next =
+      last ? weights_.head : weights_.layers[static_cast<std::size_t>(layer) + 1].q_proj;
   return {.config = config_,
           .geometry = geometry_,
           .weights = weights_.layers[static_cast<std::size_t>(layer)],
           .product_type = weights_.product_type,
-          .number = layer};
+          .number = layer,
+          .next = &next.weight};
 }
 
 void DiffLlamaModel::prepare_recompute(std::span<const SequenceStep> steps,

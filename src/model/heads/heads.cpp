@@ -21,7 +21,8 @@ void head_product(const ModelWeights& weights, const float* x, std::int64_t rows
   scratch.assign(x, rows, w.k(), w.k(), weights.product_type);
   Product product = {&w, weights.head.bias_or_null(), nullptr, w.n()};
   product.y = y;
-  matmul(scratch, {product}, parallel);
+  // In generation the next token's first layer comes next.
+  matmul(scratch, {&product, 1}, parallel, &weights.layers.front().q_proj.weight);
   if (weights.head.lora) {
     LoraScratch lora;
     add_lora(*weights.head.lora, dropout, x, rows, y, lora, parallel);
