@@ -122,28 +122,35 @@ class Parallel::Pool {
   }
 
   void serve(int worker) {
+    Fetched fetched;
     while (!stop_) {
       const std::uint32_t seen = wake_;
       work(worker);
-      fetch_ahead(worker, seen);
+      fetch_ahead(worker, seen, fetched);
       for (int spin = 0; spin < kSpins && wake_ == seen; ++spin) pause();
       wake_.wait(seen);
     }
   }
 
-  // Until the next job comes. The three numbers may belong to different calls: then what is fetched
-  // is useless, no more.
-  void fetch_ahead(int worker, std::uint32_t seen) const {
+  struct Fetched {  // of what was announced last, by one thread
+    std::uintptr_t data = 0;
+    std::size_t bytes = 0;
+  };
+
+  // Until the next job comes; then goes on where it stopped, so that nothing is fetched twice. The
+  // three numbers may belong to different calls: then what is fetched is useless, no more.
+  void fetch_ahead(int worker, std::uint32_t seen, Fetched& fetched) const {
     constexpr std::size_t kLine = 64;
     constexpr std::size_t kAtATime = 8 * kLine;
     const std::uintptr_t data =
         ahead_data_.load(std::memory_order_relaxed) +
         static_cast<std::size_t>(worker) * ahead_stride_.load(std::memory_order_relaxed);
     const std::size_t bytes = ahead_bytes_.load(std::memory_order_relaxed);
-    for (std::size_t at = 0; at < bytes && wake_ == seen; at += kAtATime) {
+    if (fetched.data != data) fetched = {.data = data, .bytes = 0};
+    for (; fetched.bytes < bytes && wake_ == seen; fetched.bytes += kAtATime) {
       for (std::size_t line = 0; line < kAtATime; line += kLine) {
         // NOLINTNEXTLINE(performance-no-int-to-ptr): as below
-        __builtin_prefetch(reinterpret_cast<const void*>(data + at + line), 0, 2);
+        __builtin_prefetch(reinterpret_cast<const void*>(data + fetched.bytes + line), 0, 2);
       }
     }
   }

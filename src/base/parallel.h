@@ -49,8 +49,9 @@ class Parallel {
   void run(std::int64_t tasks, const TaskBody& body) const;
 
   /// From the next run on, threads that wait for the one after it fetch their part into their
-  /// caches meanwhile, until this is called again: memory would idle while one thread does what
-  /// lies between two runs. Nothing is read but by prefetching, so the memory may be gone by then.
+  /// caches meanwhile, once: memory would idle while one thread does what lies between two runs.
+  /// Announcing the same memory again right away does nothing. Nothing is read but by prefetching,
+  /// so the memory may be gone by then.
   void read_ahead(const ReadAhead& ahead) const;
 
  private:
