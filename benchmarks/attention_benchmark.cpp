@@ -156,6 +156,7 @@ int main(int argc, char** argv) {
                                    for (auto _ : state) step.attend();
                                    report(state, "GB/s", step.bytes());
                                  })
+        ->Arg(48)
         ->Arg(4096)
         ->MeasureProcessCPUTime()
         ->UseRealTime();
