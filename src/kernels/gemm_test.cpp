@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <omp.h>
+#include <pthread.h>
+#include <sys/time.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -142,6 +145,56 @@ bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
 
 std::string name(ProductType type) { return type == ProductType::float32 ? "float32" : "bfloat16"; }
 
+// What a handler reaches. NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
+std::uintptr_t stack_low = 0;
+std::uintptr_t stack_high = 0;
+volatile std::sig_atomic_t on_stack = 0;
+volatile std::sig_atomic_t elsewhere = 0;
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
+
+extern "C" void note_frame(int /*signal*/) {
+  const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  if (frame >= stack_low && frame < stack_high) {
+    on_stack = on_stack + 1;
+  } else {
+    elsewhere = elsewhere + 1;
+  }
+}
+
+/// While it lives, interrupts the process, whose only thread this is, every 50 us, and counts where
+/// the handler's frame lay: on the thread's stack or elsewhere.
+class Interruptions {
+ public:
+  Interruptions() : handler_before_(std::signal(SIGALRM, note_frame)) {
+    pthread_attr_t attributes;
+    void* low = nullptr;
+    std::size_t size = 0;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &low, &size);
+    pthread_attr_destroy(&attributes);
+    stack_low = reinterpret_cast<std::uintptr_t>(low);
+    stack_high = stack_low + size;
+    on_stack = 0;
+    elsewhere = 0;
+    set_interval(50);
+  }
+  ~Interruptions() {
+    set_interval(0);
+    std::signal(SIGALRM, handler_before_);
+  }
+  Interruptions(const Interruptions&) = delete;
+  Interruptions& operator=(const Interruptions&) = delete;
+
+ private:
+  static void set_interval(int microseconds) {
+    const timeval time = {.tv_sec = 0, .tv_usec = microseconds};
+    const itimerval timer = {.it_interval = time, .it_value = time};
+    setitimer(ITIMER_REAL, &timer, nullptr);
+  }
+
+  void (*handler_before_)(int);
+};
+
 class Gemm : public testing::TestWithParam<ProductType> {
  protected:
   Gemm() : seed_(std::random_device{}()) {}
@@ -256,6 +309,16 @@ TEST_P(Gemm, KeepsTheCallersOpenMpThreads) {
     product.product();
     EXPECT_EQ(omp_get_max_threads(), 5);
   }).join();
+}
+
+// A signal's frame goes where the stack pointer points: dnnl_sgemm has it on the heap.
+TEST_P(Gemm, StaysOnItsStack) {
+  constexpr int kEnough = 20;
+  for_each_case({{64, 16, 4096}, {100, 70, 9000}}, [](Case& product) {
+    const Interruptions interruptions;
+    while (on_stack + elsewhere < kEnough) product.product();
+    EXPECT_EQ(elsewhere, 0);
+  });
 }
 
 TEST_P(Gemm, SaysWhatDoesNotFit) {

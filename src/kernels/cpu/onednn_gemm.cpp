@@ -1,8 +1,10 @@
 #include "kernels/cpu/onednn_gemm.h"
 
 #include <omp.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 #include <new>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -38,6 +40,16 @@ void limit_onednn(Isa isa) {
     case Isa::amx:
       return;
   }
+}
+
+/// All but those that a thread's own instructions raise, which cannot wait.
+sigset_t signals_of_others() {
+  sigset_t signals;
+  sigfillset(&signals);
+  for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) {
+    sigdelset(&signals, own);
+  }
+  return signals;
 }
 
 /// out [rows, columns] is the transpose of x [columns, rows].
@@ -178,12 +190,17 @@ class Matmuls {
 }  // namespace
 
 OneDnnInThisThread::OneDnnInThisThread() : threads_before_(omp_get_max_threads()) {
+  static const sigset_t signals = signals_of_others();
+  pthread_sigmask(SIG_BLOCK, &signals, &signals_before_);
   static const bool limited = (limit_onednn(active_isa()), true);
   static_cast<void>(limited);
   omp_set_num_threads(1);
 }
 
-OneDnnInThisThread::~OneDnnInThisThread() { omp_set_num_threads(threads_before_); }
+OneDnnInThisThread::~OneDnnInThisThread() {
+  omp_set_num_threads(threads_before_);
+  pthread_sigmask(SIG_SETMASK, &signals_before_, nullptr);
+}
 
 void onednn_float32_tile(const GemmArgs& tile) {
   // oneDNN 2.6 copies the transposed A and the plain B of a tile in columns, at a fraction of its

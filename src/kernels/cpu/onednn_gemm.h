@@ -1,12 +1,16 @@
 #pragma once
 
+#include <csignal>
+
 #include "kernels/gemm.h"
 
 namespace diffllama {
 
 /// While it lives, what oneDNN creates or runs in this thread stays in it; the caller's number of
-/// OpenMP threads is restored after. The first one limits oneDNN to active_isa(), as far as the
-/// process has not used oneDNN before.
+/// OpenMP threads is restored after. Signals from outside wait until then: dnnl_sgemm of oneDNN 2.6
+/// computes with the stack pointer in a buffer on the heap, and the frame of a signal that came
+/// meanwhile would overwrite what lies before it. The first one limits oneDNN to active_isa(), as
+/// far as the process has not used oneDNN before.
 class OneDnnInThisThread {
  public:
   OneDnnInThisThread();
@@ -16,6 +20,7 @@ class OneDnnInThisThread {
 
  private:
   int threads_before_;
+  sigset_t signals_before_;
 };
 
 // One tile of gemm.h in the calling thread, under a OneDnnInThisThread; m, n and k are at least 1.
