@@ -14,6 +14,14 @@
 /// int8 arithmetic of an ISA. Quants are expanded in registers to bytes and multiplied by the rows'
 /// quants four of k at a time; the sum over the k that share a scale is an exact integer, so every
 /// ISA has the same bits.
+///
+/// A tile has up to V::kTileRows rows and V::kTileVectors registers of columns, or all of a panel's
+/// columns if it has V::kFewRows rows or fewer. V::kPrefetches: whether prefetching helps.
+///
+/// V::Dot<kBits> sums the products of unsigned quants of kBits bits and a row's int8 in one
+/// register of columns: start(x), add<g>(weights, step.group(g)) for the groups g of a scale,
+/// counted from 0 and ascending, total(). `step` is its RowStep: set(quants), of the row's 32 of a
+/// step.
 namespace diffllama {
 
 /// A panel's parts in registers of V.
@@ -110,7 +118,7 @@ class QuantizedProduct {
     const QuantizedRow whole = {static_cast<const std::byte*>(p.a) + row * p.lda, p.k};
     const std::int32_t count = whole.residual_count();
     if (count == 0) return;
-    constexpr std::int64_t kWidth = kVectors * F::kLanes;
+    constexpr std::int64_t kWidth = std::int64_t{vectors_of(1)} * F::kLanes;
     Tile<1> t;
     t.rows[0] = whole.residual();
     for (t.at = 0; t.at < kPanelColumns && column + t.at < p.columns; t.at += kWidth) {
@@ -132,15 +140,16 @@ class QuantizedProduct {
   using F = typename V::Float;
   using Reg = typename F::Reg;
   using Bytes = typename V::Bytes;
-  using Sums = typename V::Sums;
   static constexpr QuantLayout kLayout = quant_layout(kFormat);
+  using Dot = typename V::template Dot<kLayout.quant_bits + kLayout.high_bits>;
   static constexpr std::size_t kHeaderBytes = kLayout.header_bytes();
   static constexpr std::size_t kStepBytes = kLayout.step_bytes();
   static constexpr std::size_t kBlockBytes = kLayout.block_bytes();
-  // Registers of columns that a tile holds.
-  static constexpr int kVectors = V::kTileVectors;
-  // The offset that sums start with: a dot product of signed weights needs none.
-  static constexpr int kOffset = kLayout.quant_bits == 8 && V::kSignedDot ? 0 : kLayout.offset;
+  // Registers of a panel's columns, and how many of them a tile holds.
+  static constexpr int kPanelVectors = kPanelColumns / F::kLanes;
+  static constexpr int vectors_of(int rows) {
+    return rows <= V::kFewRows ? kPanelVectors : V::kTileVectors;
+  }
   static constexpr int kGroupsOfScale = Panel::kGroupsOfScale;
 
   template <int... kRows>
@@ -153,7 +162,7 @@ class QuantizedProduct {
   template <int kRows>
   static void tiles(const PanelArgs& p, const std::byte* panel, std::int64_t row,
                     std::int64_t column) {
-    constexpr std::int64_t kWidth = kVectors * F::kLanes;
+    constexpr std::int64_t kWidth = std::int64_t{vectors_of(kRows)} * F::kLanes;
     for (std::int64_t j = 0; j < kPanelColumns && column + j < p.columns; j += kWidth) {
       tile<kRows>(p, panel, row, column, j);
     }
@@ -161,49 +170,55 @@ class QuantizedProduct {
 
   template <int kRows>
   struct Tile {
+    static constexpr int kVectors = vectors_of(kRows);
     const std::byte* block;  // of the panel
     const std::byte* step;
     std::int64_t at;  // first column in the panel
     QuantizedRow rows[kRows];
     std::int64_t k;  // where the step begins
-    Sums sums[kRows][kVectors];
+    Dot sums[kRows][kVectors];
     Reg totals[kRows][kVectors];
     Reg d[kVectors];
   };
+  template <int kRows>
+  using RowSteps = typename Dot::RowStep[kRows];
 
-  template <int kGroup, int kRows>
-  __attribute__((always_inline)) static void multiply_group(Tile<kRows>& t) {
+  /// Group kGroup of those that share a scale, of which the step's group kFirst is the first.
+  template <int kFirst, int kGroup, int kRows>
+  __attribute__((always_inline)) static void multiply_group(Tile<kRows>& t,
+                                                            const RowSteps<kRows>& steps) {
+    constexpr int kVectors = Tile<kRows>::kVectors;
     Bytes weights[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
-      weights[j] = Panel::template quants<kGroup>(t.step, t.at + j * F::kLanes);
+      weights[j] = Panel::template quants<kFirst + kGroup>(t.step, t.at + j * F::kLanes);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
-      const Bytes row = V::broadcast(t.rows[i].quants() + t.k + 4 * kGroup);
+      const auto row = steps[i].group(kFirst + kGroup);
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) {
-        t.sums[i][j] = V::template dot<kLayout.quant_bits>(t.sums[i][j], weights[j], row);
-      }
+      for (int j = 0; j < kVectors; ++j) t.sums[i][j].template add<kGroup>(weights[j], row);
     }
   }
 
   /// The k of one scale: kFirst is its first group.
   template <int kFirst, int kRows, int... kGroups>
   __attribute__((always_inline)) static void multiply_scaled(
-      Tile<kRows>& t, std::integer_sequence<int, kGroups...> /*of the scale*/) {
+      Tile<kRows>& t, const RowSteps<kRows>& steps,
+      std::integer_sequence<int, kGroups...> /*of the scale*/) {
+    constexpr int kVectors = Tile<kRows>::kVectors;
     const std::int64_t sixteenth = t.k / 16 + kFirst / 4;
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
-      Sums start = V::zero();
-      if constexpr (kOffset != 0) {
+      std::int32_t start = 0;
+      if constexpr (kLayout.offset != 0) {
         const std::int32_t* sums = t.rows[i].sums() + sixteenth;
-        start = V::set(-kOffset * (kGroupsOfScale == 4 ? sums[0] : sums[0] + sums[1]));
+        start = -kLayout.offset * (kGroupsOfScale == 4 ? sums[0] : sums[0] + sums[1]);
       }
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) t.sums[i][j] = start;
+      for (int j = 0; j < kVectors; ++j) t.sums[i][j].start(start);
     }
-    (multiply_group<kFirst + kGroups>(t), ...);
+    (multiply_group<kFirst, kGroups>(t, steps), ...);
     Reg scale[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
@@ -215,13 +230,14 @@ class QuantizedProduct {
 #pragma GCC unroll 8
       for (int j = 0; j < kVectors; ++j) {
         t.totals[i][j] =
-            V::fma(V::to_float(t.sums[i][j]), F::mul(scale[j], row_scale), t.totals[i][j]);
+            V::fma(V::to_float(t.sums[i][j].total()), F::mul(scale[j], row_scale), t.totals[i][j]);
       }
     }
   }
 
   template <int kRows>
   __attribute__((always_inline)) static void add_minima(Tile<kRows>& t) {
+    constexpr int kVectors = Tile<kRows>::kVectors;
     Reg minimum[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
@@ -237,7 +253,7 @@ class QuantizedProduct {
     }
   }
 
-  /// With few rows, memory sets the pace, and more must be under way than the hardware's own
+  /// With few rows, memory sets the pace, and more must be under way than some machines' own
   /// prefetching asks for.
   static void prefetch(const std::byte* step) {
     constexpr std::size_t kAhead = 4096;
@@ -250,11 +266,14 @@ class QuantizedProduct {
   /// The step of the weights times that of the rows.
   template <int kRows>
   __attribute__((always_inline)) static void multiply_step(Tile<kRows>& t) {
+    RowSteps<kRows> steps;
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) steps[i].set(t.rows[i].quants() + t.k);
     if constexpr (kGroupsOfScale == 4) {
-      multiply_scaled<0>(t, std::make_integer_sequence<int, 4>());
-      multiply_scaled<4>(t, std::make_integer_sequence<int, 4>());
+      multiply_scaled<0>(t, steps, std::make_integer_sequence<int, 4>());
+      multiply_scaled<4>(t, steps, std::make_integer_sequence<int, 4>());
     } else {
-      multiply_scaled<0>(t, std::make_integer_sequence<int, 8>());
+      multiply_scaled<0>(t, steps, std::make_integer_sequence<int, 8>());
     }
     if constexpr (kLayout.halves == 2) add_minima(t);
   }
@@ -262,7 +281,7 @@ class QuantizedProduct {
   template <int kRows>
   __attribute__((always_inline)) static void load_d(Tile<kRows>& t) {
 #pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) {
+    for (int j = 0; j < Tile<kRows>::kVectors; ++j) {
       t.d[j] = Panel::d(t.block, t.at + j * F::kLanes);
     }
   }
@@ -276,14 +295,14 @@ class QuantizedProduct {
     for (int i = 0; i < kRows; ++i) {
       t.rows[i] = {static_cast<const std::byte*>(p.a) + (row + i) * p.lda, p.k};
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) t.totals[i][j] = F::zero();
+      for (int j = 0; j < Tile<kRows>::kVectors; ++j) t.totals[i][j] = F::zero();
     }
     t.block = panel;
     for (t.k = 0; t.k < p.k; t.block += kBlockBytes) {
       load_d(t);
       t.step = t.block + kHeaderBytes;
       for (int step = 0; step < kLayout.steps; ++step) {
-        if constexpr (kRows <= 2) prefetch(t.step);
+        if constexpr (V::kPrefetches && kRows <= 2) prefetch(t.step);
         multiply_step(t);
         t.step += kStepBytes;
         t.k += kQuantStep;
@@ -295,7 +314,7 @@ class QuantizedProduct {
   /// What `store` stored.
   static void load(const PanelArgs& p, Tile<1>& t, std::int64_t row, std::int64_t column) {
 #pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) {
+    for (int j = 0; j < Tile<1>::kVectors; ++j) {
       const std::int64_t at = column + j * F::kLanes;
       const std::int64_t left = p.columns - at;
       const float* c = p.c + row * p.ldc + at;
@@ -313,7 +332,7 @@ class QuantizedProduct {
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) {
+      for (int j = 0; j < Tile<kRows>::kVectors; ++j) {
         const std::int64_t at = column + j * F::kLanes;
         const std::int64_t left = p.columns - at;
         float* c = p.c + (row + i) * p.ldc + at;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/cpu/generic/vector_portable.h"
+#include "kernels/cpu/quantized_row_step.h"
 
 namespace diffllama {
 
@@ -17,7 +18,8 @@ struct Int8Portable {
   using Sums = std::int32_t __attribute__((vector_size(16)));
   static constexpr int kTileRows = 2;
   static constexpr int kTileVectors = 2;
-  static constexpr bool kSignedDot = false;
+  static constexpr int kFewRows = 0;
+  static constexpr bool kPrefetches = false;
 
   static Bytes load(const std::byte* p) {
     Bytes x;
@@ -41,13 +43,25 @@ struct Int8Portable {
     return x;
   }
 
-  static Sums zero() { return Sums{0, 0, 0, 0}; }
-  static Sums set(std::int32_t x) { return Sums{x, x, x, x}; }
-  template <int kQuantBits>
-  static Sums dot(Sums sums, Bytes weights, Bytes row) {
-    for (int i = 0; i < 16; ++i) sums[i / 4] += weights[i] * static_cast<std::int8_t>(row[i]);
-    return sums;
-  }
+  /// Sums in 32 bits from the start.
+  template <int kBits>
+  class Dot {
+   public:
+    using RowStep = QuantizedRowStep<Int8Portable>;
+
+    void start(std::int32_t x) { sums_ = Sums{x, x, x, x}; }
+    template <int kGroup>
+    void add(Bytes weights, Bytes row) {
+      for (int i = 0; i < 16; ++i) {
+        sums_[i / 4] += weights[i] * static_cast<std::int8_t>(row[i]);
+      }
+    }
+    Sums total() const { return sums_; }
+
+   private:
+    Sums sums_ = {0, 0, 0, 0};
+  };
+
   static Float::Reg to_float(Sums x) { return __builtin_convertvector(x, Float::Reg); }
   /// Rounded once on every machine, unlike Portable's: products of quantised panels have the same
   /// bits on every ISA.

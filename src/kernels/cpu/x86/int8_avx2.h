@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/quantized_row_step.h"
 #include "kernels/cpu/x86/vector_avx2.h"
 
 namespace diffllama {
@@ -15,9 +16,10 @@ struct Int8Avx2 {
   using Float = Avx2;
   using Bytes = __m256i;
   using Sums = __m256i;  // 8 int32
-  static constexpr int kTileRows = 2;
+  static constexpr int kTileRows = 4;
   static constexpr int kTileVectors = 2;
-  static constexpr bool kSignedDot = true;
+  static constexpr int kFewRows = 2;
+  static constexpr bool kPrefetches = false;
 
   static Bytes load(const std::byte* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -42,20 +44,40 @@ struct Int8Avx2 {
     return _mm256_set1_epi32(four);
   }
 
-  static Sums zero() { return _mm256_setzero_si256(); }
-  static Sums set(std::int32_t x) { return _mm256_set1_epi32(x); }
-  /// vpmaddubsw saturates at 16 bits, which products of 8-bit quants less their offset do not reach
-  /// (2 * 128 * 127), nor those of 6 bits (2 * 63 * 127).
-  template <int kQuantBits>
-  static Sums dot(Sums sums, Bytes weights, Bytes row) {
-    if constexpr (kQuantBits == 8) {
-      const Bytes w = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
-      weights = _mm256_abs_epi8(w);
-      row = _mm256_sign_epi8(row, w);
+  /// Takes a sum as it is: the compiler would add in another order, for which it has to keep all
+  /// that is added, in memory.
+  static void keep(Sums& sum) { asm("" : "+x"(sum)); }
+
+  /// vpmaddubsw sums pairs of products in 16 bits, which as many groups share as surely fit.
+  template <int kBits>
+  class Dot {
+   public:
+    using RowStep = QuantizedRowStep<Int8Avx2>;
+
+    void start(std::int32_t x) { start_ = x; }
+    template <int kGroup>
+    void add(Bytes weights, Bytes row) {
+      const __m256i pairs = _mm256_maddubs_epi16(weights, row);
+      pairs_ = kGroup % kGroups == 0 ? pairs : _mm256_add_epi16(pairs_, pairs);
+      keep(pairs_);
+      if constexpr (kGroup % kGroups == kGroups - 1) {
+        const __m256i sums = _mm256_madd_epi16(pairs_, _mm256_set1_epi16(1));
+        sums_ = kGroup < kGroups ? sums : _mm256_add_epi32(sums_, sums);
+      }
     }
-    const __m256i pairs = _mm256_maddubs_epi16(weights, row);
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-  }
+    Sums total() const { return _mm256_add_epi32(sums_, _mm256_set1_epi32(start_)); }
+
+   private:
+    static constexpr int kLargestPair = 2 * ((1 << kBits) - 1) * 127;
+    // A power of two, so that scales' 4 or 8 groups are whole multiples.
+    static constexpr int kGroups = kBits == 4 ? 8 : kBits == 5 ? 4 : 2;
+    static_assert(kGroups * kLargestPair < 1 << 15);
+
+    std::int32_t start_;
+    __m256i pairs_;
+    Sums sums_;
+  };
+
   static Float::Reg to_float(Sums x) { return _mm256_cvtepi32_ps(x); }
   static Float::Reg fma(Float::Reg a, Float::Reg b, Float::Reg c) { return Float::fma(a, b, c); }
   static Float::Reg load_uint8(const std::byte* p) {
@@ -64,6 +86,47 @@ struct Int8Avx2 {
   static Float::Reg load_int8(const std::byte* p) {
     return to_float(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
+};
+
+/// Pairs of 8-bit products overflow 16 bits: weights and rows become 16 bits wide before they are
+/// multiplied, the even of k and the odd ones apart.
+template <>
+class Int8Avx2::Dot<8> {
+ public:
+  struct Words {
+    __m256i even, odd;
+  };
+  class RowStep {
+   public:
+    void set(const std::int8_t* quants) {
+      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(quants));
+      _mm256_store_si256(&even_, _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
+      _mm256_store_si256(&odd_, _mm256_srai_epi16(x, 8));
+      // Broadcast from memory: the compiler would shift them out of registers.
+      asm("" : "+m"(even_), "+m"(odd_));
+    }
+    Words group(std::ptrdiff_t g) const {
+      return {broadcast(reinterpret_cast<const std::int8_t*>(&even_) + 4 * g),
+              broadcast(reinterpret_cast<const std::int8_t*>(&odd_) + 4 * g)};
+    }
+
+   private:
+    __m256i even_, odd_;
+  };
+
+  void start(std::int32_t x) { sums_ = _mm256_set1_epi32(x); }
+  template <int kGroup>
+  void add(Bytes weights, Words row) {
+    const Bytes even = _mm256_and_si256(weights, _mm256_set1_epi16(0xff));
+    const Bytes odd = _mm256_srli_epi16(weights, 8);
+    sums_ = _mm256_add_epi32(sums_, _mm256_madd_epi16(even, row.even));
+    sums_ = _mm256_add_epi32(sums_, _mm256_madd_epi16(odd, row.odd));
+    keep(sums_);
+  }
+  Sums total() const { return sums_; }
+
+ private:
+  Sums sums_;
 };
 
 }  // namespace diffllama

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/quantized_row_step.h"
 #include "kernels/cpu/x86/vector_avx512.h"
 
 namespace diffllama {
@@ -17,7 +18,8 @@ struct Int8Avx512 {
   using Sums = __m512i;  // 16 int32
   static constexpr int kTileRows = 6;
   static constexpr int kTileVectors = 2;
-  static constexpr bool kSignedDot = false;
+  static constexpr int kFewRows = 0;
+  static constexpr bool kPrefetches = true;
 
   static Bytes load(const std::byte* p) { return _mm512_loadu_si512(p); }
   static Bytes low_nibbles(Bytes x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
@@ -42,13 +44,23 @@ struct Int8Avx512 {
     return _mm512_set1_epi32(four);
   }
 
-  static Sums zero() { return _mm512_setzero_si512(); }
-  static Sums set(std::int32_t x) { return _mm512_set1_epi32(x); }
-  /// sums + weights (unsigned) . row (signed), exact.
-  template <int kQuantBits>
-  static Sums dot(Sums sums, Bytes weights, Bytes row) {
-    return _mm512_dpbusd_epi32(sums, weights, row);
-  }
+  /// Sums in 32 bits from the start.
+  template <int kBits>
+  class Dot {
+   public:
+    using RowStep = QuantizedRowStep<Int8Avx512>;
+
+    void start(std::int32_t x) { sums_ = _mm512_set1_epi32(x); }
+    template <int kGroup>
+    void add(Bytes weights, Bytes row) {
+      sums_ = _mm512_dpbusd_epi32(sums_, weights, row);
+    }
+    Sums total() const { return sums_; }
+
+   private:
+    Sums sums_;
+  };
+
   static Float::Reg to_float(Sums x) { return _mm512_cvtepi32_ps(x); }
   static Float::Reg fma(Float::Reg a, Float::Reg b, Float::Reg c) { return Float::fma(a, b, c); }
   static Float::Reg load_uint8(const std::byte* p) {
