@@ -18,10 +18,9 @@
 /// A tile has up to V::kTileRows rows and V::kTileVectors registers of columns, or all of a panel's
 /// columns if it has V::kFewRows rows or fewer. V::kPrefetches: whether prefetching helps.
 ///
-/// V::Dot<kBits> sums the products of unsigned quants of kBits bits and a row's int8 in one
-/// register of columns: start(x), add<g>(weights, step.group(g)) for the groups g of a scale,
-/// counted from 0 and ascending, total(). `step` is its RowStep: set(quants), of the row's 32 of a
-/// step.
+/// V::Dot<kBits> sums the products of quants of kBits bits and a row's int8 in one register of
+/// columns: start(x), add<g>(weights, row) for the groups g of a scale, counted from 0 and
+/// ascending, total(). Dot::kSigned: it takes the quants' offset off itself.
 namespace diffllama {
 
 /// A panel's parts in registers of V.
@@ -142,6 +141,7 @@ class QuantizedProduct {
   using Bytes = typename V::Bytes;
   static constexpr QuantLayout kLayout = quant_layout(kFormat);
   using Dot = typename V::template Dot<kLayout.quant_bits + kLayout.high_bits>;
+  static constexpr int kOffset = Dot::kSigned ? 0 : kLayout.offset;
   static constexpr std::size_t kHeaderBytes = kLayout.header_bytes();
   static constexpr std::size_t kStepBytes = kLayout.step_bytes();
   static constexpr std::size_t kBlockBytes = kLayout.block_bytes();
@@ -180,13 +180,10 @@ class QuantizedProduct {
     Reg totals[kRows][kVectors];
     Reg d[kVectors];
   };
-  template <int kRows>
-  using RowSteps = typename Dot::RowStep[kRows];
 
   /// Group kGroup of those that share a scale, of which the step's group kFirst is the first.
   template <int kFirst, int kGroup, int kRows>
-  __attribute__((always_inline)) static void multiply_group(Tile<kRows>& t,
-                                                            const RowSteps<kRows>& steps) {
+  __attribute__((always_inline)) static void multiply_group(Tile<kRows>& t) {
     constexpr int kVectors = Tile<kRows>::kVectors;
     Bytes weights[kVectors];
 #pragma GCC unroll 8
@@ -195,7 +192,7 @@ class QuantizedProduct {
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
-      const auto row = steps[i].group(kFirst + kGroup);
+      const Bytes row = V::broadcast(t.rows[i].quants() + t.k + 4 * (kFirst + kGroup));
 #pragma GCC unroll 8
       for (int j = 0; j < kVectors; ++j) t.sums[i][j].template add<kGroup>(weights[j], row);
     }
@@ -204,21 +201,20 @@ class QuantizedProduct {
   /// The k of one scale: kFirst is its first group.
   template <int kFirst, int kRows, int... kGroups>
   __attribute__((always_inline)) static void multiply_scaled(
-      Tile<kRows>& t, const RowSteps<kRows>& steps,
-      std::integer_sequence<int, kGroups...> /*of the scale*/) {
+      Tile<kRows>& t, std::integer_sequence<int, kGroups...> /*of the scale*/) {
     constexpr int kVectors = Tile<kRows>::kVectors;
     const std::int64_t sixteenth = t.k / 16 + kFirst / 4;
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       std::int32_t start = 0;
-      if constexpr (kLayout.offset != 0) {
+      if constexpr (kOffset != 0) {
         const std::int32_t* sums = t.rows[i].sums() + sixteenth;
-        start = -kLayout.offset * (kGroupsOfScale == 4 ? sums[0] : sums[0] + sums[1]);
+        start = -kOffset * (kGroupsOfScale == 4 ? sums[0] : sums[0] + sums[1]);
       }
 #pragma GCC unroll 8
       for (int j = 0; j < kVectors; ++j) t.sums[i][j].start(start);
     }
-    (multiply_group<kFirst, kGroups>(t, steps), ...);
+    (multiply_group<kFirst, kGroups>(t), ...);
     Reg scale[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
@@ -266,14 +262,11 @@ class QuantizedProduct {
   /// The step of the weights times that of the rows.
   template <int kRows>
   __attribute__((always_inline)) static void multiply_step(Tile<kRows>& t) {
-    RowSteps<kRows> steps;
-#pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) steps[i].set(t.rows[i].quants() + t.k);
     if constexpr (kGroupsOfScale == 4) {
-      multiply_scaled<0>(t, steps, std::make_integer_sequence<int, 4>());
-      multiply_scaled<4>(t, steps, std::make_integer_sequence<int, 4>());
+      multiply_scaled<0>(t, std::make_integer_sequence<int, 4>());
+      multiply_scaled<4>(t, std::make_integer_sequence<int, 4>());
     } else {
-      multiply_scaled<0>(t, steps, std::make_integer_sequence<int, 8>());
+      multiply_scaled<0>(t, std::make_integer_sequence<int, 8>());
     }
     if constexpr (kLayout.halves == 2) add_minima(t);
   }

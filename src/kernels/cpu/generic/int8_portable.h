@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "kernels/cpu/generic/vector_portable.h"
-#include "kernels/cpu/quantized_row_step.h"
 
 namespace diffllama {
 
@@ -47,7 +46,7 @@ struct Int8Portable {
   template <int kBits>
   class Dot {
    public:
-    using RowStep = QuantizedRowStep<Int8Portable>;
+    static constexpr bool kSigned = false;
 
     void start(std::int32_t x) { sums_ = Sums{x, x, x, x}; }
     template <int kGroup>

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/quantized_row_step.h"
 #include "kernels/cpu/x86/vector_avx2.h"
 
 namespace diffllama {
@@ -52,7 +51,7 @@ struct Int8Avx2 {
   template <int kBits>
   class Dot {
    public:
-    using RowStep = QuantizedRowStep<Int8Avx2>;
+    static constexpr bool kSigned = false;
 
     void start(std::int32_t x) { start_ = x; }
     template <int kGroup>
@@ -88,39 +87,20 @@ struct Int8Avx2 {
   }
 };
 
-/// Pairs of 8-bit products overflow 16 bits: weights and rows become 16 bits wide before they are
-/// multiplied, the even of k and the odd ones apart.
+/// Pairs of 8-bit products fit in 16 bits once the weights are less their offset, 2 * 128 * 127,
+/// but no sum of two does. vpmaddubsw takes the weights' signs from the row.
 template <>
 class Int8Avx2::Dot<8> {
  public:
-  struct Words {
-    __m256i even, odd;
-  };
-  class RowStep {
-   public:
-    void set(const std::int8_t* quants) {
-      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(quants));
-      _mm256_store_si256(&even_, _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-      _mm256_store_si256(&odd_, _mm256_srai_epi16(x, 8));
-      // Broadcast from memory: the compiler would shift them out of registers.
-      asm("" : "+m"(even_), "+m"(odd_));
-    }
-    Words group(std::ptrdiff_t g) const {
-      return {broadcast(reinterpret_cast<const std::int8_t*>(&even_) + 4 * g),
-              broadcast(reinterpret_cast<const std::int8_t*>(&odd_) + 4 * g)};
-    }
+  static constexpr bool kSigned = true;
 
-   private:
-    __m256i even_, odd_;
-  };
-
-  void start(std::int32_t x) { sums_ = _mm256_set1_epi32(x); }
+  void start(std::int32_t /*x: 0*/) {}
   template <int kGroup>
-  void add(Bytes weights, Words row) {
-    const Bytes even = _mm256_and_si256(weights, _mm256_set1_epi16(0xff));
-    const Bytes odd = _mm256_srli_epi16(weights, 8);
-    sums_ = _mm256_add_epi32(sums_, _mm256_madd_epi16(even, row.even));
-    sums_ = _mm256_add_epi32(sums_, _mm256_madd_epi16(odd, row.odd));
+  void add(Bytes weights, Bytes row) {
+    const Bytes w = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(row, w));
+    const __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    sums_ = kGroup == 0 ? sums : _mm256_add_epi32(sums_, sums);
     keep(sums_);
   }
   Sums total() const { return sums_; }

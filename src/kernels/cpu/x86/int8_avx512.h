@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/quantized_row_step.h"
 #include "kernels/cpu/x86/vector_avx512.h"
 
 namespace diffllama {
@@ -48,7 +47,7 @@ struct Int8Avx512 {
   template <int kBits>
   class Dot {
    public:
-    using RowStep = QuantizedRowStep<Int8Avx512>;
+    static constexpr bool kSigned = false;
 
     void start(std::int32_t x) { sums_ = _mm512_set1_epi32(x); }
     template <int kGroup>
