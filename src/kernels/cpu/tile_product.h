@@ -232,10 +232,7 @@ struct Bfloat16RowsStep : Bfloat16Step<V> {
   using A = std::uint16_t;
   static constexpr bool kPadded = true;
   static typename V::Reg broadcast(const std::uint16_t* a, int part) {
-    const std::uint32_t bits = static_cast<std::uint32_t>(a[part]) << 16;
-    float x = 0;
-    __builtin_memcpy(&x, &bits, sizeof(x));
-    return V::set(x);
+    return V::set_bfloat16(a + part);
   }
 };
 

@@ -21,6 +21,7 @@ struct Portable {
 
   static Reg zero() { return set(0.0F); }
   static Reg set(float x) { return Reg{x, x, x, x}; }
+  static Reg set_bfloat16(const std::uint16_t* p) { return set(bfloat16_to_float(*p)); }
   static Reg load(const float* p) { return load_first(p, kLanes); }
   static Reg load_first(const float* p, std::int64_t n) {
     Reg x = zero();

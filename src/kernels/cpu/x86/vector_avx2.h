@@ -25,6 +25,11 @@ struct Avx2 {
 
   static Reg zero() { return _mm256_setzero_ps(); }
   static Reg set(float x) { return _mm256_set1_ps(x); }
+  /// Widened after it is broadcast: one at a time would go by way of a general register.
+  static Reg set_bfloat16(const std::uint16_t* p) {
+    const __m256i x = _mm256_set1_epi16(static_cast<std::int16_t>(*p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(x, 16));
+  }
   static Reg load(const float* p) { return _mm256_loadu_ps(p); }
   static Reg load_first(const float* p, std::int64_t n) { return _mm256_maskload_ps(p, first(n)); }
   static void store(float* p, Reg x) { _mm256_storeu_ps(p, x); }
