@@ -58,7 +58,7 @@ struct Int8Portable {
     Sums total() const { return sums_; }
 
    private:
-    Sums sums_ = {0, 0, 0, 0};
+    Sums sums_ = {0, 0, 0, 0};  // g++ does not see that start() sets it
   };
 
   static Float::Reg to_float(Sums x) { return __builtin_convertvector(x, Float::Reg); }

@@ -2,6 +2,7 @@
 
 #include <immintrin.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -47,30 +48,37 @@ struct Int8Avx2 {
   /// that is added, in memory.
   static void keep(Sums& sum) { asm("" : "+x"(sum)); }
 
-  /// vpmaddubsw sums pairs of products in 16 bits, which as many groups share as surely fit.
+  /// vpmaddubsw sums pairs of products in 16 bits, which as many groups share as surely fit. Of 8
+  /// bits not even one does, unless the weights are less their offset; it takes their signs from
+  /// the row.
   template <int kBits>
   class Dot {
    public:
-    static constexpr bool kSigned = false;
+    static constexpr bool kSigned = kBits == 8;
 
     void start(std::int32_t x) { start_ = x; }
     template <int kGroup>
     void add(Bytes weights, Bytes row) {
+      if constexpr (kSigned) {
+        const Bytes w = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+        weights = _mm256_abs_epi8(w);
+        row = _mm256_sign_epi8(row, w);
+      }
       const __m256i pairs = _mm256_maddubs_epi16(weights, row);
       pairs_ = kGroup % kGroups == 0 ? pairs : _mm256_add_epi16(pairs_, pairs);
       keep(pairs_);
       if constexpr (kGroup % kGroups == kGroups - 1) {
         const __m256i sums = _mm256_madd_epi16(pairs_, _mm256_set1_epi16(1));
         sums_ = kGroup < kGroups ? sums : _mm256_add_epi32(sums_, sums);
+        keep(sums_);
       }
     }
     Sums total() const { return _mm256_add_epi32(sums_, _mm256_set1_epi32(start_)); }
 
    private:
-    static constexpr int kLargestPair = 2 * ((1 << kBits) - 1) * 127;
+    static constexpr unsigned kLargestWeight = kSigned ? 128 : (1U << kBits) - 1;
     // A power of two, so that scales' 4 or 8 groups are whole multiples.
-    static constexpr int kGroups = kBits == 4 ? 8 : kBits == 5 ? 4 : 2;
-    static_assert(kGroups * kLargestPair < 1 << 15);
+    static constexpr int kGroups = std::bit_floor(0x7fffU / (2 * kLargestWeight * 127));
 
     std::int32_t start_;
     __m256i pairs_;
@@ -85,28 +93,6 @@ struct Int8Avx2 {
   static Float::Reg load_int8(const std::byte* p) {
     return to_float(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
-};
-
-/// Pairs of 8-bit products fit in 16 bits once the weights are less their offset, 2 * 128 * 127,
-/// but no sum of two does. vpmaddubsw takes the weights' signs from the row.
-template <>
-class Int8Avx2::Dot<8> {
- public:
-  static constexpr bool kSigned = true;
-
-  void start(std::int32_t /*x: 0*/) {}
-  template <int kGroup>
-  void add(Bytes weights, Bytes row) {
-    const Bytes w = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(row, w));
-    const __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-    sums_ = kGroup == 0 ? sums : _mm256_add_epi32(sums_, sums);
-    keep(sums_);
-  }
-  Sums total() const { return sums_; }
-
- private:
-  Sums sums_;
 };
 
 }  // namespace diffllama
