@@ -46,8 +46,7 @@ class Parallel::Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
   ~Pool() {
-    stop_ = true;
-    ++wake_;
+    wake_ |= kStop;
     wake_.notify_all();
     for (std::thread& thread : workers_) thread.join();
   }
@@ -70,7 +69,7 @@ class Parallel::Pool {
     completed_ = 0;
     failed_ = false;
     state_.store((++job_ << 32) | static_cast<std::uint64_t>(tasks), std::memory_order_release);
-    ++wake_;
+    wake_ += kNextJob;
     wake_.notify_all();
     work(0);
     for (int spin = 0; spin < kSpins && completed_ != static_cast<std::uint32_t>(tasks); ++spin)
@@ -123,8 +122,7 @@ class Parallel::Pool {
 
   void serve(int worker) {
     Fetched fetched;
-    while (!stop_) {
-      const std::uint32_t seen = wake_;
+    for (std::uint32_t seen = wake_; (seen & kStop) == 0; seen = wake_) {
       work(worker);
       fetch_ahead(worker, seen, fetched);
       for (int spin = 0; spin < kSpins && wake_ == seen; ++spin) pause();
@@ -155,7 +153,8 @@ class Parallel::Pool {
     }
   }
 
-  static constexpr std::uint64_t kTasksLeft = 0xFFFFFFFF;
+  static constexpr std::uint64_t kTasksLeft = 0xFFFFFFFF;  // of state_
+  static constexpr std::uint32_t kStop = 1, kNextJob = 2;  // of wake_
 
   const int threads_;
   std::mutex mutex_;  // held by the run under way
@@ -174,9 +173,10 @@ class Parallel::Pool {
 
   alignas(64) std::atomic<std::uint64_t> state_{0};
   alignas(64) std::atomic<std::uint32_t> completed_{0};
-  alignas(64) std::atomic<std::uint32_t> wake_{0};  // changes with every job
+  // What threads wait for: changes with every job. That the pool stops is a bit of it, so that a
+  // thread cannot see the one and miss the other.
+  alignas(64) std::atomic<std::uint32_t> wake_{0};
   std::atomic<bool> failed_{false};
-  std::atomic<bool> stop_{false};
 };
 
 Parallel::Parallel(int threads) : threads_(threads > 0 ? threads : available_cores()) {

@@ -1,6 +1,7 @@
 #include "base/parallel.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cstddef>
@@ -102,6 +103,25 @@ TEST(Parallel, CopiesShareAndOutliveTheFirst) {
   std::atomic<int> runs{0};
   second.run(10, [&](std::int64_t, int) { ++runs; });
   EXPECT_EQ(runs, 10);
+}
+
+// Unmapping memory interrupts the other threads of a process, at whatever instruction they are: one
+// that had looked whether to stop, and not yet which job was the last, once slept for ever, in one
+// of some 200000 pools.
+TEST(Parallel, PoolsEndWhereverTheirThreadsAre) {
+  constexpr std::size_t kPage = 4096;
+  for (int round = 0; round < 20000; ++round) {
+    const Parallel parallel(2);
+    for (int run = 0; run < 2; ++run) {
+      void* const memory =
+          mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      ASSERT_NE(memory, MAP_FAILED);
+      parallel.run(4, [&](std::int64_t task, int) {
+        static_cast<char*>(memory)[static_cast<std::size_t>(task) * kPage] = 1;
+      });
+      ASSERT_EQ(munmap(memory, 4 * kPage), 0);
+    }
+  }
 }
 
 TEST(Parallel, ZeroMeansEveryCore) { EXPECT_GE(Parallel(0).threads(), 1); }
