@@ -176,6 +176,9 @@ void limit_onednn_to(diffllama::Isa isa) {
     case diffllama::Isa::avx2:
       dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
       return;
+    case diffllama::Isa::avx_vnni:
+      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2_vnni);
+      return;
     case diffllama::Isa::avx512:
       dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
       return;

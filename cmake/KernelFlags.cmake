@@ -9,6 +9,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     "${kernels_x86}/panel_product_avx2.cpp" "${kernels_x86}/row_kernels_avx2.cpp"
     "${kernels_x86}/gradient_kernels_avx2.cpp"
     PROPERTIES COMPILE_OPTIONS "${avx2_flags}")
+  set_source_files_properties("${kernels_x86}/panel_product_avx_vnni.cpp"
+    PROPERTIES COMPILE_OPTIONS "${avx2_flags};-mavxvnni")
   set_source_files_properties(
     "${kernels_x86}/panel_product_avx512.cpp" "${kernels_x86}/row_kernels_avx512.cpp"
     "${kernels_x86}/gradient_kernels_avx512.cpp"

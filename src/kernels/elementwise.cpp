@@ -18,6 +18,7 @@ RowKernels row_kernels(Isa isa) {
     case Isa::portable:
       return portable_row_kernels();
     case Isa::avx2:
+    case Isa::avx_vnni:
       return avx2_row_kernels();
     case Isa::avx512:
     case Isa::amx:

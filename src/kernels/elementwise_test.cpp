@@ -376,7 +376,7 @@ INSTANTIATE_TEST_SUITE_P(Elementwise, OnIsa, testing::ValuesIn(available_isas())
                          [](const auto& isa) { return std::string(isa_name(isa.param)); });
 
 TEST(Elementwise, AvxIsasAgreeBitForBit) {
-  if (available_isas().size() < 3) GTEST_SKIP() << "needs AVX2 and AVX-512";
+  if (available_isas().back() < Isa::avx512) GTEST_SKIP() << "needs AVX-512";
   const RowKernels a = row_kernels(Isa::avx2);
   const RowKernels b = row_kernels(Isa::avx512);
   const auto same = [](const std::vector<float>& x, const std::vector<float>& y) {

@@ -17,6 +17,7 @@ GradientKernels gradient_kernels(Isa isa) {
     case Isa::portable:
       return portable_gradient_kernels();
     case Isa::avx2:
+    case Isa::avx_vnni:
       return avx2_gradient_kernels();
     case Isa::avx512:
     case Isa::amx:

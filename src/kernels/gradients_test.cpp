@@ -368,7 +368,7 @@ INSTANTIATE_TEST_SUITE_P(Gradients, GradientsOnIsa, testing::ValuesIn(available_
                          [](const auto& isa) { return std::string(isa_name(isa.param)); });
 
 TEST(Gradients, AvxIsasAgreeBitForBit) {
-  if (available_isas().size() < 3) GTEST_SKIP() << "needs AVX2 and AVX-512";
+  if (available_isas().back() < Isa::avx512) GTEST_SKIP() << "needs AVX-512";
   const GradientKernels a = gradient_kernels(Isa::avx2);
   const GradientKernels b = gradient_kernels(Isa::avx512);
   const auto same = [](const std::vector<float>& x, const std::vector<float>& y) {

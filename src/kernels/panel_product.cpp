@@ -15,6 +15,8 @@ PanelKernels kernels_of(Isa isa) {
       return portable_panel_kernels();
     case Isa::avx2:
       return avx2_panel_kernels();
+    case Isa::avx_vnni:
+      return avx_vnni_panel_kernels();
     case Isa::avx512:
       return avx512_panel_kernels();
     case Isa::amx:

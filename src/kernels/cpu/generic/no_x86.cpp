@@ -9,6 +9,7 @@ namespace diffllama {
 std::vector<Isa> detect_isas() { return {Isa::portable}; }
 
 PanelKernels avx2_panel_kernels() { return {}; }
+PanelKernels avx_vnni_panel_kernels() { return {}; }
 PanelKernels avx512_panel_kernels() { return {}; }
 PanelKernels amx_panel_kernels() { return {}; }
 

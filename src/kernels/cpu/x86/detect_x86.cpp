@@ -54,6 +54,7 @@ std::vector<Isa> detect_isas() {
   constexpr std::uint64_t kTiles = 0x60000;
   if ((state & kYmm) != kYmm || !bits(extended.b, {5})) return found;  // AVX2
   found.push_back(Isa::avx2);
+  if (bits(more.a, {4})) found.push_back(Isa::avx_vnni);                // AVX-VNNI
   if ((state & kZmm) != kZmm || !bits(extended.b, {16, 17, 30, 31}) ||  // F, DQ, BW, VL
       !bits(extended.c, {11}) || !bits(more.a, {5})) {                  // VNNI, BF16
     return found;

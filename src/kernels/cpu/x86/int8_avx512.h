@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/x86/vector_avx512.h"
+#include "kernels/cpu/x86/vnni_dot.h"
 
 namespace diffllama {
 
@@ -43,22 +44,12 @@ struct Int8Avx512 {
     return _mm512_set1_epi32(four);
   }
 
-  /// Sums in 32 bits from the start.
+  static Sums set(std::int32_t x) { return _mm512_set1_epi32(x); }
+  static Sums dpbusd(Sums sums, Bytes weights, Bytes row) {
+    return _mm512_dpbusd_epi32(sums, weights, row);
+  }
   template <int kBits>
-  class Dot {
-   public:
-    static constexpr bool kSigned = false;
-
-    void start(std::int32_t x) { sums_ = _mm512_set1_epi32(x); }
-    template <int kGroup>
-    void add(Bytes weights, Bytes row) {
-      sums_ = _mm512_dpbusd_epi32(sums_, weights, row);
-    }
-    Sums total() const { return sums_; }
-
-   private:
-    Sums sums_;
-  };
+  using Dot = VnniDot<Int8Avx512>;
 
   static Float::Reg to_float(Sums x) { return _mm512_cvtepi32_ps(x); }
   static Float::Reg fma(Float::Reg a, Float::Reg b, Float::Reg c) { return Float::fma(a, b, c); }
