@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "contest.h"
+#include "kernels/cpu/onednn_gemm.h"
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
 #include "tensor/half.h"
@@ -168,25 +169,6 @@ void onednn(benchmark::State& state, Contest* contest) {
 
 void compare(benchmark::State& state, Contest* contest) { share(state, *contest); }
 
-void limit_onednn_to(diffllama::Isa isa) {
-  switch (isa) {
-    case diffllama::Isa::portable:
-      dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41);
-      return;
-    case diffllama::Isa::avx2:
-      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
-      return;
-    case diffllama::Isa::avx_vnni:
-      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2_vnni);
-      return;
-    case diffllama::Isa::avx512:
-      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
-      return;
-    case diffllama::Isa::amx:
-      return;
-  }
-}
-
 int run(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   Sizes sizes;
@@ -198,7 +180,7 @@ int run(int argc, char** argv) {
     return 2;
   }
   omp_set_num_threads(sizes.threads);
-  limit_onednn_to(diffllama::active_isa());
+  diffllama::limit_onednn(diffllama::active_isa());
   benchmark::AddCustomContext("isa", std::string(isa_name(diffllama::active_isa())));
   benchmark::AddCustomContext("M N K threads",
                               std::to_string(sizes.m) + ' ' + std::to_string(sizes.n) + ' ' +

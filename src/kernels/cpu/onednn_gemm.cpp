@@ -26,25 +26,6 @@ constexpr std::int64_t kDepth = 1024;  // of k in scratch
 constexpr std::int64_t kPadding = 16;
 constexpr std::int64_t kSharingSets = 512;  // float32 values: half a page
 
-void limit_onednn(Isa isa) {
-  switch (isa) {
-    case Isa::portable:
-      dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41);
-      return;
-    case Isa::avx2:
-      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
-      return;
-    case Isa::avx_vnni:
-      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2_vnni);
-      return;
-    case Isa::avx512:
-      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
-      return;
-    case Isa::amx:
-      return;
-  }
-}
-
 /// All but those that a thread's own instructions raise, which cannot wait.
 sigset_t signals_of_others() {
   sigset_t signals;
@@ -191,6 +172,25 @@ class Matmuls {
 };
 
 }  // namespace
+
+void limit_onednn(Isa isa) {
+  switch (isa) {
+    case Isa::portable:
+      dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41);
+      return;
+    case Isa::avx2:
+      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
+      return;
+    case Isa::avx_vnni:
+      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2_vnni);
+      return;
+    case Isa::avx512:
+      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
+      return;
+    case Isa::amx:
+      return;
+  }
+}
 
 OneDnnInThisThread::OneDnnInThisThread() : threads_before_(omp_get_max_threads()) {
   static const sigset_t signals = signals_of_others();

@@ -3,14 +3,18 @@
 #include <csignal>
 
 #include "kernels/gemm.h"
+#include "kernels/isa.h"
 
 namespace diffllama {
+
+/// Keeps oneDNN from stronger instructions than those of `isa`, as far as the process has not used
+/// it before.
+void limit_onednn(Isa isa);
 
 /// While it lives, what oneDNN creates or runs in this thread stays in it; the caller's number of
 /// OpenMP threads is restored after. Signals from outside wait until then: dnnl_sgemm of oneDNN 2.6
 /// computes with the stack pointer in a buffer on the heap, and the frame of a signal that came
-/// meanwhile would overwrite what lies before it. The first one limits oneDNN to active_isa(), as
-/// far as the process has not used oneDNN before.
+/// meanwhile would overwrite what lies before it. The first one calls limit_onednn(active_isa()).
 class OneDnnInThisThread {
  public:
   OneDnnInThisThread();

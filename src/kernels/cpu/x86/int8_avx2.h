@@ -38,10 +38,11 @@ struct Int8Avx2 {
     }
     return _mm256_or_si256(nibbles, _mm256_and_si256(shifted, _mm256_set1_epi8(kMask)));
   }
+  static Sums set(std::int32_t x) { return _mm256_set1_epi32(x); }
   static Bytes broadcast(const std::int8_t* p) {
     std::int32_t four = 0;
     __builtin_memcpy(&four, p, sizeof(four));
-    return _mm256_set1_epi32(four);
+    return set(four);
   }
 
   /// Takes a sum as it is: the compiler would add in another order, for which it has to keep all
@@ -73,7 +74,7 @@ struct Int8Avx2 {
         keep(sums_);
       }
     }
-    Sums total() const { return _mm256_add_epi32(sums_, _mm256_set1_epi32(start_)); }
+    Sums total() const { return _mm256_add_epi32(sums_, set(start_)); }
 
    private:
     static constexpr unsigned kLargestWeight = kSigned ? 128 : (1U << kBits) - 1;

@@ -37,14 +37,14 @@ struct Int8Avx512 {
     }
     return _mm512_ternarylogic_epi32(nibbles, shifted, _mm512_set1_epi8(kMask), 0xf8);  // a | b & c
   }
+  static Sums set(std::int32_t x) { return _mm512_set1_epi32(x); }
   /// The four int8 at p in every column.
   static Bytes broadcast(const std::int8_t* p) {
     std::int32_t four = 0;
     __builtin_memcpy(&four, p, sizeof(four));
-    return _mm512_set1_epi32(four);
+    return set(four);
   }
 
-  static Sums set(std::int32_t x) { return _mm512_set1_epi32(x); }
   static Sums dpbusd(Sums sums, Bytes weights, Bytes row) {
     return _mm512_dpbusd_epi32(sums, weights, row);
   }

@@ -1,7 +1,5 @@
 #include <immintrin.h>
 
-#include <cstdint>
-
 #include "kernels/cpu/panel_kernels.h"
 #include "kernels/cpu/quantized_product.h"
 #include "kernels/cpu/x86/int8_avx2.h"
@@ -14,7 +12,6 @@ namespace {
 struct Int8AvxVnni : Int8Avx2 {
   static constexpr bool kPrefetches = true;
 
-  static Sums set(std::int32_t x) { return _mm256_set1_epi32(x); }
   static Sums dpbusd(Sums sums, Bytes weights, Bytes row) {
     return _mm256_dpbusd_avx_epi32(sums, weights, row);
   }
