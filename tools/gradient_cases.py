@@ -5,8 +5,9 @@ they cover every kind of parameter, head, loss, mask, position, rotary type and 
 import torch
 
 import golden_cases as forward
-from golden_cases import Case, Model, embeddings, left_padded, mask_4d, mask_with_holes
-from golden_cases import positions, right_padded, tokens, with_labels
+from golden_cases import Case, Model
+from golden_inputs import embeddings, ending_in_padding, ids, left_padded, mask_4d, mask_with_holes
+from golden_inputs import positions, right_padded, starting_with_padding, tokens, with_labels
 
 
 def small(model_type, head, **changes):
@@ -29,7 +30,7 @@ def with_pad_tokens(batch, length):
     """Token ids of which a third are pad_token_id, which the look-up gives no gradient."""
 
     def make(rng, cfg):
-        rows = forward.ids(rng, cfg, batch, length)
+        rows = ids(rng, cfg, batch, length)
         hidden = torch.rand(batch, length, generator=rng) < 0.3
         return {"input_ids": rows.masked_fill(hidden, cfg.pad_token_id)}
 
@@ -86,8 +87,8 @@ OF_LLAMA = (
     "plain", "pad_tokens", "long", "left_padding", "holes", "random_mask", "positions_packed",
     "embeddings",
 )  # fmt: skip
-SINGLE = {"single_label": with_gradients(forward.ending_in_padding(4, 10), "class")}
-MULTI = {"multi_label": with_gradients(forward.starting_with_padding(3, 10), "many")}
+SINGLE = {"single_label": with_gradients(ending_in_padding(4, 10), "class")}
+MULTI = {"multi_label": with_gradients(starting_with_padding(3, 10), "many")}
 THREE = {"id2label": {str(i): f"C{i}" for i in range(3)}, "pad_token_id": 0}
 
 MODELS = {}
