@@ -10,8 +10,9 @@ std::vector<GeneratedSequence> generate(const Model& model,
                                         const GenerationConfig& config, const Tokenizer* tokenizer,
                                         const TokenCallback& on_token) {
   const Model::Impl& impl = model.impl();
-  return generate(impl.forward_model(), impl.parallel, prompts, config,
-                  {.tokenizer = tokenizer, .on_token = on_token, .warn = impl.options.warn});
+  return continue_prompts(
+      impl.forward_model(), impl.parallel, prompts, config,
+      {.tokenizer = tokenizer, .on_token = on_token, .warn = impl.options.warn});
 }
 
 }  // namespace diffllama

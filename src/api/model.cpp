@@ -28,11 +28,11 @@ KVCache KVCache::fork() const {
   std::vector<std::int64_t> all(impl_->state.sequences.size());
   std::iota(all.begin(), all.end(), std::int64_t{0});
   auto copy = std::make_unique<Impl>();
-  copy->state = select(impl_->state, all);
+  copy->state = select_sequences(impl_->state, all);
   return KVCache(std::move(copy));
 }
 
-void KVCache::crop(std::int64_t length) { diffllama::crop(impl_->state, length); }
+void KVCache::crop(std::int64_t length) { truncate_sequences(impl_->state, length); }
 
 void KVCache::batch_repeat_interleave(std::int64_t repeats) {
   if (repeats < 1) {
@@ -47,7 +47,9 @@ void KVCache::batch_repeat_interleave(std::int64_t repeats) {
 }
 
 void KVCache::batch_select_indices(std::span<const std::int64_t> indices) {
-  impl_->state = select(impl_->state, indices);
+  BatchState selected = select_sequences(impl_->state, indices);
+  selected.scratch = std::move(impl_->state.scratch);
+  impl_->state = std::move(selected);
 }
 
 Model::Impl::Impl(ModelConfig model_config, Parameters model_parameters,
@@ -71,7 +73,7 @@ void Model::Impl::pack(const ModelFiles* files) {
       std::make_unique<DiffLlamaModel>(config, weights, options.prefill_chunk, options.cache_type);
 }
 
-std::map<std::string, Tensor> Model::Impl::gradients(const ForwardInputs& inputs) const {
+ForwardOutput Model::Impl::forward_with_gradients(const ForwardInputs& inputs) const {
   std::map<std::string, Tensor> tensors;
   GradientMap gradients(parallel);
   for (const auto& [name, parameter] : parameters) {
@@ -79,9 +81,11 @@ std::map<std::string, Tensor> Model::Impl::gradients(const ForwardInputs& inputs
     gradients.add(name, tensor.f32());
   }
   GradientScratch scratch;
+  ForwardOutput output;
   add_gradients({.config = config, .weights = weights, .stack = *stack, .parameters = parameters},
-                inputs, {}, gradients, scratch, parallel);
-  return tensors;
+                inputs, {.output = &output}, gradients, scratch, parallel);
+  output.gradients = std::move(tensors);
+  return output;
 }
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -118,15 +122,12 @@ Model Model::from_config(const ModelConfig& config, std::uint64_t seed,
 const ModelConfig& Model::config() const { return impl_->config; }
 
 ForwardOutput Model::forward(const ForwardInputs& inputs, KVCache* cache) const {
-  BatchState* state = cache == nullptr ? nullptr : &cache->impl().state;
-  ForwardOutput output = diffllama::forward(impl_->forward_model(), inputs, state, impl_->parallel);
-  if (inputs.output_gradients) {
-    if (cache != nullptr) {
-      throw InvalidArgument("[output_gradients] expected no cache with gradients, got one");
-    }
-    output.gradients = impl_->gradients(inputs);
+  if (inputs.output_gradients && cache != nullptr) {
+    throw InvalidArgument("[output_gradients] expected no cache with gradients, got one");
   }
-  return output;
+  if (inputs.output_gradients) return impl_->forward_with_gradients(inputs);
+  BatchState* state = cache == nullptr ? nullptr : &cache->impl().state;
+  return run_forward(impl_->forward_model(), inputs, state, impl_->parallel);
 }
 
 KVCache Model::make_cache(std::int64_t batch_size, const CacheOptions& cache_options) const {

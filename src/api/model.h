@@ -1,6 +1,5 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 
@@ -28,8 +27,7 @@ struct Model::Impl {
        const ModelFiles* files = nullptr);
   /// Packs the parameters again, after they changed.
   void pack(const ModelFiles* files = nullptr);
-  /// Of the loss for every parameter, by name.
-  std::map<std::string, Tensor> gradients(const ForwardInputs& inputs) const;
+  ForwardOutput forward_with_gradients(const ForwardInputs& inputs) const;
   ForwardModel forward_model() const {
     return {.config = config, .weights = weights, .stack = *stack};
   }

@@ -321,5 +321,28 @@ TEST(Model, RefusesACacheOfAnotherBatchAndAWrongConfig) {
   EXPECT_THROW(Model::from_config(odd, 1, options()), ConfigError);
 }
 
+TEST(Model, AForwardThatIsRefusedLeavesTheCacheAsItWas) {
+  const Model model = Model::from_config(tiny_config(), 1, options());
+  const auto logits_of = [&](const std::vector<std::int64_t>& tokens, KVCache& cache) {
+    ForwardInputs inputs;
+    inputs.input_ids = ids(tokens, {1, std::ssize(tokens)});
+    return values(model.forward(inputs, &cache).logits);
+  };
+  KVCache untouched = model.make_cache(1);
+  logits_of({1, 2, 3}, untouched);
+  KVCache cache = untouched.fork();
+  ForwardInputs refused;
+  refused.input_ids = ids({4, 5, 6}, {1, 3});
+  refused.labels = ids({4, 5, 6}, {1, 3});
+  refused.output_gradients = true;
+  EXPECT_THROW(model.forward(refused, &cache), InvalidArgument);
+  EXPECT_EQ(cache.length(), 3);
+  refused.output_gradients = false;
+  refused.labels = ids({4, 5, 77}, {1, 3});  // seen only when the layers have run
+  EXPECT_THROW(model.forward(refused, &cache), InvalidArgument);
+  EXPECT_EQ(cache.length(), 3);
+  EXPECT_EQ(logits_of({7, 8}, cache), logits_of({7, 8}, untouched));
+}
+
 }  // namespace
 }  // namespace diffllama

@@ -205,10 +205,10 @@ class Generator {
 
 }  // namespace
 
-std::vector<GeneratedSequence> generate(const ForwardModel& model, const Parallel& parallel,
-                                        std::span<const std::vector<std::int64_t>> prompts,
-                                        const GenerationConfig& config,
-                                        const GenerationHooks& hooks) {
+std::vector<GeneratedSequence> continue_prompts(const ForwardModel& model, const Parallel& parallel,
+                                                std::span<const std::vector<std::int64_t>> prompts,
+                                                const GenerationConfig& config,
+                                                const GenerationHooks& hooks) {
   check_request(model, prompts, config, hooks.tokenizer);
   return Generator(model, parallel, prompts, config, hooks).run();
 }

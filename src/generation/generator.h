@@ -22,9 +22,9 @@ struct GenerationHooks {
 inline constexpr std::int64_t kMaxActiveSequences = 64;
 
 /// Implements `generate` of diffllama/generation.h.
-std::vector<GeneratedSequence> generate(const ForwardModel& model, const Parallel& parallel,
-                                        std::span<const std::vector<std::int64_t>> prompts,
-                                        const GenerationConfig& config,
-                                        const GenerationHooks& hooks);
+std::vector<GeneratedSequence> continue_prompts(const ForwardModel& model, const Parallel& parallel,
+                                                std::span<const std::vector<std::int64_t>> prompts,
+                                                const GenerationConfig& config,
+                                                const GenerationHooks& hooks);
 
 }  // namespace diffllama

@@ -29,7 +29,7 @@ const std::string kTiny = DIFFLLAMA_SOURCE_DIR "/models/diffllama-tiny";
 std::vector<GeneratedSequence> run(const TestModel& model, const std::vector<Ids>& prompts,
                                    const GenerationConfig& config,
                                    const GenerationHooks& hooks = {}) {
-  return generate(model.forward_model(), model.parallel(), prompts, config, hooks);
+  return continue_prompts(model.forward_model(), model.parallel(), prompts, config, hooks);
 }
 
 std::vector<Ids> ids_of(const std::vector<GeneratedSequence>& sequences) {

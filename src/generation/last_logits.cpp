@@ -20,7 +20,7 @@ std::span<float> LastLogits::run(std::span<const Sequence> sequences) {
     steps_.push_back(step(sequence, sequence.ids.size()));
     steps_.back().output = hidden + (std::ssize(steps_) - 1) * width;
   }
-  model_.stack.forward(steps_, scratch_, parallel_);
+  model_.stack.run(steps_, scratch_, parallel_);
   const auto size = static_cast<std::size_t>(count * model_.config.vocab_size);
   float* logits = logits_.reserve(size);
   head_product(model_.weights, hidden, count, logits, rows_, parallel_);
@@ -32,7 +32,7 @@ void LastLogits::run_but_last(const Sequence& sequence) {
   if (std::cmp_less_equal(end, sequence.cache->length())) return;
   grow_positions(end);
   steps_.assign(1, step(sequence, end));
-  model_.stack.forward(steps_, scratch_, parallel_);
+  model_.stack.run(steps_, scratch_, parallel_);
 }
 
 // The new tokens before `end`; the last one's row is all that is wanted.

@@ -18,7 +18,7 @@ BatchState make_batch_state(const DiffLlamaModel& model, std::int64_t batch_size
   return state;
 }
 
-void crop(BatchState& state, std::int64_t length) {
+void truncate_sequences(BatchState& state, std::int64_t length) {
   if (length < 0 || length > state.length) {
     throw InvalidArgument("[crop] expected a length of 0.." + std::to_string(state.length) +
                           ", got " + std::to_string(length));
@@ -31,7 +31,7 @@ void crop(BatchState& state, std::int64_t length) {
   state.length = length;
 }
 
-BatchState select(const BatchState& state, std::span<const std::int64_t> indices) {
+BatchState select_sequences(const BatchState& state, std::span<const std::int64_t> indices) {
   if (indices.empty()) {
     throw InvalidArgument("[cache] expected at least one sequence to select, got none");
   }

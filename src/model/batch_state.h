@@ -21,10 +21,10 @@ struct BatchState {
 BatchState make_batch_state(const DiffLlamaModel& model, std::int64_t batch_size, CacheType type);
 /// Forgets all but the first `length` tokens. Throws InvalidArgument unless 0 <= length <=
 /// state.length.
-void crop(BatchState& state, std::int64_t length);
+void truncate_sequences(BatchState& state, std::int64_t length);
 /// Sequences `indices` of the batch, in that order, some perhaps several times and some not; they
 /// share the blocks they have in common. Throws InvalidArgument for an empty list and for indices
 /// out of range.
-BatchState select(const BatchState& state, std::span<const std::int64_t> indices);
+BatchState select_sequences(const BatchState& state, std::span<const std::int64_t> indices);
 
 }  // namespace diffllama

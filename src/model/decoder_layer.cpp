@@ -20,16 +20,16 @@ struct Projection {
 // One layer over the rows of a chunk. N tokens.
 class LayerPass {
  public:
-  LayerPass(const DecoderLayer& layer, std::span<const StepPiece> pieces, ForwardScratch& scratch,
+  LayerPass(const DecoderLayer& layer, const StepRows& rows, LayerScratch& scratch,
             LayerActivations* kept, const Parallel& parallel)
       : layer_(layer),
         geometry_(layer.geometry),
-        pieces_(pieces),
+        rows_(rows),
         scratch_(scratch),
         kept_(kept),
-        activations_(kept == nullptr ? scratch.layer : *kept),
+        activations_(kept == nullptr ? scratch.activations : *kept),
         parallel_(parallel),
-        tokens_(pieces.back().row + pieces.back().tokens),
+        tokens_(rows.tokens()),
         width_(layer.config.hidden_size),
         query_width_(geometry_.query_heads() * geometry_.head_dim),
         key_width_(geometry_.key_heads() * geometry_.head_dim),
@@ -49,8 +49,8 @@ class LayerPass {
 
   const DecoderLayer& layer_;
   const AttentionGeometry& geometry_;
-  std::span<const StepPiece> pieces_;
-  ForwardScratch& scratch_;
+  const StepRows& rows_;
+  LayerScratch& scratch_;
   LayerActivations* kept_;
   LayerActivations& activations_;
   const Parallel& parallel_;
@@ -118,25 +118,25 @@ void LayerPass::project(const float* rows, std::initializer_list<Projection> pro
   matmul(scratch_.rows, std::span(products).first(count), parallel_, next);
   for (const auto& [linear, out] : projections) {
     if (!linear->lora) continue;
-    add_lora(*linear->lora, scratch_.lora_dropout, rows, tokens_, out, scratch_.lora, parallel_);
+    add_lora(*linear->lora, layer_.lora_dropout, rows, tokens_, out, scratch_.lora, parallel_);
   }
 }
 
 // Turns queries and keys, and gives keys and values to the caches.
 void LayerPass::rotate_and_store(float* queries, float* keys, const float* values) {
   const std::int64_t d = geometry_.head_dim;
-  for (const StepPiece& piece : pieces_) {
+  for (const StepPiece& piece : rows_.pieces) {
     for_each_row(piece.tokens, parallel_, [&](std::int64_t i) {
       const std::int64_t row = piece.row + i;
-      const float* cos = scratch_.cos.data() + row * (d / 2);
-      const float* sin = scratch_.sin.data() + row * (d / 2);
+      const float* cos = rows_.cos.data() + row * (d / 2);
+      const float* sin = rows_.sin.data() + row * (d / 2);
       for (std::int64_t c = 0; c < query_width_; c += d)
         rotary_embed(queries + row * query_width_ + c, cos, sin, d);
       for (std::int64_t c = 0; c < key_width_; c += d)
         rotary_embed(keys + row * key_width_ + c, cos, sin, d);
     });
     const auto slots =
-        std::span(scratch_.slots)
+        std::span(rows_.slots)
             .subspan(static_cast<std::size_t>(piece.row), static_cast<std::size_t>(piece.tokens));
     piece.step->cache->write(layer_.number, slots, keys + piece.row * key_width_,
                              values + piece.row * key_width_, parallel_);
@@ -149,13 +149,13 @@ void LayerPass::attend() {
       kept_ == nullptr ? nullptr
                        : reserve_rows(kept_->reciprocal_rms, tokens_, geometry_.output_heads());
   scratch_.inputs.clear();
-  for (const StepPiece& piece : pieces_) {
+  for (const StepPiece& piece : rows_.pieces) {
     const SequenceStep& step = *piece.step;
     AttentionInput input{
         .cache = step.cache,
         .tokens = piece.tokens,
         .queries = activations_.queries.data() + piece.row * query_width_,
-        .key_limit = scratch_.key_limits.data() + piece.row,
+        .key_limit = rows_.key_limits.data() + piece.row,
         .mask = step.mask,
         .mask_stride = step.mask == nullptr ? 0 : step.cache->keys() + step.tokens(),
         .output = activations_.attended.data() + piece.row * query_width_};
@@ -179,9 +179,9 @@ void LayerPass::add_to_residual(const float* update) {
 
 }  // namespace
 
-void decoder_layer(const DecoderLayer& layer, std::span<const StepPiece> pieces,
-                   ForwardScratch& scratch, LayerActivations* kept, const Parallel& parallel) {
-  LayerPass pass(layer, pieces, scratch, kept, parallel);
+void decoder_layer(const DecoderLayer& layer, const StepRows& rows, LayerScratch& scratch,
+                   LayerActivations* kept, const Parallel& parallel) {
+  LayerPass pass(layer, rows, scratch, kept, parallel);
   pass.self_attention();
   pass.feed_forward();
 }

@@ -1,12 +1,17 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <optional>
+#include <vector>
 
+#include "base/buffer.h"
 #include "base/parallel.h"
 #include "diffllama/config.h"
-#include "model/diffllama_model.h"
-#include "model/kv_cache.h"
+#include "kernels/matmul.h"
+#include "model/activation_tape.h"
+#include "model/attention.h"
+#include "model/lora_linear.h"
+#include "model/sequence_step.h"
 #include "model/weights.h"
 
 namespace diffllama {
@@ -19,13 +24,25 @@ struct DecoderLayer {
   ProductType product_type;
   std::int64_t number;
   const PackedMatrix* next;  // the first weight after this layer's; empty where there is none
+  std::optional<LoraDropout> lora_dropout = {};  // while an adapter is trained
+};
+
+/// Memory that layers use one after another; grows to the largest chunk and is used again.
+struct LayerScratch {
+  Buffer<float> x;  // [N, C], the residual stream
+  Buffer<float> normed, activated;
+  LayerActivations activations;  // of layers whose activations are not kept
+  ActivationRows rows;
+  LoraScratch lora;
+  AttentionScratch attention;
+  std::vector<AttentionInput> inputs;
 };
 
 /// x = x + o_proj(attention(RMSNorm(x))); x = x + down_proj(act(gate_proj(RMSNorm(x))) *
-/// up_proj(RMSNorm(x))) for the rows of scratch.x, those of `pieces`, whose caches take their keys
+/// up_proj(RMSNorm(x))) for the rows of scratch.x, those of `rows`, whose caches take their keys
 /// and values. `kept`: where backward finds what it reads of this layer, but for its input; or
 /// null.
-void decoder_layer(const DecoderLayer& layer, std::span<const StepPiece> pieces,
-                   ForwardScratch& scratch, LayerActivations* kept, const Parallel& parallel);
+void decoder_layer(const DecoderLayer& layer, const StepRows& rows, LayerScratch& scratch,
+                   LayerActivations* kept, const Parallel& parallel);
 
 }  // namespace diffllama

@@ -1,15 +1,35 @@
 #include "model/diffllama_model.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
-#include <limits>
 
 #include "kernels/elementwise.h"
-#include "model/decoder_layer.h"
 #include "model/row_tasks.h"
 
 namespace diffllama {
+namespace {
+
+// Runs `body` on caches that have room for all that is new: memory is asked for before the first
+// layer writes. When anything throws, the caches are as they were.
+template <class Body>
+void with_room(std::span<const SequenceStep> steps, std::vector<SequenceCache::Mark>& marks,
+               const Body& body) {
+  marks.clear();
+  for (const SequenceStep& step : steps) marks.push_back(step.cache->mark());
+  try {
+    for (const SequenceStep& step : steps) {
+      const std::int64_t hidden =
+          std::ranges::count(step.visible, std::uint8_t{0});  // tokens that become no keys
+      step.cache->reserve(step.tokens() - hidden);
+    }
+    body();
+  } catch (...) {
+    for (std::size_t i = 0; i < steps.size(); ++i) steps[i].cache->restore(marks[i]);
+    throw;
+  }
+}
+
+}  // namespace
 
 DiffLlamaModel::DiffLlamaModel(const ModelConfig& config, const ModelWeights& weights,
                                std::int64_t prefill_chunk, CacheType cache_type)
@@ -27,41 +47,51 @@ SequenceCache DiffLlamaModel::make_cache(CacheType type) const {
           type == CacheType::automatic ? cache_type_ : type};
 }
 
-void DiffLlamaModel::forward(std::span<const SequenceStep> steps, ForwardScratch& scratch,
-                             SavedActivations* saved, const Parallel& parallel) const {
-  const std::int64_t chunk =
-      saved == nullptr ? prefill_chunk_ : std::numeric_limits<std::int64_t>::max();
-  std::vector<Piece>& pieces = scratch.pieces;
-  pieces.clear();
-  std::int64_t rows = 0;
+void DiffLlamaModel::run(std::span<const SequenceStep> steps, ForwardScratch& scratch,
+                         const Parallel& parallel) const {
+  with_room(steps, scratch.marks, [&] { run_chunks(steps, scratch, parallel); });
+}
+
+void DiffLlamaModel::record(std::span<const SequenceStep> steps, ForwardScratch& scratch,
+                            ActivationTape& tape, const Parallel& parallel) const {
+  tape.rows.pieces.clear();
+  for (const SequenceStep& step : steps) {
+    tape.rows.pieces.push_back({&step, 0, step.tokens(), tape.rows.tokens()});
+  }
+  with_room(steps, scratch.marks, [&] { run_rows(tape.rows, scratch, &tape, parallel); });
+}
+
+// Gathers the steps' tokens into chunks of at most prefill_chunk rows.
+void DiffLlamaModel::run_chunks(std::span<const SequenceStep> steps, ForwardScratch& scratch,
+                                const Parallel& parallel) const {
+  StepRows& rows = scratch.rows;
+  rows.pieces.clear();
   const auto flush = [&] {
-    if (!pieces.empty()) forward_chunk(pieces, scratch, saved, parallel);
-    if (saved != nullptr) return;  // recompute() goes over the pieces again
-    pieces.clear();
-    rows = 0;
+    if (!rows.pieces.empty()) run_rows(rows, scratch, nullptr, parallel);
+    rows.pieces.clear();
   };
   for (const SequenceStep& step : steps) {
     // A mask may show a token keys that come after it: such a step cannot be cut.
-    if (step.mask != nullptr && rows > 0 && step.tokens() > chunk - rows) flush();
+    if (step.mask != nullptr && step.tokens() > prefill_chunk_ - rows.tokens()) flush();
     for (std::int64_t first = 0; first < step.tokens();) {
-      if (rows >= chunk) flush();
+      if (rows.tokens() >= prefill_chunk_) flush();
       const std::int64_t left = step.tokens() - first;
-      const std::int64_t tokens = step.mask != nullptr ? left : std::min(left, chunk - rows);
-      pieces.push_back({&step, first, tokens, rows});
-      rows += tokens;
+      const std::int64_t tokens =
+          step.mask != nullptr ? left : std::min(left, prefill_chunk_ - rows.tokens());
+      rows.pieces.push_back({&step, first, tokens, rows.tokens()});
       first += tokens;
     }
   }
   flush();
 }
 
-void DiffLlamaModel::forward_chunk(std::span<const Piece> pieces, ForwardScratch& scratch,
-                                   SavedActivations* saved, const Parallel& parallel) const {
-  const std::int64_t tokens = pieces.back().row + pieces.back().tokens;
+void DiffLlamaModel::run_rows(StepRows& rows, ForwardScratch& scratch, ActivationTape* tape,
+                              const Parallel& parallel) const {
+  const std::int64_t tokens = rows.tokens();
   const std::int64_t width = config_.hidden_size;
   const std::int64_t layers = config_.num_hidden_layers;
   const auto keep_hidden_state = [&](std::int64_t index, const float* x) {
-    for (const Piece& piece : pieces) {
+    for (const StepPiece& piece : rows.pieces) {
       if (piece.step->hidden_states.empty()) continue;
       float* target =
           piece.step->hidden_states[static_cast<std::size_t>(index)] + piece.first * width;
@@ -69,37 +99,47 @@ void DiffLlamaModel::forward_chunk(std::span<const Piece> pieces, ForwardScratch
     }
   };
 
-  embed(pieces, scratch, parallel);
-  prepare(pieces, scratch);
-  float* x = scratch.x.data();  // [N, C], the residual stream
-  if (saved != nullptr) saved->layers.resize(static_cast<std::size_t>(layers));
-  for (std::int64_t layer = 0; layer < layers; ++layer) {
-    keep_hidden_state(layer, x);
-    LayerActivations* kept =
-        saved == nullptr ? nullptr : &saved->layers[static_cast<std::size_t>(layer)];
-    if (kept != nullptr) std::copy_n(x, tokens * width, reserve_rows(kept->input, tokens, width));
-    decoder_layer(layer_of(layer), pieces, scratch,
-                  saved != nullptr && saved->inputs_only ? nullptr : kept, parallel);
+  float* x = reserve_rows(scratch.layer.x, tokens, width);  // [N, C], the residual stream
+  embed(rows, x, parallel);
+  prepare(rows, scratch.frequencies);
+  if (tape != nullptr) tape->layers.resize(static_cast<std::size_t>(layers));
+  for (std::int64_t number = 0; number < layers; ++number) {
+    keep_hidden_state(number, x);
+    DecoderLayer layer = layer_of(number);
+    LayerActivations* kept = nullptr;
+    if (tape != nullptr) {
+      kept = &tape->layers[static_cast<std::size_t>(number)];
+      std::copy_n(x, tokens * width, reserve_rows(kept->input, tokens, width));
+      layer.lora_dropout = tape->lora_dropout;
+      if (tape->inputs_only) kept = nullptr;
+    }
+    decoder_layer(layer, rows, scratch.layer, kept, parallel);
   }
-  if (saved != nullptr) std::copy_n(x, tokens * width, reserve_rows(saved->last, tokens, width));
+  if (tape != nullptr) std::copy_n(x, tokens * width, reserve_rows(tape->last, tokens, width));
   for_each_row(tokens, parallel, [&](std::int64_t row) {
     float* values = x + row * width;
     rms_norm(values, weights_.norm.data(), static_cast<float>(config_.rms_norm_eps), 1.0F, values,
              width);
   });
+  if (tape != nullptr) std::copy_n(x, tokens * width, reserve_rows(tape->normed, tokens, width));
   keep_hidden_state(layers, x);
+  hand_out(rows, x);
+}
 
-  for (const Piece& piece : pieces) {
+// Gives each step the rows of the final norm's output that it wants, and moves its cache on.
+void DiffLlamaModel::hand_out(const StepRows& rows, const float* x) const {
+  const std::int64_t width = config_.hidden_size;
+  for (const StepPiece& piece : rows.pieces) {
     const SequenceStep& step = *piece.step;
     const bool ends = piece.first + piece.tokens == step.tokens();
-    const float* rows = x + piece.row * width;
+    const float* output = x + piece.row * width;
     if (step.output != nullptr && !step.last_only) {
-      std::copy_n(rows, piece.tokens * width, step.output + piece.first * width);
+      std::copy_n(output, piece.tokens * width, step.output + piece.first * width);
     } else if (step.output != nullptr && ends) {
-      std::copy_n(rows + (piece.tokens - 1) * width, width, step.output);
+      std::copy_n(output + (piece.tokens - 1) * width, width, step.output);
     }
     const auto slots =
-        std::span(scratch.slots)
+        std::span(rows.slots)
             .subspan(static_cast<std::size_t>(piece.row), static_cast<std::size_t>(piece.tokens));
     step.cache->advance(std::ranges::count_if(slots, [](std::int64_t slot) { return slot >= 0; }),
                         piece.tokens);
@@ -118,25 +158,28 @@ DecoderLayer DiffLlamaModel::layer_of(std::int64_t layer) const {
           .next = &next.weight};
 }
 
-void DiffLlamaModel::prepare_recompute(std::span<const SequenceStep> steps,
-                                       ForwardScratch& scratch) const {
-  for (const SequenceStep& step : steps) step.cache->truncate(0, 0);
-  prepare(scratch.pieces, scratch);
+void DiffLlamaModel::rewind(ActivationTape& tape, ForwardScratch& scratch) const {
+  for (const StepPiece& piece : tape.rows.pieces) {
+    piece.step->cache->truncate(0, 0);
+    piece.step->cache->reserve(piece.tokens);
+  }
+  prepare(tape.rows, scratch.frequencies);
 }
 
-void DiffLlamaModel::recompute(std::int64_t layer, ForwardScratch& scratch,
-                               LayerActivations& activations, const Parallel& parallel) const {
-  const std::span<const Piece> pieces = scratch.pieces;
-  const std::int64_t tokens = pieces.back().row + pieces.back().tokens;
-  std::copy_n(activations.input.data(), tokens * config_.hidden_size, scratch.x.data());
-  decoder_layer(layer_of(layer), pieces, scratch, &activations, parallel);
-}
-
-void DiffLlamaModel::embed(std::span<const Piece> pieces, ForwardScratch& scratch,
-                           const Parallel& parallel) const {
+void DiffLlamaModel::replay(std::int64_t layer, const ActivationTape& tape, ForwardScratch& scratch,
+                            LayerActivations& activations, const Parallel& parallel) const {
   const std::int64_t width = config_.hidden_size;
-  float* x = reserve_rows(scratch.x, pieces.back().row + pieces.back().tokens, width);
-  for (const Piece& piece : pieces) {
+  const std::int64_t tokens = tape.rows.tokens();
+  std::copy_n(activations.input.data(), tokens * width,
+              reserve_rows(scratch.layer.x, tokens, width));
+  DecoderLayer again = layer_of(layer);
+  again.lora_dropout = tape.lora_dropout;
+  decoder_layer(again, tape.rows, scratch.layer, &activations, parallel);
+}
+
+void DiffLlamaModel::embed(const StepRows& rows, float* x, const Parallel& parallel) const {
+  const std::int64_t width = config_.hidden_size;
+  for (const StepPiece& piece : rows.pieces) {
     for_each_row(piece.tokens, parallel, [&](std::int64_t i) {
       float* row = x + (piece.row + i) * width;
       if (piece.step->inputs_embeds != nullptr) {
@@ -149,19 +192,17 @@ void DiffLlamaModel::embed(std::span<const Piece> pieces, ForwardScratch& scratc
   }
 }
 
-// What every layer shares: cos and sin of each token, the cache slot that its key goes to (-1:
-// none), the keys it sees.
-void DiffLlamaModel::prepare(std::span<const Piece> pieces, ForwardScratch& scratch) const {
-  const std::int64_t tokens = pieces.back().row + pieces.back().tokens;
+// What every layer shares; the caches have room for the tokens' keys.
+void DiffLlamaModel::prepare(StepRows& rows, RotaryFrequencies& own) const {
+  const std::int64_t tokens = rows.tokens();
   const std::int64_t half = config_.head_dim / 2;
-  float* cos = reserve_rows(scratch.cos, tokens, half);
-  float* sin = reserve_rows(scratch.sin, tokens, half);
-  scratch.slots.resize(static_cast<std::size_t>(tokens));
-  scratch.key_limits.resize(static_cast<std::size_t>(tokens));
-  for (const Piece& piece : pieces) {
+  float* cos = reserve_rows(rows.cos, tokens, half);
+  float* sin = reserve_rows(rows.sin, tokens, half);
+  rows.slots.resize(static_cast<std::size_t>(tokens));
+  rows.key_limits.resize(static_cast<std::size_t>(tokens));
+  for (const StepPiece& piece : rows.pieces) {
     const SequenceStep& step = *piece.step;
-    const RotaryFrequencies& frequencies =
-        rotary_.frequencies(step.rotary_length, scratch.frequencies);
+    const RotaryFrequencies& frequencies = rotary_.frequencies(step.rotary_length, own);
     std::int64_t keys = step.cache->keys();
     for (std::int64_t i = 0; i < piece.tokens; ++i) {
       const auto token = static_cast<std::size_t>(piece.first + i);
@@ -169,10 +210,9 @@ void DiffLlamaModel::prepare(std::span<const Piece> pieces, ForwardScratch& scra
       frequencies.cos_sin(step.positions[token], cos + (piece.row + i) * half,
                           sin + (piece.row + i) * half);
       const bool seen = step.visible.empty() || step.visible[token] != 0;
-      scratch.slots[row] = seen ? keys++ : -1;
-      scratch.key_limits[row] = keys;
+      rows.slots[row] = seen ? keys++ : -1;
+      rows.key_limits[row] = keys;
     }
-    step.cache->reserve(keys - step.cache->keys());
   }
 }
 

@@ -1,89 +1,106 @@
 #include "model/forward.h"
 
-#include <optional>
+#include <utility>
 
-#include "model/forward_batch.h"
 #include "model/heads/heads.h"
 
 namespace diffllama {
-namespace {
 
-void allocate_outputs(const ModelConfig& config, const ForwardInputs& inputs,
-                      const ForwardBatch& batch, ForwardOutput& output) {
-  if (inputs.output_hidden_states) {
-    for (std::int64_t i = 0; i <= config.num_hidden_layers; ++i) {
-      output.hidden_states.emplace_back(DType::float32,
-                                        Shape{batch.batch, batch.tokens, config.hidden_size});
-    }
-  }
-  if (inputs.output_attentions) {
-    for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
-      output.attentions.emplace_back(DType::float32, Shape{batch.batch, config.num_attention_heads,
-                                                           batch.tokens, batch.keys()});
-    }
-  }
-}
-
-// Where the step of tokens [first, end) writes.
-void set_outputs(const ModelConfig& config, const ForwardBatch& batch, std::int64_t first,
-                 Tensor& last_hidden_state, ForwardOutput& output, SequenceStep& step) {
-  const std::int64_t width = config.hidden_size;
-  const std::int64_t row = first / batch.tokens;
-  step.output = last_hidden_state.f32().data() + first * width;
-  for (Tensor& states : output.hidden_states)
-    step.hidden_states.push_back(states.f32().data() + first * width);
-  for (Tensor& maps : output.attentions) {
-    step.attentions.push_back(
-        {.maps = maps.f32().data() + row * config.num_attention_heads * batch.tokens * batch.keys(),
-         .tokens = batch.tokens,
-         .keys = batch.keys(),
-         .first_token = first - row * batch.tokens});
-  }
-}
-
-}  // namespace
-
-ForwardOutput forward(const ForwardModel& model, const ForwardInputs& inputs, BatchState* state,
-                      const Parallel& parallel) {
-  const ForwardBatch batch = read_batch(model.config, inputs, state);
-  ForwardOutput output;
-  allocate_outputs(model.config, inputs, batch, output);
-  Tensor last_hidden_state(DType::float32, {batch.batch, batch.tokens, model.config.hidden_size});
-
-  // Without a cache of the caller's, each segment has one of its own for this call.
-  std::optional<BatchState> own;
-  if (state == nullptr) {
-    own = make_batch_state(model.stack, static_cast<std::int64_t>(batch.segment_ends.size()),
-                           CacheType::automatic);
-  }
-  BatchState& caches = own ? *own : *state;
-  std::vector<SequenceStep> steps;
+ForwardPass::ForwardPass(const ForwardModel& model, const ForwardInputs& inputs, BatchState* state)
+    : model_(model),
+      inputs_(inputs),
+      batch_(read_batch(model.config, inputs, state)),
+      own_(state != nullptr
+               ? std::nullopt
+               : std::optional(make_batch_state(
+                     model.stack, static_cast<std::int64_t>(batch_.segment_ends.size()),
+                     CacheType::automatic))),
+      state_(own_ ? *own_ : *state) {
   std::int64_t first = 0;
-  for (std::size_t i = 0; i < batch.segment_ends.size(); ++i) {
-    const std::int64_t end = batch.segment_ends[i];
-    SequenceStep step = make_step(model.config, inputs, batch, first, end);
-    set_outputs(model.config, batch, first, last_hidden_state, output, step);
-    step.cache = &caches.sequences[i];
-    std::vector<std::int64_t>& columns = caches.key_columns[i];
+  for (std::size_t i = 0; i < batch_.segment_ends.size(); ++i) {
+    const std::int64_t end = batch_.segment_ends[i];
+    SequenceStep step = make_step(model.config, inputs, batch_, first, end);
+    step.cache = &state_.sequences[i];
+    std::vector<std::int64_t>& columns = state_.key_columns[i];
     columns.resize(
         static_cast<std::size_t>(step.cache->keys()));  // drops what a call that failed left behind
     for (std::int64_t t = first; t < end; ++t) {
-      if (batch.is_visible(t)) columns.push_back(batch.past + t % batch.tokens);
+      if (batch_.is_visible(t)) columns.push_back(batch_.past + t % batch_.tokens);
     }
-    for (AttentionMaps& maps : step.attentions) maps.key_columns = columns.data();
-    steps.push_back(std::move(step));
+    steps_.push_back(std::move(step));
     first = end;
   }
-  model.stack.forward(steps, caches.scratch, parallel);
-  caches.length += batch.tokens;
+}
 
-  apply_head({.config = model.config,
-              .weights = model.weights,
-              .inputs = inputs,
-              .last_hidden_state = last_hidden_state,
-              .parallel = parallel},
-             output);
-  return output;
+void ForwardPass::allocate_outputs() {
+  const ModelConfig& config = model_.config;
+  last_hidden_state_ = Tensor(DType::float32, {batch_.batch, batch_.tokens, config.hidden_size});
+  if (inputs_.output_hidden_states) {
+    for (std::int64_t i = 0; i <= config.num_hidden_layers; ++i) {
+      output_.hidden_states.emplace_back(DType::float32,
+                                         Shape{batch_.batch, batch_.tokens, config.hidden_size});
+    }
+  }
+  if (inputs_.output_attentions) {
+    for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
+      output_.attentions.emplace_back(
+          DType::float32,
+          Shape{batch_.batch, config.num_attention_heads, batch_.tokens, batch_.keys()});
+    }
+  }
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    set_outputs(first, steps_[i]);
+    for (AttentionMaps& maps : steps_[i].attentions)
+      maps.key_columns = state_.key_columns[i].data();
+    first = batch_.segment_ends[i];
+  }
+}
+
+// Where the step of the tokens from `first` on writes.
+void ForwardPass::set_outputs(std::int64_t first, SequenceStep& step) {
+  const std::int64_t width = model_.config.hidden_size;
+  const std::int64_t heads = model_.config.num_attention_heads;
+  const std::int64_t row = first / batch_.tokens;
+  step.output = last_hidden_state_.f32().data() + first * width;
+  for (Tensor& states : output_.hidden_states) {
+    step.hidden_states.push_back(states.f32().data() + first * width);
+  }
+  for (Tensor& maps : output_.attentions) {
+    step.attentions.push_back(
+        {.maps = maps.f32().data() + row * heads * batch_.tokens * batch_.keys(),
+         .tokens = batch_.tokens,
+         .keys = batch_.keys(),
+         .first_token = first - row * batch_.tokens});
+  }
+}
+
+ForwardOutput ForwardPass::apply_head(const Parallel& parallel) {
+  diffllama::apply_head({.config = model_.config,
+                         .weights = model_.weights,
+                         .inputs = inputs_,
+                         .last_hidden_state = last_hidden_state_,
+                         .parallel = parallel},
+                        output_);
+  return std::move(output_);
+}
+
+ForwardOutput run_forward(const ForwardModel& model, const ForwardInputs& inputs, BatchState* state,
+                          const Parallel& parallel) {
+  ForwardPass pass(model, inputs, state);
+  pass.allocate_outputs();
+  std::vector<SequenceCache::Mark> marks;
+  for (const SequenceStep& step : pass.steps()) marks.push_back(step.cache->mark());
+  ForwardScratch own;
+  model.stack.run(pass.steps(), state == nullptr ? own : state->scratch, parallel);
+  try {
+    ForwardOutput output = pass.apply_head(parallel);
+    if (state != nullptr) state->length += pass.batch().tokens;
+    return output;
+  } catch (...) {  // labels out of place, or no memory for the logits
+    for (std::size_t i = 0; i < marks.size(); ++i) pass.steps()[i].cache->restore(marks[i]);
+    throw;
+  }
 }
 
 }  // namespace diffllama

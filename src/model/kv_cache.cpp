@@ -101,10 +101,22 @@ void SequenceCache::own(std::size_t block) {
 
 void SequenceCache::reserve(std::int64_t count) {
   if (count == 0) return;
-  const auto written = static_cast<std::size_t>(keys_ / kBlock);
-  if (written < blocks_.size()) own(written);
   const std::int64_t blocks = (keys_ + count + kBlock - 1) / kBlock;
+  for (std::int64_t i = keys_ / kBlock; i < std::min(blocks, std::ssize(blocks_)); ++i) {
+    own(static_cast<std::size_t>(i));
+  }
   while (std::ssize(blocks_) < blocks) blocks_.push_back(allocate());
+}
+
+void SequenceCache::restore(const Mark& mark) noexcept {
+  keys_ = mark.keys;
+  length_ = mark.length;
+  const auto blocks = static_cast<std::size_t>((keys_ + kBlock - 1) / kBlock);
+  blocks_.resize(std::min(blocks, blocks_.size()));
+  // A last block that others hold too was not written: reserve() would have copied it.
+  if (keys_ % kBlock != 0 && blocks_.back().use_count() == 1) {
+    clear_values(keys_, static_cast<std::int64_t>(blocks) * kBlock);
+  }
 }
 
 void SequenceCache::truncate(std::int64_t keys, std::int64_t tokens) {

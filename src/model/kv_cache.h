@@ -84,6 +84,13 @@ class SequenceCache {
   /// Makes room for `count` more keys; the step that writes them calls advance() when every layer
   /// has.
   void reserve(std::int64_t count);
+  /// Where the cache stands, for restore().
+  struct Mark {
+    std::int64_t keys, length;
+  };
+  Mark mark() const { return {keys_, length_}; }
+  /// Undoes whatever was written and advanced since mark(), truncate() apart.
+  void restore(const Mark& mark) noexcept;
   void advance(std::int64_t keys, std::int64_t tokens) {
     keys_ += keys;
     length_ += tokens;

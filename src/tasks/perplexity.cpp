@@ -87,7 +87,7 @@ void Perplexity::flush() {
     steps[i].output = output;
     output += steps[i].tokens() * width;
   }
-  model_.stack.forward(steps, scratch_, parallel_);
+  model_.stack.run(steps, scratch_, parallel_);
   score_windows({hidden, size});
   windows_.clear();
   waiting_tokens_ = 0;

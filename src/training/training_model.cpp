@@ -133,8 +133,8 @@ GradientResult TrainingModel::add_gradients(const ForwardInputs& inputs,
 }
 
 ForwardOutput TrainingModel::forward(const ForwardInputs& inputs) const {
-  return diffllama::forward({.config = config_, .weights = weights_, .stack = *stack_}, inputs,
-                            nullptr, parallel_);
+  return run_forward({.config = config_, .weights = weights_, .stack = *stack_}, inputs, nullptr,
+                     parallel_);
 }
 
 }  // namespace diffllama

@@ -1,55 +1,15 @@
 // A decoded token allocates nothing: every way to memory is counted while `generate` runs.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstddef>
 #include <cstdint>
+#include <new>
+#include <numeric>
 #include <string>
 #include <vector>
 
+#include "allocation/counted_allocator.h"
 #include "diffllama/generation.h"
 #include "diffllama/model.h"
-
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define DIFFLLAMA_COUNTS_ALLOCATIONS 1
-#else
-#define DIFFLLAMA_COUNTS_ALLOCATIONS 0  // a sanitizer's allocator is its own
-#endif
-
-namespace {
-// malloc has nowhere else to count.
-// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
-std::atomic<std::int64_t> allocations{0};
-}  // namespace
-
-#if DIFFLLAMA_COUNTS_ALLOCATIONS
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming,readability-inconsistent-declaration-parameter-name):
-// glibc's own names
-extern "C" {
-void* __libc_malloc(std::size_t size);
-void* __libc_calloc(std::size_t count, std::size_t size);
-void* __libc_realloc(void* data, std::size_t size);
-void* __libc_memalign(std::size_t alignment, std::size_t size);
-
-void* malloc(std::size_t size) {
-  ++allocations;
-  return __libc_malloc(size);
-}
-void* calloc(std::size_t count, std::size_t size) {
-  ++allocations;
-  return __libc_calloc(count, size);
-}
-void* realloc(void* data, std::size_t size) {
-  ++allocations;
-  return __libc_realloc(data, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  ++allocations;
-  return __libc_memalign(alignment, size);
-}
-}
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming,readability-inconsistent-declaration-parameter-name)
-#endif
 
 namespace diffllama {
 namespace {
@@ -102,6 +62,61 @@ TEST(Allocation, ADecodedTokenAllocatesNothing) {
         }
       }
     }
+  }
+}
+
+Tensor ids_of(std::int64_t count, std::int64_t first) {
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i) ids[static_cast<std::size_t>(i)] = (first + i * 7) % 97;
+  return Tensor::from(ids, {1, count});
+}
+
+std::vector<float> logits_of(const Model& model, std::int64_t count, std::int64_t first,
+                             KVCache& cache) {
+  ForwardInputs inputs;
+  inputs.input_ids = ids_of(count, first);
+  inputs.logits_to_keep = 1;
+  const ForwardOutput output = model.forward(inputs, &cache);
+  return {output.logits->f32().begin(), output.logits->f32().end()};
+}
+
+// Whichever allocation fails, the cache is as it was: what follows has the bits of a cache that
+// never saw the call.
+TEST(Allocation, AForwardThatFailsLeavesTheCacheAsItWas) {
+  if (DIFFLLAMA_COUNTS_ALLOCATIONS == 0) GTEST_SKIP() << "needs glibc's allocator";
+  for (const CacheType type : {CacheType::f32, CacheType::bf16, CacheType::q8_0}) {
+    LoadOptions load;
+    load.threads = 2;
+    load.cache_type = type;
+    load.prefill_chunk = 64;  // several chunks a call: the later ones may fail as well
+    const Model model = Model::from_config(small_config(ModelType::diffllama), 1, load);
+    KVCache whole = model.make_cache(1);
+    logits_of(model, 150, 1, whole);
+    const std::vector<float> expected = logits_of(model, 200, 2, whole);
+
+    KVCache first = model.make_cache(1);
+    logits_of(model, 150, 1, first);
+    std::int64_t failures = 0;
+    for (std::int64_t fails = 0;; ++fails) {
+      KVCache cache = first.fork();  // so that the partial block has to be copied too
+      // Longer than what comes later: what it left behind would be seen.
+      ForwardInputs other;
+      other.input_ids = ids_of(300, 5);
+      other.logits_to_keep = 1;
+      allocations_until_failure = fails;
+      bool failed = false;
+      try {
+        model.forward(other, &cache);
+      } catch (const std::bad_alloc&) {
+        failed = true;
+      }
+      allocations_until_failure = -1;
+      if (!failed) break;
+      ++failures;
+      EXPECT_EQ(cache.length(), 150);
+      ASSERT_EQ(logits_of(model, 200, 2, cache), expected) << "allocation " << fails << " failed";
+    }
+    EXPECT_GT(failures, 50) << "cache " << static_cast<int>(type);
   }
 }
 

@@ -48,8 +48,8 @@ void rotate_back(const DecoderLayerGradient& layer, float* d_queries, float* d_k
     }
   };
   for_each_row(layer.tokens, parallel, [&](std::int64_t row) {
-    const float* cos = layer.forward.cos.data() + row * half;
-    const float* sin = layer.forward.sin.data() + row * half;
+    const float* cos = layer.rows.cos.data() + row * half;
+    const float* sin = layer.rows.sin.data() + row * half;
     std::vector<float> minus_sin(static_cast<std::size_t>(half));
     std::transform(sin, sin + half, minus_sin.begin(), [](float value) { return -value; });
     rotate(d_queries, layer.geometry.query_heads(), row, cos, minus_sin.data());
@@ -101,15 +101,15 @@ double attention_rows_backward(const DecoderLayerGradient& layer,
   const std::int64_t query_width = geometry.query_heads() * geometry.head_dim;
   const std::int64_t key_width = geometry.key_heads() * geometry.head_dim;
   std::vector<AttentionGradientInput> sequences;
-  for (const StepPiece& piece : layer.forward.pieces) {
+  for (const StepPiece& piece : layer.rows.pieces) {
     const std::int64_t row = piece.row;
     sequences.push_back(
         {.tokens = piece.tokens,
          .queries = kept.queries.data() + row * query_width,
          .keys = kept.keys.data() + row * key_width,
          .values = kept.values.data() + row * key_width,
-         .slots = layer.forward.slots.data() + row,
-         .key_limit = layer.forward.key_limits.data() + row,
+         .slots = layer.rows.slots.data() + row,
+         .key_limit = layer.rows.key_limits.data() + row,
          .mask = piece.step->mask,
          .mask_stride = piece.tokens,
          .reciprocal_rms = kept.reciprocal_rms.data() + row * geometry.output_heads(),

@@ -7,7 +7,9 @@
 #include "base/buffer.h"
 #include "base/parallel.h"
 #include "diffllama/config.h"
-#include "model/diffllama_model.h"
+#include "model/activation_tape.h"
+#include "model/sequence_step.h"
+#include "model/weights.h"
 #include "training/backward/attention_backward.h"
 #include "training/backward/linear_backward.h"
 
@@ -30,7 +32,7 @@ struct DecoderLayerGradient {
   std::string prefix;  // "model.layers.0."
   std::int64_t tokens;
   const LayerActivations& activations;
-  const ForwardScratch& forward;  // cos, sin, slots, key_limits and pieces of the forward
+  const StepRows& rows;  // of the forward
 };
 
 /// The backward of decoder_layer() (model/decoder_layer.cpp): dx [N, C], the

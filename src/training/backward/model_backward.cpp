@@ -7,8 +7,7 @@
 
 #include "kernels/elementwise.h"
 #include "kernels/gradients.h"
-#include "model/batch_state.h"
-#include "model/forward_batch.h"
+#include "model/forward.h"
 #include "model/row_tasks.h"
 
 namespace diffllama {
@@ -69,27 +68,29 @@ class ModelBackward {
         parallel_(parallel),
         linear_(model.parameters, gradients, model.weights.product_type, dropout_of(model, options),
                 scratch.linear, parallel),
-        batch_(read_batch(model.config, inputs, nullptr)),
-        rows_(batch_.batch * batch_.tokens),
+        pass_({.config = model.config, .weights = model.weights, .stack = model.stack}, inputs,
+              nullptr),
+        rows_(pass_.batch().batch * pass_.batch().tokens),
         width_(model.config.hidden_size),
         prefix_(base_model_prefix(model.config.architecture)) {}
 
   GradientResult run() {
     const LossCount own = count_labels(model_.config, inputs_);
     const LossCount denominator = options_.denominator.value_or(own);
+    const bool counts = own.first != 0 || own.second != 0;
     GradientResult result;
-    if (own.first == 0 && own.second == 0) {
+    if (counts || options_.output != nullptr) forward();
+    if (!counts) {
       result.loss = std::numeric_limits<double>::quiet_NaN();
       return result;
     }
-    forward();
     float* dx = scratch_.dx.reserve(static_cast<std::size_t>(rows_ * width_));
     result.loss = head_backward({.config = model_.config,
                                  .weights = model_.weights,
                                  .inputs = inputs_,
-                                 .batch = batch_.batch,
-                                 .tokens = batch_.tokens,
-                                 .last_hidden_state = scratch_.last_hidden_state.data(),
+                                 .batch = pass_.batch().batch,
+                                 .tokens = pass_.batch().tokens,
+                                 .last_hidden_state = scratch_.tape.normed.data(),
                                  .denominator = denominator,
                                  .dropout_seed = options_.dropout_seed},
                                 linear_, dx, scratch_.head, parallel_);
@@ -114,37 +115,25 @@ class ModelBackward {
   GradientScratch& scratch_;
   const Parallel& parallel_;
   LinearBackward linear_;
-  ForwardBatch batch_;
+  ForwardPass pass_;
   std::int64_t rows_, width_;
   std::string prefix_;
-  BatchState caches_;
-  std::vector<SequenceStep> steps_;
 };
 
 void ModelBackward::forward() {
-  const auto segments = static_cast<std::int64_t>(batch_.segment_ends.size());
-  caches_ = make_batch_state(model_.stack, segments, CacheType::automatic);
-  float* hidden = scratch_.last_hidden_state.reserve(static_cast<std::size_t>(rows_ * width_));
-  std::int64_t first = 0;
-  for (std::size_t i = 0; i < batch_.segment_ends.size(); ++i) {
-    const std::int64_t end = batch_.segment_ends[i];
-    SequenceStep step = make_step(model_.config, inputs_, batch_, first, end);
-    step.cache = &caches_.sequences[i];
-    step.output = hidden + first * width_;
-    steps_.push_back(std::move(step));
-    first = end;
-  }
-  scratch_.forward.lora_dropout = linear_.dropout();
-  scratch_.saved.inputs_only = options_.recompute_activations;
-  model_.stack.forward(steps_, scratch_.forward, &scratch_.saved, parallel_);
+  scratch_.tape.lora_dropout = linear_.dropout();
+  scratch_.tape.inputs_only = options_.recompute_activations;
+  if (options_.output != nullptr) pass_.allocate_outputs();
+  model_.stack.record(pass_.steps(), scratch_.forward, scratch_.tape, parallel_);
+  if (options_.output != nullptr) *options_.output = pass_.apply_head(parallel_);
 }
 
 void ModelBackward::final_norm_backward(float* dx) {
   // Its own gradient goes in place of the one that comes in: from a copy, since dx is added to.
-  float* dy = scratch_.last_hidden_state.data();  // no longer needed
+  float* dy = scratch_.tape.normed.data();  // no longer needed
   std::copy_n(dx, rows_ * width_, dy);
   std::fill_n(dx, rows_ * width_, 0.0F);
-  rms_norm_rows_backward(scratch_.saved.last.data(), model_.weights.norm.data(),
+  rms_norm_rows_backward(scratch_.tape.last.data(), model_.weights.norm.data(),
                          static_cast<float>(model_.config.rms_norm_eps), {dy, rows_, width_}, dx,
                          gradients_.find(prefix_ + "norm.weight"), scratch_.reciprocal_rms,
                          parallel_);
@@ -154,14 +143,14 @@ void ModelBackward::layers_backward(float* dx, GradientResult& result) {
   const std::int64_t layers = model_.config.num_hidden_layers;
   result.layers.resize(static_cast<std::size_t>(layers));
   const bool again = options_.recompute_activations;
-  if (again) model_.stack.prepare_recompute(steps_, scratch_.forward);
-  const float* output = scratch_.saved.last.data();
+  if (again) model_.stack.rewind(scratch_.tape, scratch_.forward);
+  const float* output = scratch_.tape.last.data();
   for (std::int64_t layer = layers - 1; layer >= 0; --layer) {
     const auto at = static_cast<std::size_t>(layer);
-    LayerActivations& kept = scratch_.saved.layers[at];
-    if (again) std::swap(kept.input, scratch_.recomputed.input);
-    LayerActivations& activations = again ? scratch_.recomputed : kept;
-    if (again) model_.stack.recompute(layer, scratch_.forward, activations, parallel_);
+    LayerActivations& kept = scratch_.tape.layers[at];
+    if (again) std::swap(kept.input, scratch_.replayed.input);
+    LayerActivations& activations = again ? scratch_.replayed : kept;
+    if (again) model_.stack.replay(layer, scratch_.tape, scratch_.forward, activations, parallel_);
     const LayerWeights& weights = model_.weights.layers[at];
     result.layers[at] = watch(model_.stack.geometry(), weights, activations, rows_, output, width_);
     decoder_layer_backward({.config = model_.config,
@@ -171,9 +160,9 @@ void ModelBackward::layers_backward(float* dx, GradientResult& result) {
                             .prefix = prefix_ + "layers." + std::to_string(layer) + ".",
                             .tokens = rows_,
                             .activations = activations,
-                            .forward = scratch_.forward},
+                            .rows = scratch_.tape.rows},
                            model_.parameters, gradients_, linear_, dx, scratch_.layer, parallel_);
-    if (again) std::swap(kept.input, scratch_.recomputed.input);
+    if (again) std::swap(kept.input, scratch_.replayed.input);
     output = kept.input.data();
   }
 }

@@ -25,6 +25,9 @@ struct GradientOptions {
   bool recompute_activations = false;
   /// Training mode: dropout, drawn from this seed alone. Absent: evaluation mode.
   std::optional<std::uint64_t> dropout_seed = std::nullopt;
+  /// Where wanted: takes what the forward gives (run_forward() of model/forward.h), which then runs
+  /// also where no label counts.
+  ForwardOutput* output = nullptr;
 };
 
 /// What may go wrong in a layer, seen on the way. RMS: of what enters the per-head norm of
@@ -54,9 +57,9 @@ struct GradientModel {
 /// Memory of a backward; grows to what the largest batch needs and is used again.
 struct GradientScratch {
   ForwardScratch forward;
-  SavedActivations saved;
-  LayerActivations recomputed;
-  Buffer<float> last_hidden_state, dx;  // [N, C]
+  ActivationTape tape;
+  LayerActivations replayed;
+  Buffer<float> dx;  // [N, C]
   LinearBackwardScratch linear;
   HeadBackwardScratch head;
   DecoderLayerBackwardScratch layer;
