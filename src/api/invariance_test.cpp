@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/conversion/quantize.h"
@@ -136,6 +137,37 @@ TEST_P(Invariance, ChunksAndThreads) {
       EXPECT_EQ(forward(GetParam().model(threads, chunk), tokens), whole)
           << "threads " << threads << ", chunk " << chunk << ", " << trace_;
     }
+  }
+}
+
+// NaN, infinity and what overflows, in some value of a token: earlier rows are as without it, and
+// later ones the same whatever the chunks.
+TEST_P(Invariance, NaNAndInfinityReachNoEarlierRow) {
+  const Model model = GetParam().model(1);
+  const std::int64_t width = model.config().hidden_size;
+  constexpr std::int64_t kTokens = 270;
+  std::vector<float> embeddings(static_cast<std::size_t>(kTokens * width));
+  for (float& value : embeddings) value = std::normal_distribution<float>()(random_);
+  const auto logits = [&](const Model& of) {
+    ForwardInputs inputs;
+    inputs.inputs_embeds = Tensor::from(embeddings, {1, kTokens, width});
+    const ForwardOutput output = of.forward(inputs);
+    return Logits(output.logits->f32().begin(), output.logits->f32().end());
+  };
+  const Logits clean = logits(model);
+  for (const float wrong : {NAN, -INFINITY, 3.4e38F}) {
+    const auto token = static_cast<std::int64_t>(1 + random_() % (kTokens - 1));
+    const auto at = static_cast<std::size_t>(token * width) + random_() % 8;
+    const float right = std::exchange(embeddings[at], wrong);
+    const Logits alone = logits(GetParam().model(1, 1));
+    EXPECT_EQ(part(alone, 0, token), part(clean, 0, token)) << trace_;
+    for (const std::int64_t chunk : {7, 512}) {
+      const Logits found = logits(GetParam().model(2, chunk));
+      const auto same = [](float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+      EXPECT_TRUE(std::equal(found.begin(), found.end(), alone.begin(), same))
+          << wrong << " in token " << token << ", chunk " << chunk << ", " << trace_;
+    }
+    embeddings[at] = right;
   }
 }
 

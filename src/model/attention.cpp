@@ -9,6 +9,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gradients.h"
 #include "kernels/isa.h"
+#include "model/attention_visible.h"
 #include "tensor/half.h"
 
 namespace diffllama {
@@ -60,6 +61,10 @@ struct Tile {
     return group * geometry.group_heads + row % geometry.group_heads;
   }
   std::int64_t limit(std::int64_t row) const { return input.key_limit[token_of(row)]; }
+  bool sees(std::int64_t row, std::int64_t key) const {
+    if (input.mask == nullptr) return key < limit(row);
+    return key < keys && input.mask[token_of(row) * input.mask_stride + key] != 0;
+  }
   std::int64_t blocks() const { return (keys + kBlock - 1) / kBlock; }
 
   bool bfloat16() const { return input.cache->products() == ProductType::bfloat16; }
@@ -92,6 +97,7 @@ struct Tile {
                   AttentionScratch::Worker& worker) const;
   void form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
               PanelArgs& args) const;
+  bool hides_nonfinite(std::int64_t block, const PanelArgs& args) const;
   void finish() const;
   void write_maps() const;
 };
@@ -236,8 +242,30 @@ void Tile::add_values(std::int64_t first_panel, std::int64_t panels,
     args.panels = values.data;
     args.panel_stride = values.stride;
     args.accumulate = block > 0;
-    multiply(args);
+    if (hides_nonfinite(block, args)) {
+      const auto visible = [&](std::int64_t row, std::int64_t slot) {
+        return sees(row, block * kBlock + slot);
+      };
+      multiply_visible(args, input.cache->layout().format, input.cache->products(),
+                       geometry.group_heads, visible, worker.visible);
+    } else {
+      multiply(args);
+    }
   }
+}
+
+// Whether the values that a product reads hold NaN or infinity where a row may not look.
+bool Tile::hides_nonfinite(std::int64_t block, const PanelArgs& args) const {
+  const PanelFormat format = input.cache->layout().format;
+  const std::int64_t slots = padded_depth(format, args.k);
+  if (input.mask != nullptr) return holds_nonfinite(args, format, 0, slots);
+  const std::int64_t* const limits = input.key_limit + first_token;
+  const std::int64_t seen_by_all = *std::min_element(limits, limits + tokens) - block * kBlock;
+  // The last token sees all that was written; zeros follow.
+  const std::int64_t written = input.key_limit[input.tokens - 1] - block * kBlock;
+  return seen_by_all < slots &&
+         holds_nonfinite(args, format, std::max<std::int64_t>(seen_by_all, 0),
+                         std::min(slots, written));
 }
 
 // The per-head norm of differential attention (docs/model.md "One layer" 6), then to the output's

@@ -62,6 +62,7 @@ struct AttentionScratch {
   struct Worker {
     Buffer<float> scores, p;
     Buffer<std::uint16_t> rounded_p, expanded;
+    Buffer<std::byte> visible;  // only where values are NaN or infinite
   };
   std::vector<Tile> tiles;
   std::vector<Worker> workers;
@@ -78,6 +79,10 @@ struct AttentionScratch {
 /// beside it, nor on the threads that share its keys. With bfloat16 products queries and P are
 /// rounded to bfloat16, after exponentials were to float16. A token that sees no key has zero maps
 /// and zero output.
+///
+/// What a token may not see never reaches it, NaN and infinity included: where such values would
+/// meet a weight of zero, tokens are multiplied one by one, without what they may not see
+/// (attention_visible.h). What a token sees counts by IEEE's rules, 0 times NaN too.
 void attention(const AttentionGeometry& geometry, const DifferentialParameters& differential,
                std::int64_t layer, const std::vector<AttentionInput>& sequences,
                AttentionScratch& scratch, const Parallel& parallel);

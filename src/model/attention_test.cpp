@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -136,11 +138,12 @@ Reference reference(const Case& test, ProductType type) {
 }
 
 // Runs the tokens in chunks of `chunk`, on `threads` threads.
-std::vector<float> run(const Case& test, ProductType type, std::int64_t chunk, int threads) {
+std::vector<float> run(const Case& test, ProductType type, std::int64_t chunk, int threads,
+                       CacheType stored = CacheType::automatic) {
   const AttentionGeometry& g = test.geometry;
   const std::int64_t query_width = g.query_heads() * g.head_dim,
                      key_width = g.key_heads() * g.head_dim;
-  SequenceCache cache(g, 2, type);
+  SequenceCache cache(g, 2, type, stored);
   std::vector<float> out(static_cast<std::size_t>(test.tokens * query_width), NAN);
   AttentionScratch scratch;
   const Parallel parallel(threads);
@@ -198,6 +201,90 @@ TEST_P(Attention, BitsDoNotDependOnChunksOrThreads) {
     const std::vector<float> whole = run(test, GetParam(), 530, 1);
     for (const std::int64_t chunk : {1, 7, 64, 256}) {
       EXPECT_EQ(run(test, GetParam(), chunk, 2), whole) << "chunk " << chunk;
+    }
+  }
+}
+
+// Of equal bits, but for those of a NaN.
+testing::AssertionResult same(const std::vector<float>& found, const std::vector<float>& expected) {
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (std::isnan(expected[i]) ? !std::isnan(found[i]) : found[i] != expected[i]) {
+      return testing::AssertionFailure()
+             << "element " << i << ": expected " << expected[i] << ", got " << found[i];
+    }
+  }
+  return testing::AssertionSuccess();
+}
+
+TEST_P(Attention, WhatATokenMayNotSeeNeverReachesIt) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  // 3e38 is finite until it is rounded to bfloat16.
+  const std::array<float, 4> wrong = {NAN, INFINITY, -INFINITY, 3.4e38F};
+  for (const CacheType stored : {CacheType::f32, CacheType::bf16, CacheType::q8_0}) {
+    for (const std::int64_t maps : {1, 2}) {
+      Case test = random_case(random, maps, 300);
+      const auto spoilt = static_cast<std::int64_t>(100 + random() % 199);
+      const Case before = test;
+      const std::int64_t width = test.geometry.key_heads() * test.geometry.head_dim;
+      for (std::vector<float>* rows : {&test.keys, &test.values}) {
+        const auto at = static_cast<std::int64_t>(random() % static_cast<unsigned>(width));
+        (*rows)[static_cast<std::size_t>(spoilt * width + at)] = wrong[random() % wrong.size()];
+      }
+      const std::vector<float> alone = run(test, GetParam(), 1, 1, stored);
+      const std::int64_t kept = spoilt * test.geometry.output_heads() * test.geometry.value_columns;
+      const std::vector<float> clean = run(before, GetParam(), 300, 1, stored);
+      EXPECT_TRUE(std::equal(clean.begin(), clean.begin() + kept, alone.begin()));
+      for (const std::int64_t chunk : {7, 64, 300}) {
+        EXPECT_TRUE(same(run(test, GetParam(), chunk, 2, stored), alone))
+            << "maps " << maps << ", chunk " << chunk << ", token " << spoilt << ", cache "
+            << static_cast<int>(stored);
+      }
+    }
+  }
+}
+
+TEST_P(Attention, WhatAMaskHidesNeverReachesAToken) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  constexpr std::int64_t kTokens = 300;
+  for (const std::int64_t maps : {1, 2}) {
+    Case test = random_case(random, maps, kTokens);
+    const AttentionGeometry& g = test.geometry;
+    std::vector<std::uint8_t> mask(kTokens * kTokens);
+    for (auto& sees : mask) sees = static_cast<std::uint8_t>(random() % 2);
+    const auto spoilt = static_cast<std::int64_t>(random() % kTokens);
+    const auto masked = [&] {
+      SequenceCache cache(g, 2, GetParam());
+      std::vector<float> out(static_cast<std::size_t>(kTokens * g.query_heads() * g.head_dim));
+      std::vector<std::int64_t> slots(kTokens), limits(kTokens, kTokens);
+      std::iota(slots.begin(), slots.end(), 0);
+      AttentionScratch scratch;
+      cache.reserve(kTokens);
+      cache.write(1, slots, test.keys.data(), test.values.data(), Parallel(1));
+      attention(g, test.differential, 1,
+                {{.cache = &cache,
+                  .tokens = kTokens,
+                  .queries = test.queries.data(),
+                  .key_limit = limits.data(),
+                  .mask = mask.data(),
+                  .mask_stride = kTokens,
+                  .output = out.data()}},
+                scratch, Parallel(2));
+      return out;
+    };
+    const std::vector<float> clean = masked();
+    test.values[static_cast<std::size_t>(spoilt * g.key_heads() * g.head_dim)] = NAN;
+    const std::vector<float> found = masked();
+    const std::int64_t width = g.output_heads() * g.value_columns;
+    for (std::int64_t t = 0; t < kTokens; ++t) {
+      const bool saw = mask[static_cast<std::size_t>(t * kTokens + spoilt)] != 0;
+      EXPECT_EQ(std::equal(clean.begin() + t * width, clean.begin() + (t + 1) * width,
+                           found.begin() + t * width),
+                !saw)
+          << "token " << t;
     }
   }
 }

@@ -49,6 +49,9 @@ struct AttentionBackwardScratch {
 ///
 /// Each group of each sequence is one task; inside it sums over query rows go by tiles in ascending
 /// order, and d lambda is added up by sequence and group: threads change no bit. Returns d lambda.
+///
+/// NaN or infinity in any row makes gradients NaN, those of keys and values that no such row sees
+/// too: the weights' gradients, sums over all rows, are NaN then in any case, as in torch.
 double attention_backward(const AttentionGeometry& geometry,
                           const DifferentialParameters& differential,
                           const std::vector<AttentionGradientInput>& sequences,
