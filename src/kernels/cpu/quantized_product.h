@@ -96,22 +96,18 @@ template <class V, PanelFormat kFormat>
 class QuantizedProduct {
  public:
   static void run(const PanelArgs& p) {
-    static constexpr auto kTiles = tiles_of_rows(std::make_integer_sequence<int, V::kTileRows>());
     for (std::int64_t column = 0; column < p.columns; column += kPanelColumns) {
       const std::byte* panel =
           p.panels + static_cast<std::size_t>(column / kPanelColumns) * p.panel_stride;
-      for (std::int64_t i = 0; i < p.m; i += V::kTileRows) {
-        const std::int64_t rows = p.m - i < V::kTileRows ? p.m - i : V::kTileRows;
-        kTiles[static_cast<std::size_t>(rows - 1)](p, panel, i, column);
-        if constexpr (takes_residuals(kFormat)) {
-          for (std::int64_t row = i; row < i + rows; ++row) residuals(p, panel, row, column);
-        }
+      multiply_panel(p, panel, column);
+      if constexpr (takes_residuals(kFormat)) {
+        for (std::int64_t row = 0; row < p.m; ++row) residuals(p, panel, row, column);
       }
     }
   }
 
-  /// Adds the products of a row's residual blocks to what its tile stored, right after it: the
-  /// panel's blocks are still in a cache.
+  /// Adds the products of a row's residual blocks to what its tiles stored, while the panel's
+  /// blocks are still in a cache.
   static void residuals(const PanelArgs& p, const std::byte* panel, std::int64_t row,
                         std::int64_t column) {
     const QuantizedRow whole = {static_cast<const std::byte*>(p.a) + row * p.lda, p.k};
@@ -147,24 +143,53 @@ class QuantizedProduct {
   static constexpr std::size_t kBlockBytes = kLayout.block_bytes();
   // Registers of a panel's columns, and how many of them a tile holds.
   static constexpr int kPanelVectors = kPanelColumns / F::kLanes;
-  static constexpr int vectors_of(int rows) {
+  static constexpr int vectors_of(std::int64_t rows) {
     return rows <= V::kFewRows ? kPanelVectors : V::kTileVectors;
   }
   static constexpr int kGroupsOfScale = Panel::kGroupsOfScale;
 
+  /// k in [k, end) of a panel, which begins at `column`, times the rows from `row` on.
+  struct Part {
+    const std::byte* panel;
+    std::int64_t column, row, k, end;
+    bool fetches;  // ahead what follows in the panel
+  };
+
   template <int... kRows>
   static constexpr auto tiles_of_rows(std::integer_sequence<int, kRows...> /*counts less one*/) {
-    return std::array<void (*)(const PanelArgs&, const std::byte*, std::int64_t, std::int64_t),
-                      sizeof...(kRows)>{&tiles<kRows + 1>...};
+    return std::array<void (*)(const PanelArgs&, Part), sizeof...(kRows)>{&tiles<kRows + 1>...};
   }
 
-  /// kRows rows from `row` on times one panel.
+  /// All rows of a panel. Where one tile does not hold them, each piece of the panel is multiplied
+  /// by all of them in turn, from a cache after the first tile has read it.
+  static void multiply_panel(const PanelArgs& p, const std::byte* panel, std::int64_t column) {
+    static constexpr auto kTiles = tiles_of_rows(std::make_integer_sequence<int, V::kTileRows>());
+    constexpr std::int64_t kPieceDepth = 256;  // whole blocks of every format
+    constexpr std::int64_t kFewRows = 16;
+    const bool one_tile = p.m <= V::kTileRows && vectors_of(p.m) == kPanelVectors;
+    Part part = {.panel = panel, .column = column, .row = 0, .k = 0, .end = p.k, .fetches = false};
+    do {
+      if (!one_tile && p.k - part.k > kPieceDepth) part.end = part.k + kPieceDepth;
+      part.fetches = p.m <= kFewRows && (V::kPrefetches || !one_tile);
+      std::int64_t left = (p.m + V::kTileRows - 1) / V::kTileRows;
+      for (part.row = 0; part.row < p.m; --left) {
+        const std::int64_t rows = (p.m - part.row + left - 1) / left;
+        kTiles[static_cast<std::size_t>(rows - 1)](p, part);
+        part.row += rows;
+        part.fetches = false;
+      }
+      part.k = part.end;
+      part.end = p.k;
+    } while (part.k < p.k);
+  }
+
+  /// kRows rows times the columns of a part.
   template <int kRows>
-  static void tiles(const PanelArgs& p, const std::byte* panel, std::int64_t row,
-                    std::int64_t column) {
+  static void tiles(const PanelArgs& p, Part part) {
     constexpr std::int64_t kWidth = std::int64_t{vectors_of(kRows)} * F::kLanes;
-    for (std::int64_t j = 0; j < kPanelColumns && column + j < p.columns; j += kWidth) {
-      tile<kRows>(p, panel, row, column, j);
+    for (std::int64_t j = 0; j < kPanelColumns && part.column + j < p.columns; j += kWidth) {
+      tile<kRows>(p, part, j);
+      part.fetches = false;
     }
   }
 
@@ -280,41 +305,45 @@ class QuantizedProduct {
   }
 
   template <int kRows>
-  static void tile(const PanelArgs& p, const std::byte* panel, std::int64_t row,
-                   std::int64_t column, std::int64_t j0) {
+  static void tile(const PanelArgs& p, const Part& part, std::int64_t j0) {
     Tile<kRows> t;
     t.at = j0;
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
-      t.rows[i] = {static_cast<const std::byte*>(p.a) + (row + i) * p.lda, p.k};
+      t.rows[i] = {static_cast<const std::byte*>(p.a) + (part.row + i) * p.lda, p.k};
 #pragma GCC unroll 8
       for (int j = 0; j < Tile<kRows>::kVectors; ++j) t.totals[i][j] = F::zero();
     }
-    t.block = panel;
-    for (t.k = 0; t.k < p.k; t.block += kBlockBytes) {
+    if (part.k > 0) load(p, t, part.row, part.column + j0);
+    t.block = Panel::block(part.panel, part.k / kQuantStep);
+    for (t.k = part.k; t.k < part.end; t.block += kBlockBytes) {
       load_d(t);
       t.step = t.block + kHeaderBytes;
       for (int step = 0; step < kLayout.steps; ++step) {
-        if constexpr (V::kPrefetches && kRows <= 2) prefetch(t.step);
+        if (part.fetches) prefetch(t.step);
         multiply_step(t);
         t.step += kStepBytes;
         t.k += kQuantStep;
       }
     }
-    store(p, t, row, column + j0);
+    store(p, t, part.row, part.column + j0);
   }
 
   /// What `store` stored.
-  static void load(const PanelArgs& p, Tile<1>& t, std::int64_t row, std::int64_t column) {
+  template <int kRows>
+  static void load(const PanelArgs& p, Tile<kRows>& t, std::int64_t row, std::int64_t column) {
 #pragma GCC unroll 8
-    for (int j = 0; j < Tile<1>::kVectors; ++j) {
-      const std::int64_t at = column + j * F::kLanes;
-      const std::int64_t left = p.columns - at;
-      const float* c = p.c + row * p.ldc + at;
-      if (left >= F::kLanes) {
-        t.totals[0][j] = F::load(c);
-      } else {
-        t.totals[0][j] = left > 0 ? F::load_first(c, left) : F::zero();
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < Tile<kRows>::kVectors; ++j) {
+        const std::int64_t at = column + j * F::kLanes;
+        const std::int64_t left = p.columns - at;
+        const float* c = p.c + (row + i) * p.ldc + at;
+        if (left >= F::kLanes) {
+          t.totals[i][j] = F::load(c);
+        } else {
+          t.totals[i][j] = left > 0 ? F::load_first(c, left) : F::zero();
+        }
       }
     }
   }

@@ -64,22 +64,20 @@ inline void prefetch_tile(const TileArgs<Step>& args) {
   }
 }
 
-/// Fetches what the panels hold a little further on: with few rows, memory sets the pace, and more
+/// Fetches what a panel holds a little further on: with few rows, memory sets the pace, and more
 /// must be under way than the hardware's own prefetching asks for.
-template <class Step, std::int64_t kWidth>
-inline void prefetch_panels(const std::byte* b, std::size_t panel_stride) {
+template <class Step>
+inline void prefetch_panel(const std::byte* b) {
   constexpr std::size_t kAhead = 2048;
-  constexpr std::int64_t kPanels = kWidth / kPanelColumns;
-#pragma GCC unroll 4
-  for (std::int64_t panel = 0; panel < kPanels; ++panel) {
-    const std::byte* at = b + static_cast<std::size_t>(panel) * panel_stride + kAhead;
 #pragma GCC unroll 2
-    for (std::size_t line = 0; line < Step::kBytes; line += 64) __builtin_prefetch(at + line);
+  for (std::size_t line = 0; line < Step::kBytes; line += 64) {
+    __builtin_prefetch(b + kAhead + line);
   }
 }
 
-/// A tile of kRows rows and kVectors registers, which may run over several whole panels.
-template <class V, class Step, int kRows, int kVectors>
+/// A tile of kRows rows and kVectors registers, which may run over several whole panels. kFetches:
+/// whether it fetches the panel's lines ahead, those beside its columns too.
+template <class V, class Step, int kRows, int kVectors, bool kFetches>
 void tile(const TileArgs<Step>& args) {
   typename V::Reg sum[kRows][kVectors];
   const std::byte* b = args.b;
@@ -112,7 +110,7 @@ void tile(const TileArgs<Step>& args) {
     const std::int64_t depth = args.depth - start < kSumBlock ? args.depth - start : kSumBlock;
     std::int64_t t = 0;
     for (; t + Step::kDepth <= depth; t += Step::kDepth) {
-      if constexpr (kRows <= 4) prefetch_panels<Step, kVectors * V::kLanes>(b, args.panel_stride);
+      if constexpr (kFetches) prefetch_panel<Step>(b);
 #pragma GCC unroll 2
       for (int part = 0; part < Step::kParts; ++part) multiply_part(part);
       b += Step::kBytes;
@@ -123,18 +121,24 @@ void tile(const TileArgs<Step>& args) {
   }
 }
 
-template <class V, class Step, int kVectors, int... kRows>
+template <class V, class Step, int kVectors, bool kFetches, int... kRows>
 constexpr auto tiles_of_rows(std::integer_sequence<int, kRows...> /*counts less one*/) {
   return std::array<void (*)(const TileArgs<Step>&), sizeof...(kRows)>{
-      &tile<V, Step, kRows + 1, kVectors>...};
+      &tile<V, Step, kRows + 1, kVectors, kFetches>...};
 }
 
-/// All rows of the columns from `column` on that kVectors registers hold, for k in [k, k + depth).
-template <class V, class Step, int kVectors>
+/// The most rows of a tile.
+template <class V, int kVectors>
+constexpr int kMostRows = V::kAccumulators / kVectors;
+
+/// All rows of the columns from `column` on that kVectors registers hold, for k in [k, k + depth),
+/// in tiles of about as many rows each: a tile of few waits for its own sums.
+template <class V, class Step, int kVectors, bool kFetches>
 void column_block(const PanelArgs& p, std::int64_t column, std::int64_t k, std::int64_t depth) {
-  constexpr int kRows = V::kAccumulators / kVectors;
-  static constexpr auto kTiles =
-      tiles_of_rows<V, Step, kVectors>(std::make_integer_sequence<int, kRows>());
+  constexpr int kRows = kMostRows<V, kVectors>;
+  constexpr auto kCounts = std::make_integer_sequence<int, kRows>();
+  static constexpr auto kTiles = tiles_of_rows<V, Step, kVectors, false>(kCounts);
+  static constexpr auto kFirst = tiles_of_rows<V, Step, kVectors, kFetches>(kCounts);
   constexpr std::int64_t kWidth = kVectors * V::kLanes;
   const std::int64_t left = p.columns - column;
   TileArgs<Step> args;
@@ -147,11 +151,13 @@ void column_block(const PanelArgs& p, std::int64_t column, std::int64_t k, std::
   args.first = k == 0 && !p.accumulate;
   args.ldc = p.ldc;
   args.columns = left < kWidth ? left : kWidth;
-  for (std::int64_t i = 0; i < p.m; i += kRows) {
+  std::int64_t tiles = (p.m + kRows - 1) / kRows;
+  for (std::int64_t i = 0; i < p.m; --tiles) {
     args.a = static_cast<const typename Step::A*>(p.a) + i * p.lda + k;
     args.c = p.c + i * p.ldc + column;
-    const std::int64_t rows = p.m - i < kRows ? p.m - i : kRows;
-    kTiles[static_cast<std::size_t>(rows - 1)](args);
+    const std::int64_t rows = (p.m - i + tiles - 1) / tiles;
+    (i == 0 ? kFirst : kTiles)[static_cast<std::size_t>(rows - 1)](args);
+    i += rows;
   }
 }
 
@@ -162,24 +168,46 @@ void all_columns(const PanelArgs& p, std::int64_t column, std::int64_t k, std::i
   constexpr std::int64_t kWidth = kVectors * V::kLanes;
   constexpr std::int64_t kSpan = kWidth > kPanelColumns ? kWidth - kPanelColumns : 0;
   for (; column + kSpan < p.columns; column += kWidth) {
-    column_block<V, Step, kVectors>(p, column, k, depth);
+    column_block<V, Step, kVectors, false>(p, column, k, depth);
   }
   if constexpr (kVectors > 2) all_columns<V, Step, kVectors / 2>(p, column, k, depth);
 }
 
-/// The whole product. Few rows go down one panel after the other: memory, which sets the pace then,
-/// is fastest when it is read in one stream. Else k is cut into blocks, outermost, so that the
-/// rows' part of a block stays in the second-level cache while the panels go by.
+/// Few rows go down one panel after the other: memory, which sets the pace then, is fastest when it
+/// is read in one stream. Where one tile does not hold all rows of a panel, each piece of it is
+/// multiplied by all of them in turn, from a cache after the first tile has read it.
+template <class V, class Step>
+void few_rows(const PanelArgs& p, std::int64_t depth) {
+  constexpr int kPanel = kPanelColumns / V::kLanes;
+  constexpr int kPart = V::kTileVectors < kPanel ? V::kTileVectors : kPanel;
+  constexpr std::int64_t kPartColumns = kPart * V::kLanes;
+  for (std::int64_t column = 0; column < p.columns; column += kPanelColumns) {
+    if (p.m <= kMostRows<V, kPanel>) {
+      column_block<V, Step, kPanel, true>(p, column, 0, depth);
+      continue;
+    }
+    std::int64_t k = 0;
+    do {
+      const std::int64_t piece = depth - k < kSumBlock ? depth - k : kSumBlock;
+      column_block<V, Step, kPart, true>(p, column, k, piece);
+      for (std::int64_t at = kPartColumns; at < kPanelColumns; at += kPartColumns) {
+        if (column + at < p.columns) column_block<V, Step, kPart, false>(p, column + at, k, piece);
+      }
+      k += kSumBlock;
+    } while (k < depth);
+  }
+}
+
+/// The whole product. Of many rows k is cut into blocks, outermost, so that the rows' part of a
+/// block stays in the second-level cache while the panels go by.
 template <class V, class Step>
 void tile_product(const PanelArgs& p) {
+  constexpr std::int64_t kFewRows = 16;
   constexpr std::int64_t kBlockSteps = (128 << 10) / static_cast<std::int64_t>(Step::kBytes);
   constexpr std::int64_t kBlock = kBlockSteps * Step::kDepth;
   static_assert(kBlock % kSumBlock == 0);
   const std::int64_t depth = Step::kPadded ? (p.k + 31) / 32 * 32 : p.k;
-  if (p.m <= V::kFewRows) {
-    all_columns<V, Step, kPanelColumns / V::kLanes>(p, 0, 0, depth);
-    return;
-  }
+  if (p.m <= kFewRows) return few_rows<V, Step>(p, depth);
   std::int64_t k = 0;
   do {
     all_columns<V, Step, V::kTileVectors>(p, 0, k, depth - k < kBlock ? depth - k : kBlock);

@@ -14,10 +14,9 @@ struct Portable {
   using Reg = float __attribute__((vector_size(16)));
   using Mask = std::int32_t __attribute__((vector_size(16)));
   static constexpr int kLanes = 4;
-  // A tile: kTileVectors registers wide, or a panel wide for up to kFewRows rows.
+  // A tile: of few rows it is a panel wide, of many kTileVectors registers.
   static constexpr int kAccumulators = 8;
   static constexpr int kTileVectors = 2;
-  static constexpr std::int64_t kFewRows = 1;
 
   static Reg zero() { return set(0.0F); }
   static Reg set(float x) { return Reg{x, x, x, x}; }

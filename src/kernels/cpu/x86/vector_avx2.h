@@ -13,10 +13,9 @@ struct Avx2 {
   using Reg = __m256;
   using Mask = __m256;
   static constexpr int kLanes = 8;
-  // A tile: kTileVectors registers wide, or a panel wide for up to kFewRows rows.
+  // A tile: of few rows it is a panel wide, of many kTileVectors registers.
   static constexpr int kAccumulators = 12;
   static constexpr int kTileVectors = 2;
-  static constexpr std::int64_t kFewRows = 3;
 
   static __m256i first(std::int64_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
