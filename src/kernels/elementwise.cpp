@@ -20,6 +20,8 @@ RowKernels row_kernels(Isa isa) {
     case Isa::avx2:
     case Isa::avx_vnni:
       return avx2_row_kernels();
+    case Isa::avx512_vnni:
+      return avx512_vnni_row_kernels();
     case Isa::avx512:
     case Isa::amx:
       return avx512_row_kernels();

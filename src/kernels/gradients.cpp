@@ -19,6 +19,7 @@ GradientKernels gradient_kernels(Isa isa) {
     case Isa::avx2:
     case Isa::avx_vnni:
       return avx2_gradient_kernels();
+    case Isa::avx512_vnni:
     case Isa::avx512:
     case Isa::amx:
       return avx512_gradient_kernels();

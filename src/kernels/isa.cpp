@@ -25,6 +25,8 @@ std::string_view isa_name(Isa isa) {
       return "avx2";
     case Isa::avx_vnni:
       return "avx_vnni";
+    case Isa::avx512_vnni:
+      return "avx512_vnni";
     case Isa::avx512:
       return "avx512";
     case Isa::amx:

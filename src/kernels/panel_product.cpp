@@ -17,6 +17,8 @@ PanelKernels kernels_of(Isa isa) {
       return avx2_panel_kernels();
     case Isa::avx_vnni:
       return avx_vnni_panel_kernels();
+    case Isa::avx512_vnni:
+      return avx512_vnni_panel_kernels();
     case Isa::avx512:
       return avx512_panel_kernels();
     case Isa::amx:

@@ -70,17 +70,17 @@ inline constexpr std::int64_t kSumBlock = 256;
 /// Single-threaded; never allocates. Order of summation: k is cut into blocks of kSumBlock, each
 /// summed from zero, in ascending order; the blocks' sums are added in ascending order. So a row's
 /// result does not depend on m, on the other rows or on how columns are split.
-///   float32 compute: sum = fma(a, w, sum) for each k. avx2, avx512, amx and reference/ give the
-///   same bits; portable multiplies, then adds, where the machine has no fma.
-///   bfloat16 compute: avx512 vdpbf16ps, a pair of k at a time; avx2 and portable widen, then as
-///   float32; amx tdpbf16ps, 32 of k at a time, whose even and odd values are summed apart first,
-///   in one chain down all of k. The two instructions take subnormals as zero.
-///   int8 compute: over the k that share a scale (32, or 16 for q6_k) the products of the row's
-///   quants and the weight's, less its offset, are summed exactly; then total = fma(float(sum),
-///   scale * row scale, total), then for formats with minima total = fma(minimum, row scale * sum
-///   of the row's quants, total), in ascending order down all of k from zero. q8_0 and q6_k then go
-///   on with the row's residual blocks, in ascending order, each with the weights of its block.
-///   Every ISA gives the same bits.
+///   float32 compute: sum = fma(a, w, sum) for each k. avx2, avx512 (with or without BF16), amx and
+///   reference/ give the same bits; portable multiplies, then adds, where the machine has no fma.
+///   bfloat16 compute: avx512 vdpbf16ps, a pair of k at a time; avx512_vnni, avx2 and portable
+///   widen, then as float32; amx tdpbf16ps, 32 of k at a time, whose even and odd values are summed
+///   apart first, in one chain down all of k. The two instructions take subnormals as zero. int8
+///   compute: over the k that share a scale (32, or 16 for q6_k) the products of the row's quants
+///   and the weight's, less its offset, are summed exactly; then total = fma(float(sum), scale *
+///   row scale, total), then for formats with minima total = fma(minimum, row scale * sum of the
+///   row's quants, total), in ascending order down all of k from zero. q8_0 and q6_k then go on
+///   with the row's residual blocks, in ascending order, each with the weights of its block. Every
+///   ISA gives the same bits.
 using PanelProduct = void (*)(const PanelArgs&);
 
 /// The kernel for panels of `format` computing in `type` on `isa`. Formats and types: float32,

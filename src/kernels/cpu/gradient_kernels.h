@@ -29,7 +29,7 @@ GradientKernels portable_gradient_kernels();
 GradientKernels avx2_gradient_kernels();
 GradientKernels avx512_gradient_kernels();
 
-/// Those of `isa`; amx has avx512's.
+/// Those of `isa`; avx512_vnni and amx have avx512's.
 GradientKernels gradient_kernels(Isa isa);
 
 }  // namespace diffllama

@@ -184,6 +184,9 @@ void limit_onednn(Isa isa) {
     case Isa::avx_vnni:
       dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2_vnni);
       return;
+    case Isa::avx512_vnni:
+      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_vnni);
+      return;
     case Isa::avx512:
       dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
       return;

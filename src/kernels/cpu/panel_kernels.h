@@ -23,6 +23,7 @@ struct PanelKernels {
 PanelKernels portable_panel_kernels();
 PanelKernels avx2_panel_kernels();
 PanelKernels avx_vnni_panel_kernels();
+PanelKernels avx512_vnni_panel_kernels();
 PanelKernels avx512_panel_kernels();
 PanelKernels amx_panel_kernels();
 

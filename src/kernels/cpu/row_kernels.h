@@ -35,6 +35,7 @@ struct RowKernels {
 
 RowKernels portable_row_kernels();
 RowKernels avx2_row_kernels();
+RowKernels avx512_vnni_row_kernels();
 RowKernels avx512_row_kernels();
 
 /// Those of `isa`; amx has avx512's.

@@ -56,9 +56,11 @@ std::vector<Isa> detect_isas() {
   found.push_back(Isa::avx2);
   if (bits(more.a, {4})) found.push_back(Isa::avx_vnni);                // AVX-VNNI
   if ((state & kZmm) != kZmm || !bits(extended.b, {16, 17, 30, 31}) ||  // F, DQ, BW, VL
-      !bits(extended.c, {11}) || !bits(more.a, {5})) {                  // VNNI, BF16
+      !bits(extended.c, {11})) {                                        // VNNI
     return found;
   }
+  found.push_back(Isa::avx512_vnni);
+  if (!bits(more.a, {5})) return found;  // BF16
   found.push_back(Isa::avx512);
   if ((state & kTiles) != kTiles || !bits(extended.d, {22, 24, 25}) ||  // AMX BF16, TILE, INT8
       !request_tiles()) {

@@ -1,7 +1,5 @@
 #include "kernels/cpu/panel_kernels.h"
-#include "kernels/cpu/quantized_product.h"
 #include "kernels/cpu/tile_product.h"
-#include "kernels/cpu/x86/int8_avx512.h"
 #include "kernels/cpu/x86/vector_avx512.h"
 
 namespace diffllama {
@@ -25,16 +23,13 @@ struct PairsStep : Float32Step<Avx512> {
   static __m512 multiply_add(Row a, B b, __m512 sum) { return _mm512_dpbf16_ps(sum, a, b); }
 };
 
-constexpr PanelProduct kPairs = tile_product<Avx512, PairsStep>;
-
 }  // namespace
 
+/// AVX-512's without BF16, but for products of bfloat16.
 PanelKernels avx512_panel_kernels() {
-  return {.float32 = tile_product<Avx512, Float32Step<Avx512>>,
-          .float16 = tile_product<Avx512, Float16Step<Avx512>>,
-          .bfloat16 = tile_product<Avx512, Bfloat16Step<Avx512>>,
-          .bfloat16_pairs = kPairs,
-          .quantized = quantized_products<Int8Avx512>()};
+  PanelKernels kernels = avx512_vnni_panel_kernels();
+  kernels.bfloat16_pairs = tile_product<Avx512, PairsStep>;
+  return kernels;
 }
 
 }  // namespace diffllama

@@ -7,21 +7,24 @@
 
 namespace diffllama {
 
-/// 16 floats in a register: what tile_product.h and row_kernels.h are written in. Only files
-/// compiled for AVX-512 may include it.
+/// 16 floats in a register: what tile_product.h and row_kernels.h are written in. Needs no BF16.
+/// Only files compiled for AVX-512 may include it.
 struct Avx512 {
   using Reg = __m512;
   using Mask = __mmask16;
   static constexpr int kLanes = 16;
-  // A tile: kTileVectors registers wide, or a panel wide for up to kFewRows rows.
+  // A tile: of few rows it is a panel wide, of many kTileVectors registers.
   static constexpr int kAccumulators = 24;
   static constexpr int kTileVectors = 4;
-  static constexpr std::int64_t kFewRows = 3;
 
   static Mask first(std::int64_t n) { return static_cast<Mask>((1U << n) - 1U); }
 
   static Reg zero() { return _mm512_setzero_ps(); }
   static Reg set(float x) { return _mm512_set1_ps(x); }
+  static Reg set_bfloat16(const std::uint16_t* p) {
+    const __m512i x = _mm512_set1_epi16(static_cast<std::int16_t>(*p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+  }
   static Reg load(const float* p) { return _mm512_loadu_ps(p); }
   static Reg load_first(const float* p, std::int64_t n) {
     return _mm512_maskz_loadu_ps(first(n), p);
@@ -98,11 +101,8 @@ struct Avx512 {
   static void store_bfloat16(std::uint16_t* p, Reg x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(to_bfloat16(x)));
   }
-  /// The same but for subnormals, which become 0: what products take them for.
-  static void store_bfloat16_normal(std::uint16_t* p, Reg x) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
-  }
+  /// The same, but subnormals may become 0.
+  static void store_bfloat16_normal(std::uint16_t* p, Reg x) { store_bfloat16(p, x); }
   /// To nearest even.
   static void store_float16(std::uint16_t* p, Reg x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
