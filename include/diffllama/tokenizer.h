@@ -21,9 +21,23 @@ struct TokenOffset {
   std::size_t end = 0;
 };
 
+/// A text's tokens; each list has one entry for each id.
 struct Encoding {
   std::vector<std::int64_t> ids;
-  std::vector<TokenOffset> offsets;  // one for each id
+  std::vector<TokenOffset> offsets;
+  /// The piece (word) that the token is of, counted as the pre-tokenizer cut them, added tokens
+  /// among them; -1 for tokens that the post-processor added.
+  std::vector<std::int64_t> word_ids;
+  /// 1 for tokens that the post-processor added.
+  std::vector<std::uint8_t> special_tokens_mask;
+};
+
+/// A part of a text to encode. Where it is not trusted, nothing in it becomes a control token (a
+/// special added token, or one written like <|...|>): it is encoded as the ordinary text that it
+/// is. Other added tokens match everywhere.
+struct TextPart {
+  std::string_view text;
+  bool trusted = true;
 };
 
 /// Text to token ids and back, as tokenizer.json (Hugging Face tokenizers) or a GGUF file defines
@@ -44,6 +58,9 @@ class Tokenizer {
   /// tokens inside the text match either way. Throws InvalidArgument for texts of 1.3 GiB and more,
   /// FormatError where a regular expression of the tokenizer backtracks without end.
   Encoding encode(std::string_view text, bool add_special_tokens = true) const;
+  /// Ids of the text that `parts` make together, as if it were one, but that control tokens match
+  /// only where all of their bytes are of trusted parts. Offsets are bytes of the whole.
+  Encoding encode(std::span<const TextPart> parts, bool add_special_tokens = true) const;
   /// Text of `ids`; bytes that do not make UTF-8 become U+FFFD. Ids outside the vocabulary throw
   /// InvalidArgument.
   std::string decode(std::span<const std::int64_t> ids, bool skip_special_tokens = false) const;

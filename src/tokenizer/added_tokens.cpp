@@ -55,14 +55,20 @@ void LiteralSet::assign(std::vector<Literal> literals) {
   for (std::size_t byte = 1; byte < first_.size(); ++byte) first_[byte] += first_[byte - 1];
 }
 
-const LiteralSet::Literal* LiteralSet::longest_at(std::string_view text, std::size_t at) const {
+template <class Accept>
+const LiteralSet::Literal* LiteralSet::longest_at(std::string_view text, std::size_t at,
+                                                  const Accept& accept) const {
   const auto byte = static_cast<unsigned char>(text[at]);
   const Literal* begin = literals_.data() + first_[byte];
   const Literal* end = literals_.data() + first_[byte + std::size_t{1}];
   const Literal* longest = nullptr;
   // [begin, end) are those that agree with the text in their first `depth` bytes, shortest first.
   for (std::size_t depth = 1; begin != end; ++depth) {
-    if (begin->text.size() == depth) longest = begin++;
+    if (begin->text.size() == depth) {
+      if (accept(*begin)) longest = begin;
+      ++begin;
+    }
+    if (begin == end) break;
     if (at + depth == text.size()) break;
     const auto next = static_cast<unsigned char>(text[at + depth]);
     const auto byte_of = [depth](const Literal& literal) {
@@ -146,11 +152,18 @@ const std::string* AddedVocabulary::content(std::int64_t id) const {
   return found == tokens_.end() ? nullptr : &found->second.token.content;
 }
 
+bool AddedVocabulary::is_control(std::int32_t id) const {
+  const auto found = tokens_.find(id);
+  if (found == tokens_.end()) return false;
+  const AddedToken& token = found->second.token;
+  return token.special || (token.content.starts_with("<|") && token.content.ends_with("|>"));
+}
+
 std::int64_t AddedVocabulary::id_limit() const {
   return tokens_.empty() ? 0 : std::int64_t{tokens_.rbegin()->first} + 1;
 }
 
-std::vector<Segment> AddedVocabulary::split(std::string_view text,
+std::vector<Segment> AddedVocabulary::split(const SourceText& source, const AlignedText& text,
                                             const std::vector<Segment>& segments,
                                             bool normalized) const {
   const LiteralSet& literals = normalized ? normalized_ : raw_;
@@ -160,22 +173,30 @@ std::vector<Segment> AddedVocabulary::split(std::string_view text,
     if (segment.id != Segment::kNoId) {
       cut.push_back(segment);
     } else {
-      split_segment(text.substr(segment.begin, segment.end - segment.begin), segment.begin,
-                    literals, cut);
+      split_segment(source, text, segment, literals, cut);
     }
   }
   return cut;
 }
 
-void AddedVocabulary::split_segment(std::string_view text, std::uint32_t origin,
-                                    const LiteralSet& literals, std::vector<Segment>& cut) const {
+void AddedVocabulary::split_segment(const SourceText& source, const AlignedText& whole,
+                                    const Segment& segment, const LiteralSet& literals,
+                                    std::vector<Segment>& cut) const {
+  const std::string_view text = whole.view(segment.begin, segment.end);
+  const std::uint32_t origin = segment.begin;
   const auto add = [&](std::size_t begin, std::size_t end, std::int32_t id) {
     cut.push_back(
         {origin + static_cast<std::uint32_t>(begin), origin + static_cast<std::uint32_t>(end), id});
   };
+  const auto may_match_at = [&](std::size_t at) {
+    return [&, at](const LiteralSet::Literal& literal) {
+      return source.all_trusted() || !is_control(literal.id) ||
+             source.is_trusted(whole.source(origin + at, origin + at + literal.text.size()));
+    };
+  };
   std::size_t covered = 0;
   for (std::size_t at = 0; at < text.size();) {
-    const LiteralSet::Literal* literal = literals.longest_at(text, at);
+    const LiteralSet::Literal* literal = literals.longest_at(text, at, may_match_at(at));
     if (literal == nullptr) {
       ++at;
       continue;

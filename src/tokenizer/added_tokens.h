@@ -11,6 +11,7 @@
 
 #include "tokenizer/normalizer.h"
 #include "tokenizer/pre_tokenizer.h"
+#include "tokenizer/source_text.h"
 #include "tokenizer/vocabulary.h"
 
 namespace diffllama {
@@ -36,8 +37,9 @@ class LiteralSet {
   /// The texts differ and are not empty.
   void assign(std::vector<Literal> literals);
   bool empty() const { return literals_.empty(); }
-  /// The longest literal that stands at `at`, or nullptr.
-  const Literal* longest_at(std::string_view text, std::size_t at) const;
+  /// The longest literal that stands at `at` and that `accept` takes, or nullptr.
+  template <class Accept>
+  const Literal* longest_at(std::string_view text, std::size_t at, const Accept& accept) const;
 
  private:
   std::vector<Literal> literals_;           // sorted by text
@@ -62,20 +64,24 @@ class AddedVocabulary {
   const std::string* decoded(std::int64_t id) const;
   const std::string* content(std::int64_t id) const;
   bool is_special(const std::string& decoded) const { return special_.contains(decoded); }
+  /// Whether text that is not trusted may never become this id: special tokens, and those written
+  /// like <|...|>, which chat templates use as such whether or not they are marked special.
+  bool is_control(std::int32_t id) const;
   /// One past the largest id; 0 without tokens.
   std::int64_t id_limit() const;
 
   /// Cuts the segments that are not tokens yet at the tokens that are (or are not) `normalized`.
-  std::vector<Segment> split(std::string_view text, const std::vector<Segment>& segments,
-                             bool normalized) const;
+  /// Control tokens match only in trusted parts of `source`, which `text` was made from.
+  std::vector<Segment> split(const SourceText& source, const AlignedText& text,
+                             const std::vector<Segment>& segments, bool normalized) const;
 
  private:
   struct Entry {
     AddedToken token;
     std::string decoded;
   };
-  void split_segment(std::string_view text, std::uint32_t origin, const LiteralSet& literals,
-                     std::vector<Segment>& cut) const;
+  void split_segment(const SourceText& source, const AlignedText& whole, const Segment& segment,
+                     const LiteralSet& literals, std::vector<Segment>& cut) const;
 
   std::map<std::int32_t, Entry> tokens_;  // by id
   std::map<std::string, std::int32_t, std::less<>> id_of_content_;

@@ -82,6 +82,10 @@ Bpe::Bpe(Vocabulary vocabulary, BpeOptions options)
   }
 }
 
+std::unique_ptr<TokenizerModel::Encoder> Bpe::make_encoder() const {
+  return std::make_unique<Encoder>(*this);
+}
+
 std::vector<std::pair<std::uint32_t, std::uint32_t>> Bpe::merges() const { return merges_.pairs(); }
 
 void Bpe::add_merge(std::string_view left, std::string_view right) {
@@ -215,7 +219,7 @@ void Bpe::Encoder::merge_symbols() {
   }
 }
 
-void Bpe::Encoder::encode(std::string_view piece, std::vector<BpeToken>& tokens) {
+void Bpe::Encoder::encode(std::string_view piece, std::vector<PieceToken>& tokens) {
   if (bpe_.options_.ignore_merges) {
     if (const auto id = bpe_.vocabulary_.id_of(piece)) {
       tokens.push_back({*id, 0, static_cast<std::uint32_t>(piece.size())});

@@ -2,13 +2,14 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "tokenizer/vocabulary.h"
+#include "tokenizer/tokenizer_model.h"
 
 namespace diffllama {
 
@@ -20,13 +21,6 @@ struct BpeOptions {
   bool fuse_unk = false;                  // a run of unknown characters is one unk_token
   bool byte_fallback = false;  // unknown characters become tokens like <0x0A>, if all exist
   bool ignore_merges = false;  // a piece that is a token is that token
-};
-
-/// A token of a piece: bytes [begin, end) there.
-struct BpeToken {
-  std::uint32_t id = 0;
-  std::uint32_t begin = 0;
-  std::uint32_t end = 0;
 };
 
 /// The pairs that merge: (left id, right id) -> rank and id of the merged token.
@@ -57,7 +51,7 @@ class MergeTable {
 
 /// Byte pair encoding (arXiv 1508.07909): starting from characters, the adjacent pair of lowest
 /// rank is merged until none is left.
-class Bpe {
+class Bpe : public TokenizerModel {
  public:
   /// `vocabulary` is finished.
   Bpe(Vocabulary vocabulary, BpeOptions options);
@@ -65,17 +59,19 @@ class Bpe {
   /// vocabulary.
   void add_merge(std::string_view left, std::string_view right);
 
-  const Vocabulary& vocabulary() const { return vocabulary_; }
+  const Vocabulary& vocabulary() const override { return vocabulary_; }
+  std::unique_ptr<TokenizerModel::Encoder> make_encoder() const override;
+  std::optional<std::uint32_t> unk_id() const override { return unk_id_; }
   /// The merges by rank, as ids of their parts; of a pair that came twice, the last.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> merges() const;
 
   /// Tokenizes pieces one after another, with scratch memory of its own.
-  class Encoder {
+  class Encoder : public TokenizerModel::Encoder {
    public:
     explicit Encoder(const Bpe& bpe) : bpe_(bpe) {}
     /// Appends the tokens of `piece` (UTF-8) to `tokens`, in O(n log n). Throws FormatError for an
     /// unknown character when unk_token is not in the vocabulary.
-    void encode(std::string_view piece, std::vector<BpeToken>& tokens);
+    void encode(std::string_view piece, std::vector<PieceToken>& tokens) override;
 
    private:
     static constexpr std::uint32_t kNone = UINT32_MAX;

@@ -79,11 +79,11 @@ TEST(Bpe, MergesAsTheDefinitionDoes) {
       for (std::size_t n = 1 + random() % 30; n > 0; --n) {
         piece += static_cast<char>('a' + random() % 4);
       }
-      std::vector<BpeToken> tokens;
+      std::vector<PieceToken> tokens;
       encoder.encode(piece, tokens);
       std::vector<std::string> parts;
       std::uint32_t end = 0;
-      for (const BpeToken& token : tokens) {
+      for (const PieceToken& token : tokens) {
         EXPECT_EQ(token.begin, end);
         end = token.end;
         parts.push_back(merges.tokens[token.id]);
@@ -97,10 +97,10 @@ TEST(Bpe, MergesAsTheDefinitionDoes) {
 TEST(Bpe, TakesALongRunInOnePiece) {
   const Merges merges{{"a", "aa", "aaaa"}, {{"a", "a"}, {"aa", "aa"}}};
   const Bpe bpe = make_bpe(merges);
-  std::vector<BpeToken> tokens;
+  std::vector<PieceToken> tokens;
   Bpe::Encoder(bpe).encode(std::string(1 << 20, 'a'), tokens);
   ASSERT_EQ(tokens.size(), std::size_t{1} << 18);
-  for (const BpeToken& token : tokens) ASSERT_EQ(token.id, 2U);
+  for (const PieceToken& token : tokens) ASSERT_EQ(token.id, 2U);
 }
 
 std::string message_of(const std::function<void()>& call) {
@@ -129,7 +129,7 @@ TEST(Bpe, RefusesAnUnknownCharacterWithoutItsUnkToken) {
   BpeOptions options;
   options.unk_token = "<unk>";
   const Bpe bpe = make_bpe({{"a"}, {}}, options);
-  std::vector<BpeToken> tokens;
+  std::vector<PieceToken> tokens;
   EXPECT_EQ(message_of([&] { Bpe::Encoder(bpe).encode("ab", tokens); }),
             "test: expected unk_token \"<unk>\" in the vocabulary, for the character \"b\"");
 }

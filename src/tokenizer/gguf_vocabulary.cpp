@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "diffllama/error.h"
+#include "tokenizer/bpe.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/gguf_pre_rules.h"
 #include "tokenizer/load_tokenizer.h"
@@ -64,7 +65,7 @@ class GgufConverter {
   }
 
   // Tokens are written in the byte-level alphabet; one that is not stands for its bytes.
-  Bpe make_model() const {
+  std::unique_ptr<const TokenizerModel> make_model() const {
     Vocabulary vocabulary(key("tokens"));
     for (std::size_t id = 0; id < from_.tokens.size(); ++id) {
       const std::string& token = from_.tokens[id];
@@ -82,14 +83,14 @@ class GgufConverter {
       vocabulary.add(spelled, static_cast<std::int64_t>(id));
     }
     vocabulary.finish();
-    Bpe model(std::move(vocabulary), {});
+    auto model = std::make_unique<Bpe>(std::move(vocabulary), BpeOptions{});
     for (const std::string& merge : from_.merges) {
       const std::size_t space = merge.find(' ');
       if (space == std::string::npos || merge.find(' ', space + 1) != std::string::npos) {
         refuse("merges", "two tokens with a space between them", quote_token(merge));
       }
       const std::string_view both = merge;
-      model.add_merge(both.substr(0, space), both.substr(space + 1));
+      model->add_merge(both.substr(0, space), both.substr(space + 1));
     }
     return model;
   }
@@ -110,7 +111,7 @@ class GgufConverter {
       token.content = from_.tokens[id];
       token.normalized = false;
       token.special = type_of(id) == kControl;
-      parts.added_tokens.add(std::move(token), parts.model.vocabulary(), key("tokens"));
+      parts.added_tokens.add(std::move(token), parts.model->vocabulary(), key("tokens"));
     }
   }
 
@@ -122,13 +123,13 @@ class GgufConverter {
       refuse(name, "an id below " + std::to_string(from_.tokens.size()) + ", the number of tokens",
              std::to_string(*id));
     }
-    const std::string content(parts.model.vocabulary().token_of(*id).value_or(""));
+    const std::string content(parts.model->vocabulary().token_of(*id).value_or(""));
     if (!content.empty() && !parts.added_tokens.make_special(content)) {
       AddedToken token;
       token.content = content;
       token.normalized = false;
       token.special = true;
-      parts.added_tokens.add(std::move(token), parts.model.vocabulary(), key(name));
+      parts.added_tokens.add(std::move(token), parts.model->vocabulary(), key(name));
     }
     return id;
   }

@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "diffllama/error.h"
+#include "tokenizer/bpe.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/gguf_pre_rules.h"
 #include "tokenizer/json_members.h"
@@ -69,7 +70,7 @@ void list_tokens(const Tokenizer::Impl& parts, std::int64_t size, GgufVocabulary
     if (const std::string* added = parts.added_tokens.content(id)) {
       token = *added;
       type = parts.added_tokens.find(token)->special ? kControl : kUserDefined;
-    } else if (const auto known = parts.model.vocabulary().token_of(id)) {
+    } else if (const auto known = parts.model->vocabulary().token_of(id)) {
       token = *known;
     } else {
       token = "[PAD" + std::to_string(id) + "]";
@@ -151,6 +152,9 @@ ordered_json bpe_model(const Bpe& model) {
           {"merges", std::move(merges)}};
 }
 
+// make_tokenizer_parts makes no other kind, and of tokenizer.json no other is byte-level.
+const Bpe& as_bpe(const Tokenizer::Impl& parts) { return dynamic_cast<const Bpe&>(*parts.model); }
+
 ordered_json byte_level(bool add_prefix_space, bool use_regex) {
   return {{"type", "ByteLevel"},
           {"add_prefix_space", add_prefix_space},
@@ -179,8 +183,8 @@ GgufVocabulary to_gguf_vocabulary(const TokenizerFiles& files, std::int64_t size
   }
   out.pre = name.value_or("default");
   list_tokens(*parts, size, out);
-  const Vocabulary& vocabulary = parts->model.vocabulary();
-  for (const auto& [left, right] : parts->model.merges()) {
+  const Vocabulary& vocabulary = parts->model->vocabulary();
+  for (const auto& [left, right] : as_bpe(*parts).merges()) {
     out.merges.push_back(std::string(*vocabulary.token_of(left)) + " " +
                          std::string(*vocabulary.token_of(right)));
   }
@@ -213,7 +217,7 @@ std::string to_tokenizer_json(const GgufVocabulary& vocabulary, const std::strin
        {{"type", "Sequence"}, {"pretokenizers", {split, byte_level(false, false)}}}},
       {"post_processor", template_processor(*parts, add_bos, add_eos)},
       {"decoder", byte_level(true, true)},
-      {"model", bpe_model(parts->model)}};
+      {"model", bpe_model(as_bpe(*parts))}};
   return document.dump(2) + "\n";
 }
 

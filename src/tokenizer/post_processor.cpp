@@ -24,7 +24,12 @@ class TemplateProcessing : public PostProcessor {
       if (!piece) {
         result.insert(result.end(), tokens.begin(), tokens.end());
       } else if (add_special_tokens) {
-        for (const std::int32_t id : *piece) result.push_back({id, false, {}});
+        for (const std::int32_t id : *piece) {
+          EncodedToken token;
+          token.id = id;
+          token.special = true;
+          result.push_back(token);
+        }
       }
     }
     tokens = std::move(result);

@@ -16,7 +16,9 @@ namespace diffllama {
 /// stand for bytes [0, 0).
 struct EncodedToken {
   std::int32_t id = 0;
-  bool added = false;  // matched as an added token
+  bool added = false;      // matched as an added token
+  bool special = false;    // put there by the post-processor
+  std::int32_t word = -1;  // the pre-tokenizer's piece; -1: none
   Span span;
 };
 

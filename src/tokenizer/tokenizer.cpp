@@ -1,117 +1,16 @@
 #include "diffllama/tokenizer.h"
 
 #include <algorithm>
-#include <array>
-#include <functional>
 #include <limits>
 
 #include "diffllama/error.h"
-#include "tokenizer/byte_level.h"
+#include "tokenizer/piece_encoder.h"
+#include "tokenizer/source_text.h"
 #include "tokenizer/tokenizer_impl.h"
 #include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {
-
-/// Where the bytes of a text with U+FFFD for what is not UTF-8 lie in the text it was made from.
-class Sanitized {
- public:
-  explicit Sanitized(std::string_view bytes) {
-    text_.reserve(bytes.size());
-    for (std::size_t at = 0; at < bytes.size();) {
-      const Utf8Step step = utf8_step(bytes.substr(at));
-      text_ += step.valid ? bytes.substr(at, step.length) : kReplacement;
-      at += step.length;
-      if (!step.valid && step.length != kReplacement.size()) shifts_.push_back({text_.size(), at});
-    }
-  }
-  std::string take_text() { return std::move(text_); }
-  /// The place in the bytes of a character boundary of the text.
-  std::size_t original(std::size_t at) const {
-    const auto after = std::upper_bound(shifts_.begin(), shifts_.end(), at,
-                                        [](std::size_t a, const Shift& s) { return a < s.text; });
-    if (after == shifts_.begin()) return at;
-    const Shift& last = *(after - 1);
-    return last.bytes + (at - last.text);
-  }
-
- private:
-  struct Shift {
-    std::size_t text, bytes;  // the same place in both
-  };
-  std::string text_;
-  std::vector<Shift> shifts_;
-};
-
-/// Runs the model over the pieces of a text; remembers what short pieces gave.
-class PieceEncoder {
- public:
-  PieceEncoder(const Bpe& bpe, const PreTokenizedText& text)
-      : encoder_(bpe), text_(text.unmapped_text()), byte_level_(text.mapping_is_pending()) {
-    if (text_.size() > kCacheSlots) cache_.resize(kCacheSlots);
-  }
-
-  void encode(const Segment& segment, std::vector<EncodedToken>& tokens) {
-    const std::string_view piece = text_.view(segment.begin, segment.end);
-    for (const BpeToken& token : bpe_tokens(piece)) {
-      // Only a prefix or suffix that fell back to bytes can reach past the piece.
-      const std::uint32_t end = std::min<std::uint32_t>(token.end, segment.end - segment.begin);
-      const std::uint32_t begin = std::min(token.begin, end - 1);
-      tokens.push_back({static_cast<std::int32_t>(token.id), false,
-                        text_.source(segment.begin + begin, segment.begin + end)});
-    }
-  }
-
- private:
-  static constexpr std::size_t kCacheSlots = 8192;
-  static constexpr std::size_t kCachedBytes = 64;  // longer pieces seldom come again
-  struct Slot {
-    std::string_view piece;
-    std::vector<BpeToken> tokens;
-  };
-
-  // Places in the tokens are bytes of `piece`, before mapping.
-  const std::vector<BpeToken>& bpe_tokens(std::string_view piece) {
-    if (cache_.empty() || piece.size() > kCachedBytes) {
-      run_model(piece, tokens_);
-      return tokens_;
-    }
-    // Each piece has one slot, so that no text can make look-ups slow.
-    Slot& slot = cache_[std::hash<std::string_view>()(piece) % kCacheSlots];
-    if (slot.piece != piece) {
-      slot.piece = piece;
-      run_model(piece, slot.tokens);
-    }
-    return slot.tokens;
-  }
-
-  void run_model(std::string_view piece, std::vector<BpeToken>& tokens) {
-    tokens.clear();
-    if (!byte_level_) return encoder_.encode(piece, tokens);
-    mapped_.clear();
-    piece_byte_.clear();
-    for (std::size_t at = 0; at < piece.size(); ++at) {
-      const std::string_view character =
-          byte_level_character(static_cast<unsigned char>(piece[at]));
-      mapped_ += character;
-      piece_byte_.insert(piece_byte_.end(), character.size(), static_cast<std::uint32_t>(at));
-    }
-    encoder_.encode(mapped_, tokens);
-    const auto last = static_cast<std::uint32_t>(mapped_.size() - 1);
-    for (BpeToken& token : tokens) {
-      token.begin = piece_byte_[std::min(token.begin, last)];
-      token.end = piece_byte_[std::min(token.end - 1, last)] + 1;
-    }
-  }
-
-  Bpe::Encoder encoder_;
-  const AlignedText& text_;
-  bool byte_level_;
-  std::vector<Slot> cache_;
-  std::vector<BpeToken> tokens_;
-  std::string mapped_;                     // a piece in the byte-level alphabet
-  std::vector<std::uint32_t> piece_byte_;  // for each of its bytes, the byte of the piece
-};
 
 // Normalizes each segment that is not a token by itself.
 AlignedText normalize(const Normalizer& normalizer, const AlignedText& text,
@@ -136,25 +35,32 @@ AlignedText normalize(const Normalizer& normalizer, const AlignedText& text,
   return result;
 }
 
-std::vector<EncodedToken> encode_text(const Tokenizer::Impl& parts, const std::string& source) {
-  AlignedText text(source);
+std::vector<EncodedToken> encode_text(const Tokenizer::Impl& parts, const SourceText& source) {
+  AlignedText text(source.text());
   std::vector<Segment> segments;
   if (!text.empty()) segments.push_back({0, static_cast<std::uint32_t>(text.size())});
-  segments = parts.added_tokens.split(text.text(), segments, /*normalized=*/false);
+  segments = parts.added_tokens.split(source, text, segments, /*normalized=*/false);
   if (parts.normalizer != nullptr) text = normalize(*parts.normalizer, text, segments);
-  segments = parts.added_tokens.split(text.text(), segments, /*normalized=*/true);
+  segments = parts.added_tokens.split(source, text, segments, /*normalized=*/true);
   PreTokenizedText pieces(std::move(text), std::move(segments));
   if (parts.pre_tokenizer != nullptr) parts.pre_tokenizer->apply(pieces);
 
   std::vector<EncodedToken> tokens;
-  PieceEncoder encoder(parts.model, pieces);
+  PieceEncoder encoder(*parts.model, parts.added_tokens, source, pieces);
+  std::int32_t word = 0;
   for (const Segment& segment : pieces.segments()) {
+    const std::size_t first = tokens.size();
     if (segment.id == Segment::kNoId) {
       encoder.encode(segment, tokens);
     } else {
-      tokens.push_back(
-          {segment.id, true, pieces.unmapped_text().source(segment.begin, segment.end)});
+      EncodedToken token;
+      token.id = segment.id;
+      token.added = true;
+      token.span = pieces.unmapped_text().source(segment.begin, segment.end);
+      tokens.push_back(token);
     }
+    for (std::size_t i = first; i < tokens.size(); ++i) tokens[i].word = word;
+    ++word;
   }
   return tokens;
 }
@@ -170,7 +76,7 @@ std::optional<std::string> Tokenizer::Impl::decoder_token(std::int64_t id,
   std::string token;
   if (const std::string* added = added_tokens.decoded(id)) {
     token = *added;
-  } else if (const auto known = model.vocabulary().token_of(id)) {
+  } else if (const auto known = model->vocabulary().token_of(id)) {
     token = *known;
   } else {
     return std::nullopt;
@@ -196,27 +102,31 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Encoding Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
-  // What is not UTF-8 may grow threefold.
-  if (text.size() > std::numeric_limits<std::uint32_t>::max() / 3) {
-    throw InvalidArgument("expected a text of at most 1431655765 bytes, got " +
-                          std::to_string(text.size()));
-  }
-  Sanitized sanitized(text);
-  const std::string valid = sanitized.take_text();
-  std::vector<EncodedToken> tokens = encode_text(*impl_, valid);
+  const TextPart whole{text, true};
+  return encode(std::span(&whole, 1), add_special_tokens);
+}
+
+Encoding Tokenizer::encode(std::span<const TextPart> parts, bool add_special_tokens) const {
+  SourceText source;
+  for (const TextPart& part : parts) source.append(part.text, part.trusted);
+  std::vector<EncodedToken> tokens = encode_text(*impl_, source);
   if (impl_->post_processor != nullptr) {
-    const EncodedText encoded{valid, [this](std::int32_t id) {
-                                return impl_->model.vocabulary().token_of(id).value_or("");
+    const EncodedText encoded{source.text(), [this](std::int32_t id) {
+                                return impl_->model->vocabulary().token_of(id).value_or("");
                               }};
     impl_->post_processor->apply(encoded, add_special_tokens, tokens);
   }
   Encoding encoding;
   encoding.ids.reserve(tokens.size());
   encoding.offsets.reserve(tokens.size());
+  encoding.word_ids.reserve(tokens.size());
+  encoding.special_tokens_mask.reserve(tokens.size());
   for (const EncodedToken& token : tokens) {
     encoding.ids.push_back(token.id);
     encoding.offsets.push_back(
-        {sanitized.original(token.span.begin), sanitized.original(token.span.end)});
+        {source.original(token.span.begin), source.original(token.span.end)});
+    encoding.word_ids.push_back(token.word);
+    encoding.special_tokens_mask.push_back(token.special);
   }
   return encoding;
 }
@@ -235,13 +145,13 @@ std::int64_t Tokenizer::vocab_size() const { return impl_->id_limit(); }
 
 std::optional<std::int64_t> Tokenizer::token_to_id(std::string_view token) const {
   if (const auto id = impl_->added_tokens.id_of(token)) return *id;
-  if (const auto id = impl_->model.vocabulary().id_of(token)) return *id;
+  if (const auto id = impl_->model->vocabulary().id_of(token)) return *id;
   return std::nullopt;
 }
 
 std::string Tokenizer::id_to_token(std::int64_t id) const {
   if (const std::string* added = impl_->added_tokens.content(id)) return *added;
-  return std::string(impl_->model.vocabulary().token_of(id).value_or(""));
+  return std::string(impl_->model->vocabulary().token_of(id).value_or(""));
 }
 
 std::optional<std::int64_t> Tokenizer::bos_token_id() const { return impl_->bos_token_id; }

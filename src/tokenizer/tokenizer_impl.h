@@ -6,28 +6,28 @@
 
 #include "diffllama/tokenizer.h"
 #include "tokenizer/added_tokens.h"
-#include "tokenizer/bpe.h"
 #include "tokenizer/decoder.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/post_processor.h"
 #include "tokenizer/pre_tokenizer.h"
+#include "tokenizer/tokenizer_model.h"
 
 namespace diffllama {
 
 /// The parts of a tokenizer, in the order that text goes through them. Absent ones are null.
 struct Tokenizer::Impl {
-  explicit Impl(Bpe bpe) : model(std::move(bpe)) {}
+  explicit Impl(std::unique_ptr<const TokenizerModel> the_model) : model(std::move(the_model)) {}
 
   AddedVocabulary added_tokens;
   std::unique_ptr<const Normalizer> normalizer;
   std::unique_ptr<const PreTokenizer> pre_tokenizer;
-  Bpe model;
+  std::unique_ptr<const TokenizerModel> model;  // never null
   std::unique_ptr<const PostProcessor> post_processor;
   std::unique_ptr<const Decoder> decoder;
   std::optional<std::int64_t> bos_token_id, eos_token_id, unk_token_id, pad_token_id;
 
   std::int64_t id_limit() const {
-    return std::max(model.vocabulary().id_limit(), added_tokens.id_limit());
+    return std::max(model->vocabulary().id_limit(), added_tokens.id_limit());
   }
   /// What decoders see for an id: nothing for one without a token. Throws InvalidArgument for ids
   /// outside [0, id_limit()).

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "diffllama/error.h"
+#include "tokenizer/bpe.h"
 #include "tokenizer/json_members.h"
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/tokenizer_impl.h"
@@ -118,7 +119,8 @@ class MergesReader : public FlatReader {
   int parts_ = 0;
 };
 
-Bpe read_model(const JsonField& field, const TokenizerJsonParts& parts) {
+std::unique_ptr<const TokenizerModel> read_model(const JsonField& field,
+                                                 const TokenizerJsonParts& parts) {
   const JsonField type = field.at("type");  // absent in old files
   if (type.as_string("BPE") != "BPE") type.refuse("the model BPE");
   if (!parts.vocab || !parts.merges) field.refuse("a vocab and merges");
@@ -139,8 +141,8 @@ Bpe read_model(const JsonField& field, const TokenizerJsonParts& parts) {
   Vocabulary vocabulary(field.where() + ".vocab");
   VocabReader(vocabulary).read(*parts.vocab);
   vocabulary.finish();
-  Bpe model(std::move(vocabulary), std::move(options));
-  MergesReader(model, field.where() + ".merges").read(*parts.merges);
+  auto model = std::make_unique<Bpe>(std::move(vocabulary), std::move(options));
+  MergesReader(*model, field.where() + ".merges").read(*parts.merges);
   return model;
 }
 
@@ -164,7 +166,7 @@ void add_tokens(const JsonField& list, Tokenizer::Impl& parts, const WarningHand
     AddedToken token = read_added_token(field);
     const std::string content = token.content;
     const std::int32_t id =
-        parts.added_tokens.add(std::move(token), parts.model.vocabulary(), field.where());
+        parts.added_tokens.add(std::move(token), parts.model->vocabulary(), field.where());
     // The tokenizers library numbers new tokens itself.
     if (id != stated && warn) {
       warn(field.where() + ": the token " + quote_token(content) + " has the id " +
@@ -192,7 +194,7 @@ void add_named_tokens(const JsonField& config, Tokenizer::Impl& parts) {
     if (!parts.added_tokens.make_special(content)) {
       token.special = true;
       if (!field.value().is_object()) token.normalized = false;
-      parts.added_tokens.add(std::move(token), parts.model.vocabulary(), field.where());
+      parts.added_tokens.add(std::move(token), parts.model->vocabulary(), field.where());
     }
     const auto id = parts.added_tokens.id_of(content);
     if (std::string_view(name) == "bos_token") parts.bos_token_id = id;
@@ -212,7 +214,7 @@ void add_decoder_tokens(const JsonField& map, Tokenizer::Impl& parts) {
     const JsonField field = map.at(id.c_str());
     AddedToken token = read_added_token(field);
     if (parts.added_tokens.find(token.content) != nullptr) continue;
-    parts.added_tokens.add(std::move(token), parts.model.vocabulary(), field.where());
+    parts.added_tokens.add(std::move(token), parts.model->vocabulary(), field.where());
   }
 }
 

@@ -193,6 +193,44 @@ TEST(TokenizerJson, WarnsOfAnAddedTokenWithAnotherId) {
                                              "\"new\" has the id 4, not 9"));
 }
 
+// "<s>" is special, "<|x|>" only looks so, "qq" is neither; the model itself knows "<s>" too.
+Tokenizer with_control_tokens(bool ignore_merges) {
+  json document = small();
+  json& model = document["model"];
+  model["ignore_merges"] = ignore_merges;
+  model["vocab"] = {{"a", 0}, {"b", 1}, {"ab", 2}, {"<s>", 3}, {"<", 4},
+                    {"s", 5}, {">", 6}, {"|", 7},  {"x", 8}};
+  document["added_tokens"] = json::parse(R"([
+    {"id": 3, "content": "<s>", "special": true}, {"id": 9, "content": "<|x|>"},
+    {"id": 10, "content": "qq"}])");
+  return parse(document.dump());
+}
+
+TEST(Tokenizer, MakesNoControlTokenOfTextThatIsNotTrusted) {
+  for (const bool ignore_merges : {false, true}) {
+    const Tokenizer tokenizer = with_control_tokens(ignore_merges);
+    const auto ids = [&](const std::vector<TextPart>& parts) {
+      return tokenizer.encode(parts).ids;
+    };
+    using Ids = std::vector<std::int64_t>;
+    EXPECT_EQ(ids({{"<s>ab<|x|>qq", true}}), (Ids{3, 2, 9, 10}));
+    EXPECT_EQ(ids({{"<s>ab<|x|>qq", false}}), (Ids{4, 5, 6, 2, 4, 7, 8, 7, 6, 10}));
+    EXPECT_EQ(ids({{"<s>", true}, {"<s>", false}, {"<s>", true}}), (Ids{3, 4, 5, 6, 3}));
+    EXPECT_EQ(ids({{"<", true}, {"s>", false}}), (Ids{4, 5, 6})) << "half of it is not trusted";
+    EXPECT_EQ(ids({{"<", true}, {"s>", true}}), (Ids{3})) << "parts are one text";
+    EXPECT_EQ(ids({{"a", true}, {"b", false}}), (Ids{2})) << "parts are one text";
+  }
+}
+
+TEST(Tokenizer, CountsOffsetsOverAllPartsOfAText) {
+  const Tokenizer tokenizer = with_control_tokens(false);
+  const std::vector<TextPart> parts = {{"a\xc3", true}, {"\xa9qq", false}};
+  const Encoding encoding = tokenizer.encode(parts);
+  EXPECT_EQ(encoding.ids, (std::vector<std::int64_t>{0, 10})) << "the bytes do not join";
+  EXPECT_EQ(encoding.offsets[1].begin, 3U);
+  EXPECT_EQ(encoding.offsets[1].end, 5U);
+}
+
 TEST(TokenizerJson, RefusesIdsOutsideTheVocabulary) {
   const Tokenizer tokenizer = parse(small().dump());
   for (const std::int64_t id : {std::int64_t{-1}, std::int64_t{4}, INT64_MAX, INT64_MIN}) {
