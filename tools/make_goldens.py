@@ -5,15 +5,15 @@
     /tmp/venv/bin/python tools/make_goldens.py [NAME...]
 
 Layout: tests/golden/forward/MODEL/{config.json, model.safetensors or shards with an index} and
-MODEL/CASE/{inputs.safetensors, outputs.safetensors, case.json}, inputs and outputs as `diffllama
-forward` reads and writes them. In case.json:
+MODEL/cases.safetensors, the tensors of its cases, CASE/{inputs,outputs}/NAME with the names that
+`diffllama forward` reads and writes. cases.json lists every case, {MODEL: {CASE: record}}:
     logits_to_keep, hidden_states, attentions   the options of the call
     checkpoint         a directory of the repository, where MODEL holds none
     length_dependent   rotary frequencies follow the prompt's length: a cache fed in pieces differs
     for_each_token     a base model or a causal LM: a cache may be fed in pieces
     not_comparable     [row, position] pairs that see nothing
-    gradients          true: CASE/gradients.safetensors holds grad.NAME of every parameter, computed
-                       in float64 and rounded to float32
+    gradients          true: there is CASE/gradients/grad.NAME of every parameter, computed in float64
+                       and rounded to float32
 
 Everything follows from the names below, so a second run writes the same files. NAME limits the run
 to models whose name contains it.
@@ -32,6 +32,7 @@ from gradient_cases import MODELS as GRADIENT_MODELS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOT = REPOSITORY / "tests" / "golden" / "forward"
+CASES = ROOT / "cases.json"
 MODELS = {**FORWARD_MODELS, **GRADIENT_MODELS}
 TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 1e-4
@@ -81,7 +82,8 @@ def inputs_and_gradients(name, directory, case):
     return inputs, {key: gradient.float() for key, gradient in exact.items()}, noise
 
 
-def write_case(spec, model_name, case_name, case):
+def make_case(spec, model_name, case_name, case):
+    """The case's record and tensors, and the rounding of transformers' float32."""
     directory = REPOSITORY / spec.checkpoint if spec.checkpoint else ROOT / model_name
     model = reference.load(directory)  # afresh: dynamic rotary keeps state between calls
     inputs, gradients, gradient_noise = inputs_and_gradients(
@@ -99,10 +101,8 @@ def write_case(spec, model_name, case_name, case):
         every_parameter_matters(
             f"{model_name}/{case_name}", reference.load(directory), inputs, options, outputs
         )
-    target = ROOT / model_name / case_name
-    target.mkdir()
-    reference.save_tensors(target / "inputs.safetensors", inputs)
-    reference.save_tensors(target / "outputs.safetensors", outputs)
+    tensors = {f"inputs/{key}": value for key, value in inputs.items()}
+    tensors |= {f"outputs/{key}": value for key, value in outputs.items()}
     record = {
         "logits_to_keep": options.get("logits_to_keep", 0),
         "hidden_states": bool(options.get("hidden_states")),
@@ -115,8 +115,7 @@ def write_case(spec, model_name, case_name, case):
         record["checkpoint"] = spec.checkpoint
     if gradients:
         record["gradients"] = True
-        reference.save_tensors(target / "gradients.safetensors", gradients)
-    (target / "case.json").write_text(json.dumps(record, indent=1) + "\n")
+        tensors |= {f"gradients/{key}": value for key, value in gradients.items()}
     # How much of the tolerance transformers' own rounding takes.
     with reference.in_double():
         exact = reference.run(reference.load(directory).double(), inputs, options)
@@ -125,13 +124,23 @@ def write_case(spec, model_name, case_name, case):
     )
     line = f", of gradients {gradient_noise:.1e}" if gradients else ""
     print(f"{model_name}/{case_name}: float32 rounding {noise:.1e}{line}", flush=True)
-    return noise
+    return record, tensors, noise
+
+
+def write_list(listed):
+    """cases.json with a case a line."""
+    models = []
+    for model, cases in sorted(listed.items()):
+        lines = (f"  {json.dumps(case)}: {json.dumps(record)}" for case, record in cases.items())
+        models.append(f" {json.dumps(model)}: {{\n" + ",\n".join(lines) + "\n }")
+    return "{\n" + ",\n".join(models) + "\n}\n"
 
 
 def main():
     torch.set_num_threads(1)
     wanted = sys.argv[1:]
     worst = 0.0
+    listed = json.loads(CASES.read_text()) if wanted and CASES.exists() else {}
     for name, spec in MODELS.items():
         if wanted and not any(w in name for w in wanted):
             continue
@@ -140,8 +149,14 @@ def main():
         directory.mkdir(parents=True)
         if spec.config:
             reference.write_checkpoint(directory, spec.config, name, **spec.files)
+        listed[name], tensors = {}, {}
         for case_name, case in spec.cases.items():
-            worst = max(worst, write_case(spec, name, case_name, case))
+            record, made, noise = make_case(spec, name, case_name, case)
+            listed[name][case_name] = record
+            tensors |= {f"{case_name}/{key}": value for key, value in made.items()}
+            worst = max(worst, noise)
+        reference.save_tensors(directory / "cases.safetensors", tensors)
+    CASES.write_text(write_list(listed))
     size = sum(f.stat().st_size for f in ROOT.rglob("*") if f.is_file())
     print(f"worst float32 rounding {worst:.1e} of {TOLERANCE:.0e}; {size / 2**20:.2f} MiB")
 

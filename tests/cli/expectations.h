@@ -22,7 +22,8 @@ inline const std::string kTiny =
 inline const std::string kCausal = kGoldens / "diffllama_causal";
 inline const std::filesystem::path kAdapters =
     std::filesystem::path(DIFFLLAMA_SOURCE_DIR) / "tests/golden/adapters";
-inline const std::string kInputs = kGoldens / "diffllama_causal/plain/inputs.safetensors";
+inline const std::string kInputs =
+    std::filesystem::path(DIFFLLAMA_SOURCE_DIR) / "tests/data/forward_inputs.safetensors";
 
 MATCHER(IsOneErrorLine, "") {
   return arg.starts_with("error: ") && arg.ends_with('\n') &&

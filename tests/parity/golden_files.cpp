@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -30,19 +31,51 @@ void take(Tensors& from, const std::string& name, std::optional<Tensor>& to) {
   if (!node.empty()) to = std::move(node.mapped());
 }
 
+// Those whose names begin with `prefix`, without it.
+Tensors take_all(Tensors& from, const std::string& prefix) {
+  Tensors taken;
+  for (auto at = from.lower_bound(prefix); at != from.end() && at->first.starts_with(prefix);) {
+    taken.emplace(at->first.substr(prefix.size()), std::move(at->second));
+    at = from.erase(at);
+  }
+  if (taken.empty()) throw std::runtime_error("no tensors " + prefix + "...");
+  return taken;
+}
+
+constexpr const char* kCasesFile = "cases.safetensors";
+
+std::filesystem::path golden_root() { return source_dir() / "tests/golden/forward"; }
+
+// {MODEL: {CASE: its record}}
+const nlohmann::json& golden_records() {
+  static const nlohmann::json records =
+      nlohmann::json::parse(read_file(golden_root() / "cases.json"));
+  return records;
+}
+
 }  // namespace
 
 std::filesystem::path source_dir() { return DIFFLLAMA_SOURCE_DIR; }
 
 std::vector<std::string> golden_names() {
-  const auto root = source_dir() / "tests/golden/forward";
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
-    if (entry.path().filename() != "case.json") continue;
-    names.push_back(std::filesystem::relative(entry.path().parent_path(), root).generic_string());
+  for (const auto& [model, cases] : golden_records().items()) {
+    for (const auto& [name, record] : cases.items()) names.push_back(model + "/" + name);
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::vector<std::string> stored_golden_names() {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(golden_root())) {
+    if (!entry.is_directory()) continue;
+    const std::string model = entry.path().filename();
+    for (const auto& [name, tensor] : load_tensors(entry.path() / kCasesFile)) {
+      names.insert(model + "/" + name.substr(0, name.find('/')));
+    }
+  }
+  return {names.begin(), names.end()};
 }
 
 // Written apart from src/checkpoint, so that a mistake there does not hide here.
@@ -65,20 +98,23 @@ Tensors load_tensors(const std::filesystem::path& path) {
 }
 
 Golden load_golden(const std::string& name) {
-  const auto directory = source_dir() / "tests/golden/forward" / name;
-  const auto record = nlohmann::json::parse(read_file(directory / "case.json"));
+  const std::string model = name.substr(0, name.find('/'));
+  const std::string case_name = name.substr(model.size() + 1);
+  const auto& record = golden_records().at(model).at(case_name);
+  const auto directory = golden_root() / model;
   Golden golden;
   golden.checkpoint = record.contains("checkpoint")
                           ? source_dir() / record.at("checkpoint").get<std::string>()
-                          : directory.parent_path();
-  golden.outputs = load_tensors(directory / "outputs.safetensors");
+                          : directory;
+  Tensors tensors = load_tensors(directory / kCasesFile);
+  golden.outputs = take_all(tensors, case_name + "/outputs/");
   if (record.value("gradients", false)) {
-    golden.gradients = load_tensors(directory / "gradients.safetensors");
+    golden.gradients = take_all(tensors, case_name + "/gradients/");
   }
   golden.length_dependent = record.at("length_dependent");
   golden.for_each_token = record.at("for_each_token");
 
-  Tensors given = load_tensors(directory / "inputs.safetensors");
+  Tensors given = take_all(tensors, case_name + "/inputs/");
   ForwardInputs& inputs = golden.inputs;
   take(given, "input_ids", inputs.input_ids);
   take(given, "inputs_embeds", inputs.inputs_embeds);

@@ -12,8 +12,8 @@ namespace diffllama::parity {
 
 using Tensors = std::map<std::string, Tensor>;
 
-/// One case of tests/golden/forward, which tools/make_goldens.py wrote: a checkpoint, the inputs of
-/// a forward pass and the outputs that transformers gave.
+/// One case of tests/golden/forward/cases.json, which tools/make_goldens.py wrote: a checkpoint,
+/// the inputs of a forward pass and the outputs that transformers gave.
 struct Golden {
   std::filesystem::path checkpoint;
   ForwardInputs inputs;  // with the options of the call
@@ -27,8 +27,11 @@ struct Golden {
 
 /// The repository's root.
 std::filesystem::path source_dir();
-/// "MODEL/CASE" of every golden, sorted.
+/// "MODEL/CASE" of every golden that cases.json lists, sorted. The list is committed, so that a
+/// golden whose tensors are lost fails.
 std::vector<std::string> golden_names();
+/// "MODEL/CASE" of every golden whose tensors are there, sorted.
+std::vector<std::string> stored_golden_names();
 Golden load_golden(const std::string& name);
 
 /// The tensors of a safetensors file.

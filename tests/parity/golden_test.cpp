@@ -270,6 +270,8 @@ std::string test_name(const testing::TestParamInfo<std::string>& info) {
   return name;
 }
 
+TEST(Goldens, AreThoseListed) { EXPECT_EQ(stored_golden_names(), golden_names()); }
+
 INSTANTIATE_TEST_SUITE_P(Forward, GoldenTest, testing::ValuesIn(golden_names()), test_name);
 INSTANTIATE_TEST_SUITE_P(Forward, GoldenBatchTest, testing::ValuesIn(names_where(is_batch)),
                          test_name);
