@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/layer_matrices.h"
 
 namespace diffllama {
 namespace {
@@ -21,24 +22,15 @@ class Table {
     const std::string hf = prefix_ + "layers." + std::to_string(layer) + ".";
     const std::string gguf = "blk." + std::to_string(layer) + ".";
     const std::int64_t c = config_.hidden_size;
-    const std::int64_t f = config_.intermediate_size;
-    const std::int64_t q = config_.num_attention_heads * config_.head_dim;
-    const std::int64_t kv = config_.num_key_value_heads * config_.head_dim;
     if (config_.model_type == ModelType::diffllama) {
       for (const char* vector : {"lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"}) {
         add(hf + "self_attn." + vector, gguf + "attn_" + vector + ".weight", {config_.head_dim});
       }
     }
-    add_linear(hf + "self_attn.q_proj", gguf + "attn_q", q, c, config_.attention_bias,
-               config_.num_attention_heads);
-    add_linear(hf + "self_attn.k_proj", gguf + "attn_k", kv, c, config_.attention_bias,
-               config_.num_key_value_heads);
-    add_linear(hf + "self_attn.v_proj", gguf + "attn_v", kv, c, config_.attention_bias);
-    add_linear(hf + "self_attn.o_proj", gguf + "attn_output", c, q, config_.attention_bias);
-    const bool mlp_bias = config_.mlp_bias && config_.model_type == ModelType::llama;
-    add_linear(hf + "mlp.gate_proj", gguf + "ffn_gate", f, c, mlp_bias);
-    add_linear(hf + "mlp.up_proj", gguf + "ffn_up", f, c, mlp_bias);
-    add_linear(hf + "mlp.down_proj", gguf + "ffn_down", c, f, mlp_bias);
+    for (std::size_t i = 0; i < kLayerMatrices.size(); ++i) {
+      const MatrixShape matrix = shape_of(static_cast<LayerMatrix>(i));
+      add_linear(hf + kLayerMatrices[i].name, gguf + kLayerMatrices[i].gguf_name, matrix);
+    }
     add(hf + "input_layernorm.weight", gguf + "attn_norm.weight", {c});
     add(hf + "post_attention_layernorm.weight", gguf + "ffn_norm.weight", {c});
   }
@@ -56,20 +48,51 @@ class Table {
       case Architecture::sequence_classification:
         return add("score.weight", "", {labels, c});
       case Architecture::question_answering:
-        return add_linear("qa_outputs", "", 2, c, true);
+        return add_linear("qa_outputs", "", {2, c, true});
       case Architecture::token_classification:
-        return add_linear("score", "", labels, c, config_.token_classification_bias);
+        return add_linear("score", "", {labels, c, config_.token_classification_bias});
     }
   }
 
   std::vector<TensorSpec> specs;
 
  private:
-  void add_linear(const std::string& name, const std::string& gguf_name, std::int64_t out,
-                  std::int64_t in, bool bias, std::int64_t rotary_heads = 0) {
+  struct MatrixShape {
+    std::int64_t out, in;
+    bool bias;
+    std::int64_t rotary_heads = 0;
+  };
+
+  MatrixShape shape_of(LayerMatrix matrix) const {
+    const std::int64_t c = config_.hidden_size;
+    const std::int64_t f = config_.intermediate_size;
+    const std::int64_t q = config_.num_attention_heads * config_.head_dim;
+    const std::int64_t kv = config_.num_key_value_heads * config_.head_dim;
+    const bool attention_bias = config_.attention_bias;
+    const bool mlp_bias = config_.mlp_bias && config_.model_type == ModelType::llama;
+    switch (matrix) {
+      case LayerMatrix::q_proj:
+        return {q, c, attention_bias, config_.num_attention_heads};
+      case LayerMatrix::k_proj:
+        return {kv, c, attention_bias, config_.num_key_value_heads};
+      case LayerMatrix::v_proj:
+        return {kv, c, attention_bias};
+      case LayerMatrix::o_proj:
+        return {c, q, attention_bias};
+      case LayerMatrix::gate_proj:
+      case LayerMatrix::up_proj:
+        return {f, c, mlp_bias};
+      case LayerMatrix::down_proj:
+        break;
+    }
+    return {c, f, mlp_bias};
+  }
+
+  void add_linear(const std::string& name, const std::string& gguf_name,
+                  const MatrixShape& matrix) {
     const auto gguf = [&](const char* part) { return gguf_name.empty() ? "" : gguf_name + part; };
-    add(name + ".weight", gguf(".weight"), {out, in}, rotary_heads);
-    if (bias) add(name + ".bias", gguf(".bias"), {out}, rotary_heads);
+    add(name + ".weight", gguf(".weight"), {matrix.out, matrix.in}, matrix.rotary_heads);
+    if (matrix.bias) add(name + ".bias", gguf(".bias"), {matrix.out}, matrix.rotary_heads);
   }
 
   const ModelConfig& config_;

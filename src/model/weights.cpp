@@ -44,22 +44,6 @@ PanelFormat panel_format(DType stored, ProductType type) {
   return stored == DType::float16 ? PanelFormat::float16 : PanelFormat::float32;
 }
 
-struct LayerMatrix {
-  const char* name;
-  Linear LayerWeights::*linear;
-};
-
-// In the order in which they are packed.
-constexpr std::array<LayerMatrix, 7> kLayerMatrices = {{
-    {"self_attn.q_proj", &LayerWeights::q_proj},
-    {"self_attn.k_proj", &LayerWeights::k_proj},
-    {"self_attn.v_proj", &LayerWeights::v_proj},
-    {"self_attn.o_proj", &LayerWeights::o_proj},
-    {"mlp.gate_proj", &LayerWeights::gate_proj},
-    {"mlp.up_proj", &LayerWeights::up_proj},
-    {"mlp.down_proj", &LayerWeights::down_proj},
-}};
-
 std::string layer_prefix(const ModelConfig& config, std::int64_t layer) {
   return base_model_prefix(config.architecture) + "layers." + std::to_string(layer) + ".";
 }
@@ -128,8 +112,8 @@ LayerWeights pack_layer(Packer& packer, const ModelConfig& config, std::int64_t 
   LayerWeights weights;
   weights.input_layernorm = packer.vector(prefix + "input_layernorm.weight");
   weights.post_attention_layernorm = packer.vector(prefix + "post_attention_layernorm.weight");
-  for (const LayerMatrix& matrix : kLayerMatrices) {
-    weights.*matrix.linear = packer.linear(prefix + matrix.name);
+  for (std::size_t i = 0; i < kLayerMatrices.size(); ++i) {
+    weights.*kLayerLinears[i] = packer.linear(prefix + kLayerMatrices[i].name);
   }
   if (config.model_type == ModelType::diffllama) {
     const auto lambda = [&](const char* name) {
@@ -164,18 +148,11 @@ void attach_lora(const ModelConfig& config, const std::map<std::string, LoraModu
     const auto found = modules.find(name);
     if (found != modules.end()) linear.lora = found->second;
   };
-  const std::string prefix = base_model_prefix(config.architecture) + "layers.";
-  for (std::size_t i = 0; i < weights.layers.size(); ++i) {
-    LayerWeights& layer = weights.layers[i];
-    const std::string attention = prefix + std::to_string(i) + ".self_attn.";
-    attach(attention + "q_proj", layer.q_proj);
-    attach(attention + "k_proj", layer.k_proj);
-    attach(attention + "v_proj", layer.v_proj);
-    attach(attention + "o_proj", layer.o_proj);
-    const std::string mlp = prefix + std::to_string(i) + ".mlp.";
-    attach(mlp + "gate_proj", layer.gate_proj);
-    attach(mlp + "up_proj", layer.up_proj);
-    attach(mlp + "down_proj", layer.down_proj);
+  for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
+    const std::string prefix = layer_prefix(config, static_cast<std::int64_t>(layer));
+    for (std::size_t i = 0; i < kLayerMatrices.size(); ++i) {
+      attach(prefix + kLayerMatrices[i].name, weights.layers[layer].*kLayerLinears[i]);
+    }
   }
   attach(head_of(config.architecture), weights.head);
 }
@@ -213,7 +190,9 @@ std::vector<PackedMatrixSpec> packed_matrices(const ModelConfig& config,
         {name, panel_format(parameter.dtype, type), parameter.rows(), parameter.columns()});
   };
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    for (const LayerMatrix& matrix : kLayerMatrices) add(layer_prefix(config, layer) + matrix.name);
+    for (const LayerMatrixNames& matrix : kLayerMatrices) {
+      add(layer_prefix(config, layer) + matrix.name);
+    }
   }
   const std::string head = head_matrix(config, parameters);
   if (!head.empty()) add(head);
@@ -223,8 +202,8 @@ std::vector<PackedMatrixSpec> packed_matrices(const ModelConfig& config,
 std::vector<const PackedMatrix*> packed_matrices(const ModelWeights& weights) {
   std::vector<const PackedMatrix*> result;
   for (const LayerWeights& layer : weights.layers) {
-    for (const LayerMatrix& matrix : kLayerMatrices) {
-      result.push_back(&(layer.*matrix.linear).weight);
+    for (Linear LayerWeights::*const linear : kLayerLinears) {
+      result.push_back(&(layer.*linear).weight);
     }
   }
   if (weights.head.weight.n() > 0) result.push_back(&weights.head.weight);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "checkpoint/layer_matrices.h"
 #include "checkpoint/packed_file.h"
 #include "diffllama/config.h"
 #include "diffllama/model.h"
@@ -33,6 +35,13 @@ struct LayerWeights {
   Linear q_proj, k_proj, v_proj, o_proj;  // [H d, C], [K d, C], [K d, C], [C, H d]
   Linear gate_proj, up_proj, down_proj;   // [F, C], [F, C], [C, F]
   DifferentialParameters differential;
+};
+
+/// Where each LayerMatrix lies.
+inline constexpr std::array<Linear LayerWeights::*, kLayerMatrices.size()> kLayerLinears = {
+    &LayerWeights::q_proj,    &LayerWeights::k_proj,    &LayerWeights::v_proj,
+    &LayerWeights::o_proj,    &LayerWeights::gate_proj, &LayerWeights::up_proj,
+    &LayerWeights::down_proj,
 };
 
 /// A model's weights, ready to compute; const once made, shared by every forward.

@@ -57,6 +57,13 @@ void rotate_back(const DecoderLayerGradient& layer, float* d_queries, float* d_k
   });
 }
 
+// One of the layer's matrices, by the gradient of its rows.
+LinearBackward::Layer layer_gradient(const DecoderLayerGradient& layer, LayerMatrix matrix,
+                                     const Rows& dy) {
+  return {layer.prefix + names_of(matrix).name,
+          layer.weights.*kLayerLinears.at(static_cast<std::size_t>(matrix)), dy};
+}
+
 // x + down_proj(act(gate_proj(RMSNorm(x))) * up_proj(RMSNorm(x)))
 void feed_forward_backward(const DecoderLayerGradient& layer, GradientMap& gradients,
                            LinearBackward& linear, float* dx, DecoderLayerBackwardScratch& scratch,
@@ -79,15 +86,15 @@ void feed_forward_backward(const DecoderLayerGradient& layer, GradientMap& gradi
     rms_norm(kept.middle.data() + row * width, norm_weight.data(), eps, 1.0F, normed + row * width,
              width);
   });
-  linear.run({{layer.prefix + "mlp.down_proj", layer.weights.down_proj, {dx, n, width}}},
-             {activated, n, inner}, d_activated);
+  linear.run({layer_gradient(layer, LayerMatrix::down_proj, {dx, n, width})}, {activated, n, inner},
+             d_activated);
   for_each_row(n, parallel, [&](std::int64_t row) {
     gated_activation_backward(layer.config.hidden_act, kept.gate.data() + row * inner,
                               kept.up.data() + row * inner, d_activated + row * inner,
                               d_gate + row * inner, d_activated + row * inner, inner);
   });
-  linear.run({{layer.prefix + "mlp.gate_proj", layer.weights.gate_proj, {d_gate, n, inner}},
-              {layer.prefix + "mlp.up_proj", layer.weights.up_proj, {d_activated, n, inner}}},
+  linear.run({layer_gradient(layer, LayerMatrix::gate_proj, {d_gate, n, inner}),
+              layer_gradient(layer, LayerMatrix::up_proj, {d_activated, n, inner})},
              {normed, n, width}, d_normed);
   rms_norm_rows_backward(kept.middle.data(), norm_weight.data(), eps, {d_normed, n, width}, dx,
                          gradients.find(layer.prefix + "post_attention_layernorm.weight"),
@@ -141,8 +148,7 @@ void self_attention_backward(const DecoderLayerGradient& layer, const Parameters
   float* d_keys = reserve_rows(scratch.d_keys, n, key_width);
   float* d_values = reserve_rows(scratch.d_values, n, key_width);
 
-  const std::string prefix = layer.prefix + "self_attn.";
-  linear.run({{prefix + "o_proj", layer.weights.o_proj, {dx, n, width}}},
+  linear.run({layer_gradient(layer, LayerMatrix::o_proj, {dx, n, width})},
              {kept.attended.data(), n, query_width}, d_attended);
   const double d_lambda = attention_rows_backward(layer, scratch, parallel);
   if (layer.config.model_type == ModelType::diffllama) {
@@ -153,9 +159,9 @@ void self_attention_backward(const DecoderLayerGradient& layer, const Parameters
     rms_norm(kept.input.data() + row * width, norm_weight.data(), eps, 1.0F, normed + row * width,
              width);
   });
-  linear.run({{prefix + "q_proj", layer.weights.q_proj, {d_queries, n, query_width}},
-              {prefix + "k_proj", layer.weights.k_proj, {d_keys, n, key_width}},
-              {prefix + "v_proj", layer.weights.v_proj, {d_values, n, key_width}}},
+  linear.run({layer_gradient(layer, LayerMatrix::q_proj, {d_queries, n, query_width}),
+              layer_gradient(layer, LayerMatrix::k_proj, {d_keys, n, key_width}),
+              layer_gradient(layer, LayerMatrix::v_proj, {d_values, n, key_width})},
              {normed, n, width}, d_normed);
   rms_norm_rows_backward(kept.input.data(), norm_weight.data(), eps, {d_normed, n, width}, dx,
                          gradients.find(layer.prefix + "input_layernorm.weight"),
