@@ -19,7 +19,7 @@ struct GenerationConfig {
   std::optional<std::int64_t> min_length;
   bool do_sample = false;                 // false: greedy, whatever the next four say
   double temperature = 1.0;               // >= 0; 0: greedy
-  std::int64_t top_k = 50;                // 0: off
+  std::int64_t top_k = 50;                // 0 or -1: off
   double top_p = 1.0;                     // 0 to 1; 1: off, 0: the most likely token alone
   double min_p = 0.0;                     // 0 to 1; 0: off
   double repetition_penalty = 1.0;        // > 0; 1: off

@@ -229,7 +229,7 @@ TEST(GenerateCommand, RefusesAWrongCommandLine) {
     EXPECT_THAT([&] { run(arguments); }, ThrowsMessage<CLI::ParseError>(HasSubstr(message)));
   };
   expect({"-p", "a", "--max-new-tokens", "0"}, "max_new_tokens: expected");
-  expect({"-p", "a", "--max-new-tokens", "x"}, "--max-new-tokens");
+  expect({"-p", "a", "--max-new-tokens", "x"}, "max_new_tokens: expected");
   expect({"-p", "a", "--max-new-tokens", "99999999999999999999"}, "max_new_tokens");
   expect({"-p", "a", "--temperature", "nan"}, "temperature: expected");
   expect({"-p", "a", "--temperature", "-1"}, "temperature: expected");

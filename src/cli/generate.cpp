@@ -1,6 +1,6 @@
 #include <unistd.h>
 
-#include <charconv>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -10,7 +10,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -21,6 +20,7 @@
 #include "checkpoint/gguf/gguf_config.h"
 #include "cli/common.h"
 #include "config/generation_config.h"
+#include "config/generation_fields.h"
 #include "diffllama/error.h"
 #include "diffllama/generation.h"
 #include "diffllama/tokenizer.h"
@@ -37,15 +37,11 @@ struct GenerateOptions {
   std::optional<std::string> input_ids;
   bool json = false;
 
-  // What the command line says over generation_config.json.
-  std::optional<std::int64_t> max_new_tokens, min_new_tokens, top_k, no_repeat_ngram_size,
-      num_return_sequences;
-  std::optional<double> temperature, top_p, min_p, repetition_penalty;
-  std::optional<std::uint64_t> seed;
-  std::vector<std::string> stop_strings;
-  bool do_sample = false;
-  bool ignore_eos = false;
+  // What the command line says over generation_config.json, named as there.
+  nlohmann::json given = nlohmann::json::object();
 };
+
+constexpr const char* kSamplingOptions[] = {"top_k", "top_p", "min_p", "seed"};
 
 void warn(const std::string& text) { std::cerr << "warning: " << text << '\n'; }
 
@@ -124,30 +120,22 @@ GenerationConfig default_generation_config(const fs::path& model) {
 
 GenerationConfig generation_config(const GenerateOptions& options, const fs::path& model) {
   GenerationConfig config = default_generation_config(model);
-  const auto set = [](const auto& given, auto& value) {
-    if (given) value = *given;
+  const auto wrong = [](const std::string& problem) {
+    return CLI::ValidationError(problem, CLI::ExitCodes::ValidationError);
   };
-  set(options.max_new_tokens, config.max_new_tokens);
-  if (options.max_new_tokens) config.max_length.reset();
-  set(options.min_new_tokens, config.min_new_tokens);
-  if (options.min_new_tokens) config.min_length.reset();
-  set(options.temperature, config.temperature);
-  if (options.temperature) config.do_sample = *options.temperature > 0;
-  if (options.do_sample && config.temperature > 0) config.do_sample = true;
-  set(options.top_k, config.top_k);
-  set(options.top_p, config.top_p);
-  set(options.min_p, config.min_p);
-  set(options.repetition_penalty, config.repetition_penalty);
-  set(options.no_repeat_ngram_size, config.no_repeat_ngram_size);
-  set(options.num_return_sequences, config.num_return_sequences);
-  set(options.seed, config.seed);
-  if (!options.stop_strings.empty()) config.stop_strings = options.stop_strings;
-  config.ignore_eos = options.ignore_eos;
-
-  if (const std::string problem = find_problem(config); !problem.empty()) {
-    throw CLI::ValidationError(problem, CLI::ExitCodes::ValidationError);
+  try {
+    read_generation_fields(options.given, "generate", config);
+  } catch (const ConfigError& error) {
+    throw wrong(error.what());
   }
-  if (!config.do_sample && (options.top_k || options.top_p || options.min_p || options.seed)) {
+  // A temperature says whether to draw, unless that is said too.
+  if (options.given.contains("temperature") && !options.given.contains("do_sample")) {
+    config.do_sample = config.temperature > 0;
+  }
+  if (const std::string problem = find_problem(config); !problem.empty()) throw wrong(problem);
+  const auto of_sampling = [&](const char* name) { return options.given.contains(name); };
+  if (!(config.do_sample && config.temperature > 0) &&
+      std::ranges::any_of(kSamplingOptions, of_sampling)) {
     warn(
         "--top-k, --top-p, --min-p and --seed change nothing without --do-sample or a "
         "--temperature above 0");
@@ -282,15 +270,6 @@ void run(const GenerateOptions& options) {
   if (!options.json) print_speed(prompts, timings);
 }
 
-// CLI11 would wrap a negative number and cut one that is too large.
-std::string unsigned_integer(const std::string& text) {
-  std::uint64_t value = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (error == std::errc() && stop == end) return {};
-  return "expected an integer from 0 to 18446744073709551615, got " + text;
-}
-
 void add_prompt_options(CLI::App& command, GenerateOptions& options) {
   auto* prompts =
       command.add_option("-p,--prompt", options.prompts, "Prompt; may be given several times")
@@ -308,32 +287,71 @@ void add_prompt_options(CLI::App& command, GenerateOptions& options) {
       ->excludes(files);
 }
 
-void add_generation_options(CLI::App& command, GenerateOptions& options) {
-  command.add_option("--max-new-tokens", options.max_new_tokens,
-                     "Most new tokens of a sequence (128)");
-  command.add_option("--min-new-tokens", options.min_new_tokens,
-                     "No EOS before as many new tokens (0)");
-  command.add_flag("--ignore-eos", options.ignore_eos, "Go on after EOS");
-  command
-      .add_option("--stop", options.stop_strings,
-                  "Stop at this string, which is not part of the text; may be given several times")
-      ->allow_extra_args(false);
-  command.add_option("--repetition-penalty", options.repetition_penalty,
-                     "Above 1: tokens seen before, in the prompt too, become less likely (1)");
-  command.add_option("--no-repeat-ngram-size", options.no_repeat_ngram_size,
-                     "No run of as many tokens comes twice; 0: off");
-  command.add_flag("--do-sample", options.do_sample, "Draw tokens instead of taking the likeliest");
-  command.add_option("--temperature", options.temperature,
-                     "Above 0: draw tokens, from logits divided by it; 0: greedy");
-  command.add_option("--top-k", options.top_k, "Draw from the K likeliest tokens; 0: off (50)");
-  command.add_option("--top-p", options.top_p,
-                     "Draw from the likeliest tokens that make up this probability; 1: off");
-  command.add_option("--min-p", options.min_p,
-                     "Draw from tokens this likely in proportion to the likeliest; 0: off");
-  command.add_option("--seed", options.seed, "The same seed gives the same draws (0)")
-      ->check(unsigned_integer);
-  command.add_option("--num-return-sequences", options.num_return_sequences,
-                     "Sequences drawn for each prompt (1)");
+// The JSON that a text of the command line stands for: a number, or else the text itself, which the
+// field then refuses by its name.
+nlohmann::json value_of(const std::string& text) {
+  try {
+    return parse_json(text, "");
+  } catch (const FormatError&) {
+    return text;
+  }
+}
+
+// "5,6" and "[5,6]" are the same.
+nlohmann::json integers_of(const std::vector<std::string>& texts) {
+  nlohmann::json all = nlohmann::json::array();
+  for (const std::string& text : texts) {
+    const nlohmann::json list = value_of(text.starts_with('[') ? text : "[" + text + "]");
+    if (!list.is_array()) return text;
+    all.insert(all.end(), list.begin(), list.end());
+  }
+  return all;
+}
+
+// "--max-new-tokens" of max_new_tokens.
+std::string option_name(const std::string& field) {
+  std::string name = "--" + field;
+  std::ranges::replace(name, '_', '-');
+  return field == "stop_strings" ? "--stop," + name : name;
+}
+
+std::string option_help(const GenerationField& field) {
+  const nlohmann::json normal = field.write(GenerationConfig());
+  if (normal.is_null() || normal.is_array() || normal.is_boolean()) return field.help;
+  return field.help + " (" + normal.dump() + ")";
+}
+
+void add_generation_option(CLI::App& command, nlohmann::json& given, const GenerationField& field) {
+  using Texts = std::vector<std::string>;
+  const std::string name = option_name(field.name);
+  const std::string help = option_help(field);
+  const auto set = [&given, key = field.name](nlohmann::json value) {
+    given[key] = std::move(value);
+  };
+  switch (field.shape) {
+    case OptionShape::flag:
+      command.add_flag_function(
+          name, [set](std::int64_t count) { set(count > 0); }, help);
+      break;
+    case OptionShape::value:
+    case OptionShape::json:
+      command.add_option_function<std::string>(
+          name, [set](const std::string& text) { set(value_of(text)); }, help);
+      break;
+    case OptionShape::integers:
+      command
+          .add_option_function<Texts>(
+              name, [set](const Texts& texts) { set(integers_of(texts)); }, help)
+          ->allow_extra_args(false);
+      break;
+    case OptionShape::texts:
+      command
+          .add_option_function<Texts>(
+              name, [set](const Texts& texts) { set(texts); },
+              help + "; may be given several times")
+          ->allow_extra_args(false);
+      break;
+  }
 }
 
 }  // namespace
@@ -347,7 +365,9 @@ void add_generate_command(CLI::App& app) {
   const auto options = std::make_shared<GenerateOptions>();
   add_model_options(*command, options->model);
   add_prompt_options(*command, *options);
-  add_generation_options(*command, *options);
+  for (const GenerationField& field : generation_field_table()) {
+    add_generation_option(*command, options->given, field);
+  }
   command->add_flag("--json", options->json,
                     "An object a line for each sequence: index (of the prompt), ids, text, "
                     "stop_reason (eos, length, stop_string), timings");

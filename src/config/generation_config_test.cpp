@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -64,7 +66,7 @@ TEST(GenerationConfigFile, ReadsEveryField) {
     "do_sample": true, "temperature": 0.5, "top_k": 0, "top_p": 0.9, "min_p": 0.1,
     "repetition_penalty": 1.2, "no_repeat_ngram_size": 3, "num_return_sequences": 2,
     "eos_token_id": [5, 6], "pad_token_id": 0, "stop_strings": ["a", "b"],
-    "transformers_version": "5.23.0", "zap": {"a": 1}, "num_beams": 1, "typical_p": 1})");
+    "transformers_version": "5.23.0", "num_beams": 1, "typical_p": 1})");
   EXPECT_THAT(warnings, IsEmpty());
   EXPECT_EQ(config.max_new_tokens, 7);
   EXPECT_EQ(config.min_new_tokens, 2);
@@ -103,11 +105,28 @@ TEST(GenerationConfigFile, CountsOfNewTokensWinOverLengths) {
   EXPECT_EQ(both.min_length, std::nullopt);
 }
 
-TEST(GenerationConfigFile, WarnsOfWhatItDoesNotDo) {
-  EXPECT_THAT(parse(R"({"num_beams": 4, "bad_words_ids": [[1]]})").warnings,
-              ElementsAre("generation_config.json: num_beams: 4 is not supported and is ignored",
-                          "generation_config.json: bad_words_ids: [[1]] is not supported and is "
-                          "ignored"));
+TEST(GenerationConfigFile, NamesWhatItDoesNotDoInOneWarning) {
+  EXPECT_THAT(parse(R"({"dola_layers": "low", "zap": 1, "penalty_alpha": 0.6, "constraints": null,
+                        "num_beam_groups": 1, "use_cache": false})")
+                  .warnings,
+              ElementsAre("generation_config.json: not supported and ignored: dola_layers: "
+                          "\"low\", penalty_alpha: 0.6; unknown and ignored: \"zap\""));
+  EXPECT_THAT(parse(R"({"penalty_alpha": 0, "suppress_tokens": []})").warnings, IsEmpty());
+}
+
+TEST(GenerationConfigFile, MinusOneIsNoTopK) {
+  EXPECT_EQ(parse(R"({"top_k": -1})").config.top_k, -1);
+}
+
+// The table's reader and writer say the same: what is written is read back, field by field.
+TEST(GenerationConfigFile, WritesWhatItReads) {
+  EXPECT_EQ(write_generation_config({}), "{}\n");
+  const std::string text = R"({"max_new_tokens": 7, "do_sample": true, "temperature": 0.5,
+    "top_k": 0, "eos_token_id": [5, 6], "pad_token_id": 3, "stop_strings": ["a"],
+    "seed": 18446744073709551615, "ignore_eos": true})";
+  const std::string written = write_generation_config(parse(text).config);
+  EXPECT_EQ(nlohmann::json::parse(written), nlohmann::json::parse(text));
+  EXPECT_EQ(write_generation_config(parse(written).config), written);
 }
 
 TEST(GenerationConfigFile, RefusesWithFieldValueAndWhatIsAllowed) {
@@ -124,7 +143,8 @@ TEST(GenerationConfigFile, RefusesWithFieldValueAndWhatIsAllowed) {
       {R"({"do_sample": 1})", "do_sample: expected true or false, got 1"},
       {R"({"temperature": -0.5})", "temperature: expected a finite number >= 0, got -0.5"},
       {R"({"temperature": "hot"})", "temperature: expected a number, got \"hot\""},
-      {R"({"top_k": -1})", "top_k: expected an integer from 0 to 2147483647, got -1"},
+      {R"({"top_k": -2})", "top_k: expected an integer from -1 to 2147483647, got -2"},
+      {R"({"seed": -1})", "seed: expected an integer from 0 to 18446744073709551615, got -1"},
       {R"({"top_k": 1.5})", "top_k: expected an integer from -2^63 to 2^63-1, got 1.5"},
       {R"({"top_p": 1.5})", "top_p: expected a number from 0 to 1, got 1.5"},
       {R"({"top_p": -0.1})", "top_p: expected a number from 0 to 1, got -0.1"},

@@ -220,7 +220,7 @@ TEST(Generate, OptionsOutOfRangeAreNamed) {
                                                        {"--temperature", "nan"},
                                                        {"--top-p", "1.5"},
                                                        {"--min-p", "-0.1"},
-                                                       {"--top-k", "-1"},
+                                                       {"--top-k", "-2"},
                                                        {"--repetition-penalty", "0"},
                                                        {"--no-repeat-ngram-size", "-1"},
                                                        {"--max-new-tokens", "-1"},
