@@ -56,7 +56,9 @@ std::string problem_text(const std::string& field, const std::string& expected,
 }
 
 template <class T>
-concept Range = requires(T range) { range.text(); };
+concept Range = requires(T range) {
+  range.text();
+};
 
 template <Range R, class T>
 std::string find_problem(const std::string& field, const R& range, T value) {
