@@ -21,11 +21,6 @@ constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
   throw IoError(path.string() + ": cannot " + what + ": " + std::generic_category().message(error));
 }
 
-std::filesystem::path directory_of(const std::filesystem::path& path) {
-  const std::filesystem::path parent = path.parent_path();
-  return parent.empty() ? std::filesystem::path(".") : parent;
-}
-
 }  // namespace
 
 void flush_directory(const std::filesystem::path& directory) {
@@ -44,26 +39,10 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     throw IoError(path_.string() + ": cannot write: expected a regular file or none, got " +
                   (S_ISDIR(old.st_mode) ? "a directory" : "a device or pipe"));
   }
-  const std::string stem = ".diffllama-" + std::to_string(::getpid()) + "-";
-  for (int attempt = 0; file_ < 0; ++attempt) {
-    temporary_ = directory_of(path_) / (stem + std::to_string(attempt) + ".tmp");
-    file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (file_ < 0 && errno != EEXIST) fail(path_, "create", errno);
+  temporary_.emplace(path_, Temporary::Kind::file);
+  if (replaces && ::fchmod(temporary_->descriptor(), old.st_mode & 07777) != 0) {
+    fail(path_, "set the mode of the new file", errno);
   }
-  if (replaces && ::fchmod(file_, old.st_mode & 07777) != 0) {
-    const int error = errno;
-    discard();
-    fail(path_, "set the mode of the new file", error);
-  }
-}
-
-AtomicFile::~AtomicFile() { discard(); }
-
-void AtomicFile::discard() noexcept {
-  if (file_ < 0) return;
-  ::close(file_);
-  ::unlink(temporary_.c_str());
-  file_ = -1;
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
@@ -79,7 +58,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 void AtomicFile::flush() {
   std::span<const std::byte> left(buffer_);
   while (!left.empty()) {
-    const ssize_t written = ::write(file_, left.data(), left.size());
+    const ssize_t written = ::write(temporary_->descriptor(), left.data(), left.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail(path_, "write", errno);
     left = left.subspan(static_cast<std::size_t>(written));
@@ -89,10 +68,8 @@ void AtomicFile::flush() {
 
 void AtomicFile::commit() {
   flush();
-  if (::fsync(file_) != 0) fail(path_, "flush", errno);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "rename into place", errno);
-  ::close(file_);
-  file_ = -1;
+  if (::fsync(temporary_->descriptor()) != 0) fail(path_, "flush", errno);
+  temporary_->rename_to(path_);
   flush_directory(directory_of(path_));
 }
 

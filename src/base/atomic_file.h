@@ -2,24 +2,24 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
+
+#include "base/temporary.h"
 
 namespace diffllama {
 
 /// Writes a file so that its path always holds the whole old content or the whole new one, even
 /// after kill -9 or a loss of power: the content goes to a temporary file in the same directory
-/// (".diffllama-PID-N.tmp"), is flushed to the disk by commit(), and is renamed. Without commit()
-/// the temporary is removed and the old file stays. A new file gets the mode that umask gives, a
-/// replaced one keeps its mode; a symbolic link is replaced, not followed.
+/// (Temporary), is flushed to the disk by commit(), and is renamed. Without commit() the temporary
+/// is removed and the old file stays. A new file gets the mode that umask gives, a replaced one
+/// keeps its mode; a symbolic link is replaced, not followed.
 class AtomicFile {
  public:
   /// Throws IoError when the directory cannot be written to or `path` is there but no regular file.
   explicit AtomicFile(std::filesystem::path path);
-  ~AtomicFile();
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
 
   /// Appends. Throws IoError (disk full, ...); the file must then be given up.
   void write(std::span<const std::byte> bytes);
@@ -29,10 +29,9 @@ class AtomicFile {
 
  private:
   void flush();
-  void discard() noexcept;
 
-  std::filesystem::path path_, temporary_;
-  int file_ = -1;
+  std::filesystem::path path_;
+  std::optional<Temporary> temporary_;
   std::vector<std::byte> buffer_;
 };
 

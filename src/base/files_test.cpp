@@ -10,9 +10,12 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "base/signals.h"
 #include "base/unfinished_directory.h"
 #include "diffllama/error.h"
 
@@ -172,19 +175,18 @@ TEST_F(Files, KillLeavesTheOldFileOrTheNewOne) {
 }
 
 TEST_F(Files, AnUnfinishedDirectoryLeavesNothing) {
-  const fs::path path = directory_ / "above" / "new";
   {
-    const UnfinishedDirectory directory(directory_ / "whole", path);
+    const UnfinishedDirectory directory(directory_ / "above" / "whole");
     std::ofstream(directory.unfinished() / "a") << "part";
-    EXPECT_TRUE(fs::exists(path / "a"));
+    EXPECT_EQ(directory.unfinished().parent_path(), directory_ / "above");
+    EXPECT_TRUE(fs::exists(directory.unfinished() / "a"));
   }
-  EXPECT_FALSE(fs::exists(path));
-  EXPECT_FALSE(fs::exists(directory_ / "whole"));
+  EXPECT_TRUE(fs::is_empty(directory_ / "above"));
 }
 
 TEST_F(Files, AFinishedDirectoryStaysUnderItsName) {
   {
-    UnfinishedDirectory directory(directory_ / "whole", directory_ / "part");
+    UnfinishedDirectory directory(directory_ / "whole");
     std::ofstream(directory.unfinished() / "a") << "whole";
     directory.commit();
   }
@@ -197,15 +199,139 @@ TEST_F(Files, AnUnfinishedDirectoryReplacesNoOtherFiles) {
   write("whole/b", "old");
   write("file", "");
   {
-    UnfinishedDirectory directory(directory_ / "whole", directory_ / "part");
+    UnfinishedDirectory directory(directory_ / "whole");
     EXPECT_THAT(io_error([&] { directory.commit(); }),
-                HasSubstr("whole: cannot create: Directory not empty"));
+                HasSubstr("whole: cannot rename into place: Directory not empty"));
     const fs::path below = directory_ / "file" / "below";
-    EXPECT_THAT(io_error([&] { UnfinishedDirectory(below, directory_ / "file" / "part"); }),
+    EXPECT_THAT(io_error([&] { UnfinishedDirectory unmade(below); }),
                 HasSubstr("below: cannot create: Not a directory"));
   }
   EXPECT_EQ(read(directory_ / "whole" / "b"), "old");
   EXPECT_EQ(entries(), 2U);
+}
+
+TEST_F(Files, AnErrorInAnUnfinishedDirectoryNamesItsFinalPath) {
+  const UnfinishedDirectory directory(directory_ / "whole");
+  const std::string message = io_error([&] {
+    directory.fill(
+        [](const fs::path& unfinished) { write_file_atomically(unfinished / "none" / "a", "x"); });
+  });
+  EXPECT_EQ(message, (directory_ / "whole" / "none" / "a").string() +
+                         ": cannot create: No such file or directory");
+}
+
+// A container's process has the same id each time, so no name that follows from it is new.
+TEST_F(Files, WhatADeadProcessLeftIsRemovedAndNeverTaken) {
+  const std::string id = std::to_string(getpid());
+  fs::create_directory(directory_ / (".diffllama-" + id + ".tmp"));
+  write(".diffllama-" + id + ".tmp/tokenizer.json", "of another model");
+  write(".diffllama-" + id + "-0.tmp", "half a file");
+  write(".diffllama-0123456789abcdef.tmp", "half a file");
+  fs::permissions(directory_ / ".diffllama-0123456789abcdef.tmp", fs::perms::owner_write);
+  write(".diffllama-.tmp", "a name of nothing of ours");
+  fs::create_directory(directory_ / "other");
+  fs::create_directory_symlink(directory_ / "other", directory_ / ".diffllama-link.tmp");
+  {
+    UnfinishedDirectory directory(directory_ / "whole");
+    EXPECT_TRUE(fs::is_empty(directory.unfinished()));
+    EXPECT_EQ(entries(), 4U);
+    directory.commit();
+  }
+  EXPECT_TRUE(fs::is_empty(directory_ / "whole"));
+  EXPECT_TRUE(fs::exists(directory_ / "other"));
+  EXPECT_EQ(entries(), 4U);
+}
+
+TEST_F(Files, WhatALivingProcessWritesIsLeftAlone) {
+  const AtomicFile file(directory_ / "a");
+  const UnfinishedDirectory directory(directory_ / "b");
+  ASSERT_EQ(entries(), 2U);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    write_file_atomically(directory_ / "c", "x");
+    _exit(0);
+  }
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  write_file_atomically(directory_ / "d", "x");
+  EXPECT_EQ(entries(), 4U);
+}
+
+// In a child: writes beside `old`, then `end` ends it. Returns how it ended.
+template <class End>
+int end_while_writing(const fs::path& directory, const End& end) {
+  const pid_t child = fork();
+  if (child == 0) {
+    clean_up_on_signals();
+    AtomicFile file(directory / "old");
+    file.write(std::string(2 << 20, 'n'));
+    const UnfinishedDirectory unfinished(directory / "whole");
+    for (int i = 0; i < 500; ++i) {  // more than one call for a listing gives
+      write_file_atomically(unfinished.unfinished() / std::to_string(i), "x");
+    }
+    AtomicFile inner(unfinished.unfinished() / "inner");
+    end();
+    _exit(0);
+  }
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return status;
+}
+
+TEST_F(Files, ASignalLeavesNothingUnfinished) {
+  write("old", "old");
+  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM}) {
+    SCOPED_TRACE(strsignal(signal));
+    const int status = end_while_writing(directory_, [&] { kill(getpid(), signal); });
+    EXPECT_TRUE(WIFSIGNALED(status));
+    EXPECT_EQ(WTERMSIG(status), signal);
+    EXPECT_EQ(entries(), 1U);
+    EXPECT_EQ(read(directory_ / "old"), "old");
+  }
+}
+
+TEST_F(Files, ASignalWhileOtherThreadsWriteLeavesNothingUnfinished) {
+  const int status = end_while_writing(directory_, [&] {
+    std::vector<std::thread> writers;
+    for (int i = 0; i < 4; ++i) {
+      writers.emplace_back([this, i] {
+        for (;;) write_file_atomically(directory_ / std::to_string(i), std::string(100'000, 'x'));
+      });
+    }
+    usleep(20'000);
+    kill(getpid(), SIGTERM);
+    for (std::thread& writer : writers) writer.join();
+  });
+  EXPECT_TRUE(WIFSIGNALED(status));
+  for (const auto& entry : fs::directory_iterator(directory_)) {
+    EXPECT_EQ(read(entry.path()), std::string(100'000, 'x')) << entry.path();
+  }
+}
+
+TEST_F(Files, AnIgnoredSignalStaysIgnored) {
+  const int status = end_while_writing(directory_, [&] {
+    std::signal(SIGHUP, SIG_IGN);
+    clean_up_on_signals();
+    kill(getpid(), SIGHUP);
+  });
+  EXPECT_TRUE(WIFEXITED(status));
+}
+
+// A limit on the size of files ends no program; it is an error as a full disk is.
+TEST_F(Files, ALimitOnTheSizeOfFilesIsAnError) {
+  write("old", "old");
+  const int status = end_while_writing(directory_, [&] {
+    rlimit limit{};
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = 1 << 20;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    const std::string message =
+        io_error([&] { write_file_atomically(directory_ / "old", std::string(3 << 20, 'z')); });
+    _exit(message == (directory_ / "old").string() + ": cannot write: File too large" ? 7 : 1);
+  });
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  EXPECT_EQ(read(directory_ / "old"), "old");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/signals.h"
 #include "cli/common.h"
 #include "diffllama/error.h"
 
@@ -52,6 +53,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  diffllama::clean_up_on_signals();
   try {
     return run(argc, argv);
   } catch (const diffllama::cli::ExitStatus& exit) {

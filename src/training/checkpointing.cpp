@@ -26,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "checkpoint-";
-constexpr std::string_view kUnfinished = ".unfinished";  // being written, or being removed
+constexpr std::string_view kUnfinished = ".unfinished";  // being linked, or being removed
 constexpr const char* kOptimizer = "optimizer.safetensors";
 
 void require(const std::error_code& error, const fs::path& path, const char* what) {
@@ -86,6 +86,7 @@ void verify_file(const fs::path& file, const std::string& checksum) {
 
 CheckpointDirectory::CheckpointDirectory(fs::path directory)
     : directory_(std::move(directory)), lock_(open_locked(directory_)) {
+  remove_leftovers(directory_);
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory_, error)) {
     const std::string name = entry.path().filename();
@@ -118,12 +119,14 @@ std::vector<std::int64_t> CheckpointDirectory::steps() const {
 void CheckpointDirectory::save(const CheckpointContent& content, std::int64_t limit) const {
   const std::int64_t step = content.state.step;
   const fs::path path = checkpoint(step);
-  UnfinishedDirectory directory(path, directory_ / unfinished_name(path.filename()));
-  content.write_model(directory.unfinished());
-  write_safetensors(directory.unfinished() / kOptimizer, content.optimizer);
-  // Last, since it vouches for all others.
-  write_file_atomically(directory.unfinished() / kTrainerStateFile,
-                        write_trainer_state(content.state, checksums(directory.unfinished())));
+  UnfinishedDirectory directory(path);
+  directory.fill([&](const fs::path& unfinished) {
+    content.write_model(unfinished);
+    write_safetensors(unfinished / kOptimizer, content.optimizer);
+    // Last, since it vouches for all others.
+    write_file_atomically(unfinished / kTrainerStateFile,
+                          write_trainer_state(content.state, checksums(unfinished)));
+  });
   if (fs::exists(path)) remove_checkpoint(path);  // a broken one that the run was resumed before
   directory.commit();
   link("last", step);

@@ -164,7 +164,7 @@ TEST(Checkpointing, KeepsTheLastAndTheBest) {
 
 TEST(Checkpointing, HalfWrittenOnesAreNeitherSeenNorKept) {
   const TestDirectory scratch;
-  fs::create_directories(scratch.path() / ".checkpoint-9.unfinished" / "deep");
+  fs::create_directories(scratch.path() / ".diffllama-0123456789abcdef.tmp" / "deep");
   fs::create_directories(scratch.path() / ".checkpoint-3.old.unfinished");
   fs::create_directories(scratch.path() / "checkpoint-007");
   fs::create_directories(scratch.path() / "checkpoint-x");

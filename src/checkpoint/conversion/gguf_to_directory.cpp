@@ -152,7 +152,7 @@ void write_gguf_as_directory(const fs::path& in, const fs::path& out,
                              const ConvertOptions& options) {
   const DirectoryWriter writer(in, options);
   UnfinishedDirectory directory = new_directory(out);
-  writer.write(directory.unfinished());
+  directory.fill([&](const fs::path& unfinished) { writer.write(unfinished); });
   directory.commit();
 }
 

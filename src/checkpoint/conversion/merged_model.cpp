@@ -60,9 +60,11 @@ void write_merged_directory(const fs::path& in, const fs::path& out,
   DirectoryTexts texts = read_directory_texts(in);
   texts.config = model.config_text(texts.config, (in / "config.json").string());
   UnfinishedDirectory directory = new_directory(out);
-  write_safetensors(directory.unfinished() / "model.safetensors",
-                    with_progress(std::move(tensors), options.progress));
-  write_directory_texts(directory.unfinished(), texts);
+  directory.fill([&](const fs::path& unfinished) {
+    write_safetensors(unfinished / "model.safetensors",
+                      with_progress(std::move(tensors), options.progress));
+    write_directory_texts(unfinished, texts);
+  });
   directory.commit();
 }
 

@@ -1,8 +1,5 @@
 #include "checkpoint/conversion/new_directory.h"
 
-#include <unistd.h>
-
-#include <string>
 #include <system_error>
 
 #include "diffllama/error.h"
@@ -19,7 +16,7 @@ UnfinishedDirectory new_directory(fs::path path) {
     throw IoError(path.string() + ": expected no such path or an empty directory, got " +
                   (directory ? "a directory with files" : "a file"));
   }
-  return {path, path.parent_path() / (".diffllama-" + std::to_string(getpid()) + ".tmp")};
+  return UnfinishedDirectory(path);
 }
 
 }  // namespace diffllama
