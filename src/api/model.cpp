@@ -104,7 +104,7 @@ Model Model::from_pretrained(const std::filesystem::path& path, const LoadOption
     opened.merge(LoraAdapter::open(options.adapter, opened.config(), options.warn));
   }
   const auto checkpoint = std::make_shared<const Checkpoint>(std::move(opened));
-  const ModelFiles files = {.model = path, .weights = checkpoint->paths()};
+  const ModelFiles files = {.model = path, .checkpoint = checkpoint};
   return Model(
       std::make_unique<Impl>(checkpoint->config(), stored_parameters(checkpoint), options, &files));
 }

@@ -89,10 +89,9 @@ std::vector<PackedCopyInfo> find_packed_copies(const fs::path& model, const Chec
     std::error_code error;
     if (!fs::is_regular_file(copy.path, error)) continue;
     copy.bytes = static_cast<std::int64_t>(fs::file_size(copy.path, error));
-    const PackedFileSpec spec =
-        packed_copy_spec(checkpoint.config(), parameters, type, checkpoint.paths());
     try {
-      const PackedFile opened(copy.path, spec);
+      const PackedFile opened(copy.path, packed_copy_spec(checkpoint, parameters, type),
+                              Parallel());
       copy.usable = true;
     } catch (const Error& refusal) {
       warn(refusal.what());

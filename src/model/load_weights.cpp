@@ -1,5 +1,6 @@
 #include "model/load_weights.h"
 
+#include <cassert>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -13,11 +14,11 @@ namespace diffllama {
 namespace {
 
 std::optional<PackedFile> open_copy(const std::filesystem::path& path, const PackedFileSpec& spec,
-                                    const WarningHandler& warn) {
+                                    const Parallel& parallel, const WarningHandler& warn) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return std::nullopt;
   try {
-    return PackedFile(path, spec);
+    return PackedFile(path, spec, parallel);
   } catch (const Error& refusal) {
     emit_warning(warn, std::string(refusal.what()) + "; it is made anew");
     return std::nullopt;
@@ -34,15 +35,23 @@ std::filesystem::path packed_copy_path(const std::filesystem::path& model, Produ
   return path;
 }
 
-PackedFileSpec packed_copy_spec(const ModelConfig& config, const Parameters& parameters,
-                                ProductType type, const std::vector<std::filesystem::path>& files) {
+PackedFileSpec packed_copy_spec(const Checkpoint& checkpoint, const Parameters& parameters,
+                                ProductType type) {
   PackedFileSpec spec;
-  for (const PackedMatrixSpec& matrix : packed_matrices(config, parameters, type)) {
-    spec.blocks.push_back({matrix.name + " " + panel_format_name(matrix.format) + " " +
-                               std::to_string(matrix.n) + " x " + std::to_string(matrix.k),
-                           PackedMatrix::bytes(matrix.format, matrix.n, matrix.k)});
+  for (const PackedMatrixSpec& matrix : packed_matrices(checkpoint.config(), parameters, type)) {
+    const StoredTensor* stored = checkpoint.find(matrix.name + ".weight");
+    assert(stored != nullptr);
+    // All that panels follow from beside the tensor's bytes.
+    const std::string name =
+        matrix.name + " " + panel_format_name(matrix.format) + " " + std::to_string(matrix.n) +
+        " x " + std::to_string(matrix.k) + " of " + std::string(dtype_name(stored->view.dtype)) +
+        (stored->interleaved_heads == 0
+             ? ""
+             : ", " + std::to_string(stored->interleaved_heads) + " interleaved heads");
+    spec.push_back({.name = name,
+                    .bytes = PackedMatrix::bytes(matrix.format, matrix.n, matrix.k),
+                    .source = stored->view.bytes});
   }
-  spec.fingerprint = file_fingerprint(files);
   return spec;
 }
 
@@ -51,8 +60,8 @@ ModelWeights load_weights(const ModelConfig& config, const Parameters& parameter
                           const WarningHandler& warn) {
   const ProductType type = product_type(compute, parameters);
   const std::filesystem::path path = packed_copy_path(files.model, type);
-  const PackedFileSpec spec = packed_copy_spec(config, parameters, type, files.weights);
-  if (const auto copy = open_copy(path, spec, warn)) {
+  const PackedFileSpec spec = packed_copy_spec(*files.checkpoint, parameters, type);
+  if (const auto copy = open_copy(path, spec, parallel, warn)) {
     return pack_weights(config, parameters, compute, parallel, &*copy);
   }
   ModelWeights weights = pack_weights(config, parameters, compute, parallel);
@@ -61,7 +70,7 @@ ModelWeights load_weights(const ModelConfig& config, const Parameters& parameter
     for (const PackedMatrix* matrix : packed_matrices(weights)) {
       blocks.emplace_back(matrix->panels(), matrix->bytes());
     }
-    write_packed_file(path, spec, blocks);
+    write_packed_file(path, spec, blocks, parallel);
   } catch (const Error& failure) {
     emit_warning(warn, std::string(failure.what()) + "; there is no packed copy");
   }

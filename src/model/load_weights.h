@@ -1,7 +1,7 @@
 #pragma once
 
 #include <filesystem>
-#include <vector>
+#include <memory>
 
 #include "diffllama/config.h"
 #include "model/weights.h"
@@ -10,17 +10,18 @@ namespace diffllama {
 
 /// Where a model is stored.
 struct ModelFiles {
-  std::filesystem::path model;                 // the file or directory
-  std::vector<std::filesystem::path> weights;  // the files that hold its weights
+  std::filesystem::path model;  // the file or directory
+  std::shared_ptr<const Checkpoint> checkpoint;
 };
 
 /// Where the packed copy of a model lies: "MODEL.gguf.packed-bfloat16" beside a file,
 /// "DIRECTORY/model.packed-float32" in a directory, after the type that products are computed in.
 std::filesystem::path packed_copy_path(const std::filesystem::path& model, ProductType type);
 
-/// What it must be. Panels are the same for every ISA. Throws IoError.
-PackedFileSpec packed_copy_spec(const ModelConfig& config, const Parameters& parameters,
-                                ProductType type, const std::vector<std::filesystem::path>& files);
+/// What it must be; its sources lie in the checkpoint, which must outlive it. Panels are the same
+/// for every ISA.
+PackedFileSpec packed_copy_spec(const Checkpoint& checkpoint, const Parameters& parameters,
+                                ProductType type);
 
 /// pack_weights by way of the packed copy beside the model (checkpoint/packed_file.h). A copy that
 /// is missing is written; one that cannot be used is made anew, with a warning that says why; where
