@@ -15,6 +15,8 @@
 
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "base/overwrite.h"
+#include "base/regular_file.h"
 #include "base/signals.h"
 #include "base/unfinished_directory.h"
 #include "diffllama/error.h"
@@ -81,6 +83,53 @@ TEST_F(Files, SaysWhyAFileCannotBeMapped) {
   const fs::path pipe = directory_ / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_THAT(io_error([&] { MappedFile file(pipe); }), HasSubstr("expected a file, got a pipe"));
+}
+
+TEST_F(Files, ReadsRegularFilesAlone) {
+  const std::string text(100'000, 'x');
+  EXPECT_EQ(read_file(write("a", text)), text);
+  EXPECT_EQ(read_file_if_there(directory_ / "a"), text);
+  EXPECT_EQ(read_file_if_there(directory_ / "none"), "");
+  EXPECT_THAT(io_error([&] { read_file(directory_ / "none"); }), HasSubstr("cannot open"));
+  const fs::path pipe = directory_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(io_error([&] { read_file(pipe); }), HasSubstr("expected a file, got a pipe"));
+  EXPECT_THAT(io_error([&] { read_file_if_there(pipe); }), HasSubstr("got a pipe"));
+  EXPECT_THAT(io_error([&] { read_file_or_pipe(directory_); }), HasSubstr("got a directory"));
+  EXPECT_THAT(io_error([&] { read_file_or_pipe("/dev/zero"); }), HasSubstr("got a device"));
+}
+
+TEST_F(Files, APipeIsReadToItsEndWhereItMayBeOne) {
+  const fs::path pipe = directory_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const std::string text(200'000, 'y');
+  std::thread writer([&] { std::ofstream(pipe, std::ios::binary) << text; });
+  EXPECT_EQ(read_file_or_pipe(pipe), text);
+  writer.join();
+}
+
+TEST_F(Files, RefusesToOverwriteAnInput) {
+  const auto refusal = [](const fs::path& output, const std::vector<fs::path>& inputs) {
+    try {
+      refuse_overwriting(output, inputs);
+    } catch (const InvalidArgument& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const fs::path input = write("in", "x");
+  const fs::path other = write("other", "x");
+  fs::create_symlink("in", directory_ / "link");
+  fs::create_hard_link(input, directory_ / "hard");
+  EXPECT_EQ(refusal(other, {input}), "");
+  EXPECT_EQ(refusal(directory_ / "none", {input, directory_ / "none"}), "");
+  EXPECT_EQ(refusal(input, {other, input}),
+            input.string() + ": expected another path than what is read, got " + input.string());
+  for (const char* same : {"link", "hard", "./in"}) {
+    EXPECT_NE(refusal(directory_ / same, {input}), "") << same;
+    EXPECT_NE(refusal(input, {directory_ / same}), "") << same;
+  }
+  EXPECT_NE(refusal(directory_, {directory_ / "."}), "");
 }
 
 TEST_F(Files, WritesAndReplaces) {
@@ -172,6 +221,8 @@ TEST_F(Files, KillLeavesTheOldFileOrTheNewOne) {
     ASSERT_EQ(text.size(), 1'000'000U);
     ASSERT_EQ(text, std::string(text.size(), text[0]));
   }
+  write_file_atomically(path, "new");
+  EXPECT_EQ(entries(), 1U) << "what the killed ones left is removed by the next";
 }
 
 TEST_F(Files, AnUnfinishedDirectoryLeavesNothing) {
@@ -267,7 +318,7 @@ int end_while_writing(const fs::path& directory, const End& end) {
     file.write(std::string(2 << 20, 'n'));
     const UnfinishedDirectory unfinished(directory / "whole");
     for (int i = 0; i < 500; ++i) {  // more than one call for a listing gives
-      write_file_atomically(unfinished.unfinished() / std::to_string(i), "x");
+      std::ofstream(unfinished.unfinished() / std::to_string(i)) << "x";
     }
     AtomicFile inner(unfinished.unfinished() / "inner");
     end();

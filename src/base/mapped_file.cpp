@@ -1,17 +1,15 @@
 #include "base/mapped_file.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <system_error>
 #include <utility>
 
+#include "base/regular_file.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -21,46 +19,14 @@ namespace {
   throw IoError(path.string() + ": cannot " + what + ": " + std::generic_category().message(error));
 }
 
-std::string kind_name(mode_t mode) {
-  if (S_ISDIR(mode)) return "a directory";
-  if (S_ISFIFO(mode)) return "a pipe";
-  if (S_ISSOCK(mode)) return "a socket";
-  return "a device";
-}
-
-class Descriptor {
- public:
-  // O_NONBLOCK: opening a pipe that nobody writes to must not wait.
-  explicit Descriptor(const std::filesystem::path& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (fd_ < 0) fail(path, "open", errno);
-  }
-  ~Descriptor() { ::close(fd_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 }  // namespace
 
 MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
-  const Descriptor file(path_);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) fail(path_, "read the size", errno);
-  if (!S_ISREG(status.st_mode)) {
-    throw IoError(path_.string() + ": expected a file, got " + kind_name(status.st_mode));
-  }
-  if (status.st_size == 0) return;
-  if (std::cmp_greater(status.st_size, std::numeric_limits<std::size_t>::max())) {
-    fail(path_, "map", EFBIG);
-  }
-  const auto size = static_cast<std::size_t>(status.st_size);
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  const RegularFile file(path_);
+  if (file.size() == 0) return;
+  void* data = ::mmap(nullptr, file.size(), PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
   if (data == MAP_FAILED) fail(path_, "map", errno);
-  bytes_ = {static_cast<const std::byte*>(data), size};
+  bytes_ = {static_cast<const std::byte*>(data), file.size()};
 }
 
 MappedFile::~MappedFile() {

@@ -5,7 +5,7 @@
 
 #include "base/atomic_file.h"
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
 
 namespace diffllama {
 namespace {
@@ -20,13 +20,6 @@ constexpr std::array<std::pair<const char*, std::string DirectoryTexts::*>, 5> k
      {"tokenizer_config.json", &DirectoryTexts::tokenizer_config},
      {"special_tokens_map.json", &DirectoryTexts::special_tokens_map}}};
 constexpr const char* kChatTemplate = "chat_template.jinja";
-
-std::string read_if_there(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(path, error)) return "";
-  const MappedFile file(path);
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
 
 }  // namespace
 
@@ -51,8 +44,8 @@ std::string chat_template_of(const std::string& tokenizer_config, const std::str
 DirectoryTexts read_directory_texts(const fs::path& directory) {
   DirectoryTexts texts;
   texts.directory = directory.string();
-  for (const auto& [name, text] : kFiles) texts.*text = read_if_there(directory / name);
-  texts.chat_template = read_if_there(directory / kChatTemplate);
+  for (const auto& [name, text] : kFiles) texts.*text = read_file_if_there(directory / name);
+  texts.chat_template = read_file_if_there(directory / kChatTemplate);
   if (texts.chat_template.empty()) {
     texts.chat_template =
         chat_template_of(texts.tokenizer_config, (directory / "tokenizer_config.json").string());

@@ -7,6 +7,7 @@
 #include <map>
 #include <system_error>
 
+#include "base/text.h"
 #include "diffllama/error.h"
 
 namespace diffllama::cli {
@@ -109,7 +110,9 @@ fs::path model_path(const ModelOptions& options) {
                 installed.string() + " or " + in_source.string());
 }
 
-void print_warning(const std::string& text) { std::cerr << "warning: " << text << '\n'; }
+void print_line(const std::string& text) { std::cerr << printable(text) << '\n'; }
+
+void print_warning(const std::string& text) { print_line("warning: " + text); }
 
 Model load_model(const ModelOptions& options) {
   LoadOptions load;

@@ -37,6 +37,8 @@ std::string cache_type_name(CacheType type);
 /// The path that -m gives; without it $DIFFLLAMA_MODEL, or diffllama-tiny in the source tree or the
 /// installed prefix. Throws IoError that says where it looked.
 std::filesystem::path model_path(const ModelOptions& options);
+/// A line on stderr, the one door for messages: what came from outside is made printable.
+void print_line(const std::string& text);
 /// "warning: TEXT" on stderr.
 void print_warning(const std::string& text);
 /// Loads it; warnings go to stderr.

@@ -3,6 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "base/overwrite.h"
+#include "base/text.h"
+#include "checkpoint/model_files.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "cli/common.h"
 #include "diffllama/error.h"
@@ -50,7 +53,7 @@ ForwardInputs read_inputs(const ForwardOptions& options) {
           options.inputs +
           ": expected input_ids, inputs_embeds, attention_mask, position_ids, labels, "
           "start_positions or end_positions, got \"" +
-          name + "\"");
+          shortened(name) + "\"");
     }
   }
   inputs.logits_to_keep = options.logits_to_keep;
@@ -110,6 +113,9 @@ void add_forward_command(CLI::App& app) {
   command->add_flag("--gradients", options->gradients,
                     "Write grad.NAME, the gradient of the loss for every parameter");
   command->callback([options] {
+    refuse_overwriting(options->outputs, {options->inputs});
+    refuse_overwriting(options->outputs, model_files(model_path(options->model)));
+    refuse_overwriting(options->outputs, model_files(options->model.adapter));
     const ForwardInputs inputs = read_inputs(*options);
     const Model model = load_model(options->model);
     write_outputs(model.forward(inputs), options->outputs);

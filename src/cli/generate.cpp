@@ -4,9 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +14,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/regular_file.h"
+#include "base/text.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_config.h"
 #include "cli/common.h"
@@ -43,22 +43,6 @@ struct GenerateOptions {
 
 constexpr const char* kSamplingOptions[] = {"top_k", "top_p", "min_p", "seed"};
 
-void warn(const std::string& text) { std::cerr << "warning: " << text << '\n'; }
-
-std::string read_all(std::istream& stream, const std::string& name) {
-  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (stream.bad()) throw IoError(name + ": expected to read it, got an error");
-  return text;
-}
-
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || fs::is_directory(path)) {
-    throw IoError(path.string() + ": expected a file that can be read");
-  }
-  return read_all(file, path.string());
-}
-
 // An editor and echo end a text with a newline that is not meant as part of the prompt.
 std::string without_last_newline(std::string text) {
   if (text.ends_with('\n')) text.pop_back();
@@ -69,20 +53,21 @@ std::vector<std::string> read_prompts(const GenerateOptions& options) {
   if (!options.prompts.empty()) return options.prompts;
   std::vector<std::string> prompts;
   for (const std::string& path : options.files) {
-    prompts.push_back(without_last_newline(read_file(path)));
+    prompts.push_back(without_last_newline(read_file_or_pipe(path)));
   }
   if (!prompts.empty()) return prompts;
   if (isatty(STDIN_FILENO) != 0) {
     throw CLI::ValidationError("generate",
                                "expected a prompt: -p, -f, --input-ids or standard input");
   }
-  return {without_last_newline(read_all(std::cin, "standard input"))};
+  return {without_last_newline(read_standard_input())};
 }
 
 std::vector<std::vector<std::int64_t>> parse_input_ids(const std::string& text) {
   const auto wrong = [&] {
-    return CLI::ValidationError("--input-ids",
-                                "expected lists of token ids, such as [[5,9,11],[7]], got " + text);
+    return CLI::ValidationError(
+        "--input-ids",
+        "expected lists of token ids, such as [[5,9,11],[7]], got " + shortened(text));
   };
   nlohmann::json lists;
   try {
@@ -111,11 +96,13 @@ GenerationConfig default_generation_config(const fs::path& model) {
     const GgufFile file(model);
     const auto text = file.text(kGenerationConfigKey);
     if (!text) return {};
-    return parse_generation_config(*text, file.where() + ": " + kGenerationConfigKey, warn);
+    return parse_generation_config(*text, file.where() + ": " + kGenerationConfigKey,
+                                   print_warning);
   }
   const fs::path file = model / "generation_config.json";
-  if (!fs::exists(file)) return {};
-  return parse_generation_config(read_file(file), file.string(), warn);
+  const std::string text = read_file_if_there(file);
+  return text.empty() ? GenerationConfig()
+                      : parse_generation_config(text, file.string(), print_warning);
 }
 
 GenerationConfig generation_config(const GenerateOptions& options, const fs::path& model) {
@@ -136,7 +123,7 @@ GenerationConfig generation_config(const GenerateOptions& options, const fs::pat
   const auto of_sampling = [&](const char* name) { return options.given.contains(name); };
   if (!(config.do_sample && config.temperature > 0) &&
       std::ranges::any_of(kSamplingOptions, of_sampling)) {
-    warn(
+    print_warning(
         "--top-k, --top-p, --min-p and --seed change nothing without --do-sample or a "
         "--temperature above 0");
   }
@@ -151,14 +138,14 @@ std::vector<std::vector<std::int64_t>> read_token_ids(const GenerateOptions& opt
   if (options.input_ids) {
     auto prompts = parse_input_ids(*options.input_ids);
     try {
-      tokenizer.emplace(Tokenizer::from_pretrained(model, warn));
+      tokenizer.emplace(Tokenizer::from_pretrained(model, print_warning));
     } catch (const Error& error) {
-      warn(std::string("no text, token ids only: ") + error.what());
+      print_warning(std::string("no text, token ids only: ") + error.what());
     }
     return prompts;
   }
   const std::vector<std::string> texts = read_prompts(options);
-  tokenizer.emplace(Tokenizer::from_pretrained(model, warn));
+  tokenizer.emplace(Tokenizer::from_pretrained(model, print_warning));
   std::vector<std::vector<std::int64_t>> prompts;
   for (const std::string& text : texts) {
     prompts.push_back(tokenizer->encode(text).ids);

@@ -79,8 +79,6 @@ struct Info {
   }
 };
 
-void warn(const std::string& text) { std::cerr << "warning: " << text << '\n'; }
-
 std::vector<PackedCopyInfo> find_packed_copies(const fs::path& model, const Checkpoint& checkpoint,
                                                const Parameters& parameters) {
   std::vector<PackedCopyInfo> found;
@@ -94,7 +92,7 @@ std::vector<PackedCopyInfo> find_packed_copies(const fs::path& model, const Chec
                               Parallel());
       copy.usable = true;
     } catch (const Error& refusal) {
-      warn(refusal.what());
+      print_warning(refusal.what());
     }
     found.push_back(std::move(copy));
   }
@@ -104,7 +102,8 @@ std::vector<PackedCopyInfo> find_packed_copies(const fs::path& model, const Chec
 Info gather(const ModelOptions& options) {
   Info info;
   info.path = model_path(options);
-  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(info.path, warn));
+  const auto checkpoint =
+      std::make_shared<const Checkpoint>(Checkpoint::open(info.path, print_warning));
   info.config = checkpoint->config();
   for (const TensorSpec& spec : tensor_specs(info.config)) {
     const StoredTensor* stored = checkpoint->find(spec.name);
@@ -125,12 +124,12 @@ Info gather(const ModelOptions& options) {
   info.kv_bytes_per_token = static_cast<std::int64_t>(cache.bytes_per_key());
   info.kv_bytes = blocks * static_cast<std::int64_t>(cache.block);
   try {
-    const Tokenizer tokenizer = Tokenizer::from_pretrained(info.path, warn);
+    const Tokenizer tokenizer = Tokenizer::from_pretrained(info.path, print_warning);
     info.tokenizer = {.vocab_size = tokenizer.vocab_size(),
                       .bos_token_id = tokenizer.bos_token_id(),
                       .eos_token_id = tokenizer.eos_token_id()};
   } catch (const Error& error) {
-    warn(std::string("no tokenizer: ") + error.what());
+    print_warning(std::string("no tokenizer: ") + error.what());
   }
   return info;
 }

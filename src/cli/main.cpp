@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -6,7 +6,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/regular_file.h"
 #include "base/signals.h"
+#include "base/text.h"
 #include "cli/common.h"
 #include "diffllama/error.h"
 
@@ -16,11 +18,8 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kWrongCommandLine = 2;
 
-// An error is one line, also where a file's name or an argument has line breaks or moves a cursor.
-int fail(int status, std::string message) {
-  const auto is_control = [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; };
-  std::ranges::replace_if(message, is_control, '?');
-  std::cerr << "error: " << message << '\n';
+int fail(int status, const std::string& message) {
+  diffllama::cli::print_line("error: " + message);
   return status;
 }
 
@@ -41,7 +40,9 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      return fail(kWrongCommandLine, std::string(error.what()) + " (see diffllama --help)");
+      constexpr std::size_t kMost = 1000;  // it may repeat any argument
+      return fail(kWrongCommandLine,
+                  diffllama::printable(error.what(), kMost) + " (see diffllama --help)");
     }
     app.exit(error);  // writes what --help and --version give
   }
@@ -53,6 +54,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  diffllama::occupy_closed_streams();
   diffllama::clean_up_on_signals();
   try {
     return run(argc, argv);

@@ -41,9 +41,7 @@ void add_documents(const std::string& path, const Tokenizer& tokenizer, Perplexi
 
 void run(const PerplexityOptions& options) {
   const Model model = load_model(options.model);
-  const Tokenizer tokenizer = Tokenizer::from_pretrained(
-      model_path(options.model),
-      [](const std::string& text) { std::cerr << "warning: " << text << '\n'; });
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(model_path(options.model), print_warning);
   const ForwardModel forward_model = model.impl().forward_model();
   Perplexity perplexity(forward_model, model.impl().parallel);
   add_documents(options.file, tokenizer, perplexity);

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "base/text.h"
 #include "cli/common.h"
 #include "cli/progress.h"
 
@@ -16,7 +17,7 @@ struct Options {
 
 std::string check_type(const std::string& name) {
   if (find_quantized_type(name) != nullptr) return "";
-  return "expected " + quantized_type_names() + ", got " + name;
+  return "expected " + quantized_type_names() + ", got " + shortened(name);
 }
 
 void run(const Options& options) {

@@ -1,6 +1,5 @@
 #include <cstdint>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/regular_file.h"
 #include "cli/common.h"
 #include "diffllama/error.h"
 #include "diffllama/tokenizer.h"
@@ -23,10 +23,6 @@ struct TokenizeOptions {
   bool decode = false;
   bool skip_special = false;
 };
-
-std::string read_stdin() {
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-}
 
 std::vector<std::int64_t> read_ids(const std::string& text) {
   JsonLimits limits;
@@ -77,7 +73,7 @@ void print_lines(const Tokenizer& tokenizer, const Encoding& encoding, bool offs
 
 void run(const TokenizeOptions& options) {
   const Tokenizer tokenizer = Tokenizer::from_pretrained(model_path(options.model));
-  const std::string input = read_stdin();
+  const std::string input = read_standard_input();
   if (options.decode) {
     std::cout << tokenizer.decode(read_ids(input), options.skip_special);
   } else {

@@ -92,7 +92,7 @@ class Display {
   }
   void say(const std::string& text) {
     if (progress_) progress_->clear();
-    std::cerr << text << '\n';
+    print_line(text);
   }
   void end() { progress_.reset(); }
 
@@ -139,12 +139,12 @@ void run(const TrainOptions& options) {
   const bool finished = run_training(recipe, session);
   display.end();
   if (finished) {
-    std::cerr << "done: " << recipe.checkpoints.output_dir << "/last\n";
+    print_line("done: " + recipe.checkpoints.output_dir + "/last");
     return;
   }
   const std::string& output_dir = recipe.checkpoints.output_dir;
-  std::cerr << "stopped" << (last.empty() ? "" : ", saved " + last) << "; diffllama train "
-            << output_dir << "/recipe.json --resume goes on\n";
+  print_line("stopped" + (last.empty() ? "" : ", saved " + last) + "; diffllama train " +
+             output_dir + "/recipe.json --resume goes on");
   throw ExitStatus{128 + static_cast<int>(stop_signal)};
 }
 

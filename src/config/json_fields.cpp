@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -14,6 +15,7 @@ using nlohmann::json;
 
 constexpr const char* kInteger = "an integer from -2^63 to 2^63-1";
 constexpr const char* kNumber = "a number";
+constexpr std::size_t kLongestField = 120;  // a key of a file may have any length
 
 bool is_int64(const json& value) {
   if (value.is_number_unsigned()) {
@@ -27,8 +29,8 @@ bool is_int64(const json& value) {
 
 void reject_field(const std::string& where, std::string_view field, const std::string& expected,
                   const std::string& found) {
-  throw ConfigError(where + ": " + std::string(field) + ": expected " + expected + ", got " +
-                    found);
+  throw ConfigError(where + ": " + shortened(field, kLongestField) + ": expected " + expected +
+                    ", got " + found);
 }
 
 std::string number_text(double value) {

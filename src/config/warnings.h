@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <string>
 
+#include "base/text.h"
 #include "diffllama/config.h"
 
 namespace diffllama {
@@ -12,7 +13,7 @@ inline void emit_warning(const WarningHandler& warn, const std::string& message)
   if (warn) {
     warn(message);
   } else {
-    std::fprintf(stderr, "warning: %s\n", message.c_str());
+    std::fprintf(stderr, "warning: %s\n", printable(message).c_str());
   }
 }
 

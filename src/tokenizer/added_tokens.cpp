@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "diffllama/error.h"
+#include "tokenizer/expansion.h"
 #include "tokenizer/unicode.h"
 
 namespace diffllama {
@@ -40,6 +41,15 @@ std::size_t skip_space(std::string_view text, std::size_t at) {
     at += c.length;
   }
   return at;
+}
+
+std::string normalized_content(const Normalizer& normalizer, const std::string& content,
+                               std::size_t most, const std::string& where) {
+  try {
+    return normalizer.apply(AlignedText(content), most).text();
+  } catch (const InvalidArgument& error) {
+    throw FormatError(where + ": " + quote_token(content) + ": " + error.what());
+  }
 }
 
 }  // namespace
@@ -113,10 +123,14 @@ void AddedVocabulary::finish(const Normalizer* normalizer, const std::string& wh
   std::vector<LiteralSet::Literal> raw;
   std::vector<LiteralSet::Literal> normalized;
   std::unordered_set<std::string> seen;
+  std::size_t bytes = 0;
+  for (const auto& [id, entry] : tokens_) bytes += entry.token.content.size();
+  std::size_t most = expansion_limit(bytes);  // of all of them
   for (auto& [id, entry] : tokens_) {
     entry.decoded = entry.token.content;
     if (entry.token.normalized && normalizer != nullptr) {
-      entry.decoded = normalizer->apply(AlignedText(entry.token.content)).text();
+      entry.decoded = normalized_content(*normalizer, entry.token.content, most, where);
+      most -= entry.decoded.size();
     }
     if (entry.decoded.empty() || (entry.token.normalized && !seen.insert(entry.decoded).second)) {
       throw FormatError(

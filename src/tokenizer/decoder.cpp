@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "tokenizer/byte_level.h"
+#include "tokenizer/expansion.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/unicode.h"
 
@@ -16,7 +17,7 @@ using Tokens = std::vector<std::string>;
 
 class ByteLevelDecoder : public Decoder {
  public:
-  Tokens apply(Tokens tokens) const override {
+  Tokens apply(Tokens tokens, std::size_t /*most*/) const override {
     std::string bytes;
     for (const std::string& token : tokens) bytes += byte_level_token_bytes(token);
     return {replace_invalid_utf8(bytes)};
@@ -28,8 +29,8 @@ class DecoderSequence : public Decoder {
  public:
   explicit DecoderSequence(std::vector<std::unique_ptr<const Decoder>> parts)
       : parts_(std::move(parts)) {}
-  Tokens apply(Tokens tokens) const override {
-    for (const auto& part : parts_) tokens = part->apply(std::move(tokens));
+  Tokens apply(Tokens tokens, std::size_t most) const override {
+    for (const auto& part : parts_) tokens = part->apply(std::move(tokens), most);
     return tokens;
   }
   bool is_byte_level() const override { return parts_.size() == 1 && parts_[0]->is_byte_level(); }
@@ -42,16 +43,19 @@ class ReplaceDecoder : public Decoder {
  public:
   ReplaceDecoder(Pattern pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  Tokens apply(Tokens tokens) const override {
+  Tokens apply(Tokens tokens, std::size_t most) const override {
     Pattern::Matcher matcher(pattern_);
     std::vector<Match> matches;
+    std::size_t before = 0;  // bytes of the tokens before
     for (std::string& token : tokens) {
       matcher.find(token, matches);
       std::string replaced;
       for (const Match& match : matches) {
         replaced += match.matched ? content_ : token.substr(match.begin, match.end - match.begin);
+        check_expansion(before + replaced.size(), most);
       }
       token = std::move(replaced);
+      before += token.size();
     }
     return tokens;
   }
@@ -79,7 +83,7 @@ std::optional<char> fallback_byte(std::string_view token) {
 
 class ByteFallback : public Decoder {
  public:
-  Tokens apply(Tokens tokens) const override {
+  Tokens apply(Tokens tokens, std::size_t /*most*/) const override {
     Tokens result;
     std::string bytes;
     // A run of byte tokens is text only if all of it is.
@@ -107,7 +111,7 @@ class ByteFallback : public Decoder {
 
 class Fuse : public Decoder {
  public:
-  Tokens apply(Tokens tokens) const override {
+  Tokens apply(Tokens tokens, std::size_t /*most*/) const override {
     std::string fused;
     for (const std::string& token : tokens) fused += token;
     return {std::move(fused)};
@@ -118,7 +122,7 @@ class StripDecoder : public Decoder {
  public:
   StripDecoder(std::string content, std::int64_t start, std::int64_t stop)
       : content_(std::move(content)), start_(start), stop_(stop) {}
-  Tokens apply(Tokens tokens) const override {
+  Tokens apply(Tokens tokens, std::size_t /*most*/) const override {
     for (std::string& token : tokens) {
       std::string_view rest = token;
       for (std::int64_t i = 0; i < start_ && rest.starts_with(content_); ++i) {
@@ -141,7 +145,7 @@ class MetaspaceDecoder : public Decoder {
  public:
   MetaspaceDecoder(std::string replacement, bool drops_first)
       : replacement_(std::move(replacement)), drops_first_(drops_first) {}
-  Tokens apply(Tokens tokens) const override {
+  Tokens apply(Tokens tokens, std::size_t /*most*/) const override {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       const std::string_view space = i == 0 && drops_first_ ? "" : " ";
       std::string text;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,7 +13,9 @@ namespace diffllama {
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  virtual std::vector<std::string> apply(std::vector<std::string> tokens) const = 0;
+  /// `most`: the bytes that all parts may have (expansion.h); throws InvalidArgument for more.
+  virtual std::vector<std::string> apply(std::vector<std::string> tokens,
+                                         std::size_t most) const = 0;
   /// True when each token spells bytes by itself (byte_level_token_bytes), all joined.
   virtual bool is_byte_level() const { return false; }
 };

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "tokenizer/expansion.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/unicode.h"
 #include "tokenizer/unicode_normalization.h"
@@ -14,8 +15,10 @@ namespace {
 class UnicodeNormalizer : public Normalizer {
  public:
   explicit UnicodeNormalizer(NormalizationForm form) : form_(form) {}
-  AlignedText apply(AlignedText text) const override {
-    return normalize_unicode(std::move(text), form_);
+  AlignedText apply(AlignedText text, std::size_t most) const override {
+    AlignedText result = normalize_unicode(std::move(text), form_);
+    check_expansion(result.size(), most);
+    return result;
   }
 
  private:
@@ -24,7 +27,7 @@ class UnicodeNormalizer : public Normalizer {
 
 class Lowercase : public Normalizer {
  public:
-  AlignedText apply(AlignedText text) const override {
+  AlignedText apply(AlignedText text, std::size_t most) const override {
     AlignedEdit edit(text);
     std::u32string lower;
     for (std::size_t at = 0; at < text.size();) {
@@ -34,15 +37,18 @@ class Lowercase : public Normalizer {
       append_lowercase(lower, c.value);
       for (std::size_t i = 0; i < lower.size(); ++i) edit.put(lower[i], i > 0);
     }
-    return edit.finish();
+    AlignedText result = edit.finish();
+    check_expansion(result.size(), most);
+    return result;
   }
 };
 
 class Prepend : public Normalizer {
  public:
   explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
-  AlignedText apply(AlignedText text) const override {
+  AlignedText apply(AlignedText text, std::size_t most) const override {
     if (text.empty()) return text;
+    check_expansion(prefix_.size() + text.size(), most);
     AlignedText result(std::string(), text.origin());
     // The prefix stands for the first character.
     result.append(prefix_, text.source(0, 1));
@@ -58,14 +64,16 @@ class Replace : public Normalizer {
  public:
   Replace(Pattern pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  AlignedText apply(AlignedText text) const override {
+  AlignedText apply(AlignedText text, std::size_t most) const override {
     std::vector<Match> matches;
     Pattern::Matcher(pattern_).find(text.text(), matches);
     AlignedText result(std::string(), text.origin());
     for (const Match& match : matches) {
       if (!match.matched) {
         result.append(text, match.begin, match.end);
+        check_expansion(result.size(), most);
       } else if (!content_.empty()) {
+        check_expansion(result.size() + content_.size(), most);
         // What replaces a match stands for its last character.
         const Span nothing{text.origin(), text.origin()};
         result.append(content_, match.end == 0 ? nothing : text.source(match.end - 1, match.end));
@@ -82,7 +90,7 @@ class Replace : public Normalizer {
 class Strip : public Normalizer {
  public:
   Strip(bool left, bool right) : left_(left), right_(right) {}
-  AlignedText apply(AlignedText text) const override {
+  AlignedText apply(AlignedText text, std::size_t /*most*/) const override {
     std::size_t begin = text.size();
     std::size_t end = 0;
     for (std::size_t at = 0; at < text.size();) {
@@ -106,8 +114,8 @@ class NormalizerSequence : public Normalizer {
  public:
   explicit NormalizerSequence(std::vector<std::unique_ptr<const Normalizer>> parts)
       : parts_(std::move(parts)) {}
-  AlignedText apply(AlignedText text) const override {
-    for (const auto& part : parts_) text = part->apply(std::move(text));
+  AlignedText apply(AlignedText text, std::size_t most) const override {
+    for (const auto& part : parts_) text = part->apply(std::move(text), most);
     return text;
   }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 
 #include "tokenizer/aligned_text.h"
@@ -11,7 +12,8 @@ namespace diffllama {
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  virtual AlignedText apply(AlignedText text) const = 0;
+  /// `most`: the bytes that the result may have (expansion.h); throws InvalidArgument for more.
+  virtual AlignedText apply(AlignedText text, std::size_t most) const = 0;
 };
 
 /// NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, Sequence. null gives nullptr; any

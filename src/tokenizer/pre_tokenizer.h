@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "tokenizer/aligned_text.h"
+#include "tokenizer/expansion.h"
 #include "tokenizer/json_fields.h"
 #include "tokenizer/pattern.h"
 
@@ -25,8 +27,9 @@ enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_
 /// Text and the segments it was cut into, in order.
 class PreTokenizedText {
  public:
-  PreTokenizedText(AlignedText text, std::vector<Segment> segments)
-      : text_(std::move(text)), segments_(std::move(segments)) {}
+  /// `most`: the bytes that it may have after rewrite (expansion.h).
+  PreTokenizedText(AlignedText text, std::vector<Segment> segments, std::size_t most)
+      : text_(std::move(text)), segments_(std::move(segments)), most_(most) {}
 
   /// The text as the next step sees it: after map_bytes(), in the byte-level alphabet.
   const AlignedText& text();
@@ -41,7 +44,7 @@ class PreTokenizedText {
   bool mapping_is_pending() const { return pending_; }
 
   /// Replaces the text by what `edit(text, segment, out)` appends to `out` for each segment that
-  /// is not an added token.
+  /// is not an added token. Throws InvalidArgument for one that gets too long.
   template <class Edit>
   void rewrite(const Edit& edit) {
     const AlignedText& old = text();
@@ -53,6 +56,7 @@ class PreTokenizedText {
       } else {
         edit(old, segment, changed);
       }
+      check_expansion(changed.size(), most_);
       segment = {begin, static_cast<std::uint32_t>(changed.size()), segment.id};
     }
     text_ = std::move(changed);
@@ -85,6 +89,7 @@ class PreTokenizedText {
 
   AlignedText text_;
   std::vector<Segment> segments_;
+  std::size_t most_;
   bool pending_ = false;
 };
 

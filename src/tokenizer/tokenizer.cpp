@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "diffllama/error.h"
+#include "tokenizer/expansion.h"
 #include "tokenizer/piece_encoder.h"
 #include "tokenizer/source_text.h"
 #include "tokenizer/tokenizer_impl.h"
@@ -13,7 +14,7 @@ namespace diffllama {
 namespace {
 
 // Normalizes each segment that is not a token by itself.
-AlignedText normalize(const Normalizer& normalizer, const AlignedText& text,
+AlignedText normalize(const Normalizer& normalizer, const AlignedText& text, std::size_t most,
                       std::vector<Segment>& segments) {
   AlignedText result;
   std::vector<Segment> kept;
@@ -21,11 +22,10 @@ AlignedText normalize(const Normalizer& normalizer, const AlignedText& text,
     const auto begin = static_cast<std::uint32_t>(result.size());
     if (segment.id != Segment::kNoId) {
       result.append(text, segment.begin, segment.end);
+      check_expansion(result.size(), most);
     } else {
-      const AlignedText part = normalizer.apply(text.slice(segment.begin, segment.end));
-      if (part.size() > std::numeric_limits<std::uint32_t>::max() - result.size()) {
-        throw InvalidArgument("expected a text of less than 4 GiB after normalization, got more");
-      }
+      const AlignedText part =
+          normalizer.apply(text.slice(segment.begin, segment.end), most - result.size());
       result.append(part, 0, part.size());
     }
     const auto end = static_cast<std::uint32_t>(result.size());
@@ -36,13 +36,16 @@ AlignedText normalize(const Normalizer& normalizer, const AlignedText& text,
 }
 
 std::vector<EncodedToken> encode_text(const Tokenizer::Impl& parts, const SourceText& source) {
+  // A place in a text has 32 bits.
+  const std::size_t most = std::min<std::size_t>(expansion_limit(source.text().size()),
+                                                 std::numeric_limits<std::uint32_t>::max());
   AlignedText text(source.text());
   std::vector<Segment> segments;
   if (!text.empty()) segments.push_back({0, static_cast<std::uint32_t>(text.size())});
   segments = parts.added_tokens.split(source, text, segments, /*normalized=*/false);
-  if (parts.normalizer != nullptr) text = normalize(*parts.normalizer, text, segments);
+  if (parts.normalizer != nullptr) text = normalize(*parts.normalizer, text, most, segments);
   segments = parts.added_tokens.split(source, text, segments, /*normalized=*/true);
-  PreTokenizedText pieces(std::move(text), std::move(segments));
+  PreTokenizedText pieces(std::move(text), std::move(segments), most);
   if (parts.pre_tokenizer != nullptr) parts.pre_tokenizer->apply(pieces);
 
   std::vector<EncodedToken> tokens;
@@ -88,7 +91,11 @@ std::optional<std::string> Tokenizer::Impl::decoder_token(std::int64_t id,
 std::string Tokenizer::Impl::decode(std::vector<std::string> tokens) const {
   std::string text;
   if (decoder != nullptr) {
-    for (const std::string& part : decoder->apply(std::move(tokens))) text += part;
+    std::size_t bytes = 0;
+    for (const std::string& token : tokens) bytes += token.size();
+    for (const std::string& part : decoder->apply(std::move(tokens), expansion_limit(bytes))) {
+      text += part;
+    }
   } else {
     for (std::size_t i = 0; i < tokens.size(); ++i) text += (i > 0 ? " " : "") + tokens[i];
   }

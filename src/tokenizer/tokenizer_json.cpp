@@ -1,9 +1,8 @@
 #include <array>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "base/json.h"
+#include "base/regular_file.h"
 #include "diffllama/error.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/json_members.h"
@@ -218,17 +217,6 @@ void add_decoder_tokens(const JsonField& map, Tokenizer::Impl& parts) {
   }
 }
 
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file) throw IoError("expected a file that can be read, got " + path.string());
-  return text;
-}
-
-std::string read_if_there(const std::filesystem::path& path) {
-  return std::filesystem::exists(path) ? read_file(path) : "";
-}
-
 }  // namespace
 
 std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
@@ -269,15 +257,16 @@ Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& war
 }
 
 Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler& warn) {
-  const bool is_directory = std::filesystem::is_directory(path);
+  std::error_code error;
+  const bool is_directory = std::filesystem::is_directory(path, error);
   const std::filesystem::path file = is_directory ? path / "tokenizer.json" : path;
-  if (!std::filesystem::exists(file)) {
+  if (!std::filesystem::exists(file, error) && !error) {
     throw IoError("expected a tokenizer.json, found no file " + file.string());
   }
   const std::filesystem::path directory = file.parent_path();
   const std::string tokenizer = read_file(file);
-  const std::string config = read_if_there(directory / "tokenizer_config.json");
-  const std::string map = read_if_there(directory / "special_tokens_map.json");
+  const std::string config = read_file_if_there(directory / "tokenizer_config.json");
+  const std::string map = read_file_if_there(directory / "special_tokens_map.json");
   return parse_tokenizer({file.string(), tokenizer, config, map}, warn);
 }
 

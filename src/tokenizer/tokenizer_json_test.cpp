@@ -84,6 +84,47 @@ TEST(TokenizerJson, NamesFieldsOfAWrongType) {
   EXPECT_THAT(refusal_of("{}"), HasSubstr("model: expected an object"));
 }
 
+// A few rules of a file could otherwise fill any memory from one byte.
+TEST(TokenizerJson, BoundsWhatItsRulesMakeOfAText) {
+  const auto nested = [](const char* list, const json& rule, int times) {
+    json rules = {{"type", "Sequence"}, {list, json::array()}};
+    for (int i = 0; i < times; ++i) rules[list].push_back(rule);
+    return rules;
+  };
+  const auto encode = [](const char* part, const json& rules, const std::string& text) {
+    json document = small();
+    document[part] = rules;
+    return parse(document.dump()).encode(text).ids.size();
+  };
+  const auto too_long = testing::ThrowsMessage<InvalidArgument>(
+      HasSubstr("expected a text that the tokenizer's rules make at most 32 times longer"));
+  const json replace = {
+      {"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(300, 'a')}};
+  EXPECT_EQ(encode("normalizer", nested("normalizers", replace, 1), "a"), 300U);
+  EXPECT_THAT([&] { encode("normalizer", nested("normalizers", replace, 2), "a"); }, too_long);
+  EXPECT_THAT(
+      [&] { encode("normalizer", nested("normalizers", replace, 1), std::string(500, 'a')); },
+      too_long);
+
+  const json prepend = {{"type", "Prepend"}, {"prepend", std::string(1000, 'b')}};
+  EXPECT_EQ(encode("normalizer", nested("normalizers", prepend, 60), "a"), 60001U);
+  EXPECT_THAT([&] { encode("normalizer", nested("normalizers", prepend, 70), "a"); }, too_long);
+
+  const json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  EXPECT_THAT([&] { encode("pre_tokenizer", nested("pretokenizers", bytes, 20), "\xc3\xa9"); },
+              too_long);
+
+  json document = small();
+  document["decoder"] = nested("decoders", replace, 2);
+  const Tokenizer decoding = parse(document.dump());
+  EXPECT_THAT([&] { decoding.decode(std::vector<std::int64_t>{0}); }, too_long);
+
+  document = small();
+  document["normalizer"] = nested("normalizers", replace, 2);
+  document["added_tokens"] = json::parse(R"([{"id": 4, "content": "aa", "normalized": true}])");
+  EXPECT_THAT(refusal_of(document.dump()), HasSubstr("added_tokens: \"aa\": expected a text that"));
+}
+
 TEST(TokenizerJson, RefusesBrokenVocabularies) {
   EXPECT_EQ(refusal_with("/model/vocab", json::array()),
             "dir/tokenizer.json: model.vocab: expected an object of ids by token, got an array");

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "config/json_fields.h"
 #include "diffllama/error.h"
 #include "training/recipe_fields.h"
@@ -166,7 +167,8 @@ Recipe parse_recipe(std::string_view json_text, const std::string& where) {
 }
 
 void set_recipe_field(Recipe& recipe, const std::string& name, const std::string& value) {
-  const std::string where = "--set " + name + "=" + value;
+  const std::string where = "--set " + name + "=" + shortened(value);
+  if (!is_utf8(value)) reject_field(where, name, "UTF-8", "other bytes");
   if (name == "lora") {
     if (trimmed(value) != "null") reject_field(where, name, "null", value);
     recipe.lora.reset();

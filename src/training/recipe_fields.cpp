@@ -205,6 +205,9 @@ class Table {
 
 constexpr Range kAtLeast0{};
 constexpr Range kAtLeast1{.low = 1};
+// What sizes memory: beyond these an allocation would fail that names no field.
+constexpr Range kBatch{.low = 1, .high = 65'536};
+constexpr Range kTokens{.high = 16'777'216};
 constexpr Range kAbove0{.low = 0, .above = true};
 constexpr Range kShare{.low = 0, .high = 1};
 
@@ -238,7 +241,7 @@ void add_data(Table& table) {
                  "(question answering) or conllu (token classification)");
   table.add("train", data(&DataRecipe::train), Unbounded{}, "Files to train on");
   table.add("valid", data(&DataRecipe::valid), Unbounded{}, "Files to evaluate on; may be empty");
-  table.add("sequence_length", data(&DataRecipe::sequence_length), kAtLeast0,
+  table.add("sequence_length", data(&DataRecipe::sequence_length), kTokens,
             "Tokens of a window; for the heads the most tokens of an example; 0: 512, or the "
             "model's max_position_embeddings where they are fewer");
   table.add("packing", data(&DataRecipe::packing), Unbounded{},
@@ -261,7 +264,7 @@ void add_training(Table& table) {
             "Times that the data is gone through, unless max_steps is set");
   table.add("max_steps", training(&TrainingRecipe::max_steps), kAtLeast0,
             "Steps of the optimizer; 0: by num_train_epochs");
-  table.add("batch_size", training(&TrainingRecipe::batch_size), kAtLeast1,
+  table.add("batch_size", training(&TrainingRecipe::batch_size), kBatch,
             "Examples that go through the model at once");
   table.add("gradient_accumulation_steps", training(&TrainingRecipe::gradient_accumulation_steps),
             kAtLeast1, "Batches of one step; the same as one batch of them all");
@@ -334,7 +337,7 @@ void add_evaluation(Table& table) {
   };
   table.add("eval_steps", evaluation(&EvaluationRecipe::eval_steps), kAtLeast0,
             "Evaluates every so many steps, and at the end; 0: at the end alone");
-  table.add("batch_size", evaluation(&EvaluationRecipe::batch_size), kAtLeast1, "Examples at once");
+  table.add("batch_size", evaluation(&EvaluationRecipe::batch_size), kBatch, "Examples at once");
 }
 
 void add_checkpoints(Table& table) {

@@ -127,7 +127,11 @@ TEST(Recipe, ValuesThatDoNotFitAreNamed) {
       {R"([])", "r.json: expected an object, got []"},
       {R"({"model": 1})", "r.json: model: expected an object, got 1"},
       {R"({"training": {"batch_size": 0}})",
-       "r.json: training.batch_size: expected an integer from 1 to 9007199254740992, got 0"},
+       "r.json: training.batch_size: expected an integer from 1 to 65536, got 0"},
+      {R"({"training": {"batch_size": 4294967296}})", "training.batch_size: expected an integer"},
+      {R"({"evaluation": {"batch_size": 4294967296}})",
+       "evaluation.batch_size: expected an integer"},
+      {R"({"data": {"sequence_length": 4294967296}})", "data.sequence_length: expected an integer"},
       {R"({"training": {"batch_size": 1.5}})", "training.batch_size: expected an integer from 1"},
       {R"({"training": {"seed": 18446744073709551615}})", "training.seed: expected an integer"},
       {R"({"training": {"seed": -1}})", "training.seed: expected an integer from 0"},
@@ -165,6 +169,8 @@ TEST(Recipe, FieldsThatDoNotFitTogetherAreNamed) {
   EXPECT_THAT(without("checkpoints.output_dir", "null"), HasSubstr("checkpoints.output_dir"));
   EXPECT_THAT(without("model.labels", R"(["a"])"), HasSubstr("model.labels"));
   EXPECT_THAT(without("model.problem_type", "regression"), HasSubstr("model.problem_type"));
+  EXPECT_THAT(without("checkpoints.output_dir", "\xff"),
+              HasSubstr("checkpoints.output_dir: expected UTF-8"));
   EXPECT_EQ(without("lora.r", "4"), "accepted");
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -84,6 +85,72 @@ TEST(Forward, AFailureLeavesTheOldOutputs) {
   const std::string inputs = write_inputs(scratch, "input_ids", {1, 56});
   EXPECT_EQ(run_program(forward(kCausal, outputs, inputs)).status, 1);
   EXPECT_EQ(read_file(outputs), "old");
+}
+
+/// A model of its own in a folder: `model`, and what every writing command could destroy of it.
+std::string copy_model(const Scratch& scratch) {
+  const fs::path model = scratch.path() / "model";
+  fs::create_directory(model);
+  for (const auto& entry : fs::directory_iterator(kTiny)) {
+    if (entry.is_regular_file()) fs::copy(entry.path(), model);
+  }
+  return model;
+}
+
+TEST(Overwriting, NoCommandWritesOverWhatItReads) {
+  const Scratch scratch;
+  const std::string model = copy_model(scratch);
+  const std::string file = scratch.path() / "model.gguf";
+  expect_success(run_program({"convert", model, file}));
+  const std::string inputs = write_inputs(scratch, "input_ids", {1, 2});
+  fs::create_symlink(file, scratch.path() / "link.gguf");
+  fs::create_hard_link(file, scratch.path() / "hard.gguf");
+  fs::create_directory_symlink(model, scratch.path() / "directory");
+  fs::create_symlink(fs::path(model) / "model.safetensors", scratch.path() / "weights.gguf");
+  const auto forward_to = [&](const std::string& of, const std::string& outputs) {
+    return forward(of, outputs, inputs);
+  };
+  const std::string above = scratch.path() / "model/../";
+  const std::vector<Arguments> commands = {
+      forward_to(model, inputs),
+      forward_to(model, above + fs::path(inputs).filename().string()),
+      forward_to(model, model + "/model.safetensors"),
+      forward_to(model, model + "/config.json"),
+      forward_to(model, scratch.path() / "directory/tokenizer.json"),
+      forward_to(scratch.path() / "directory", model + "/model.safetensors"),
+      forward_to(file, file),
+      forward_to(file, scratch.path() / "link.gguf"),
+      forward_to(file, scratch.path() / "hard.gguf"),
+      {"convert", model, scratch.path() / "weights.gguf"},
+      {"convert", file, file},
+      {"quantize", file, scratch.path() / "link.gguf", "Q8_0"},
+      {"quantize", scratch.path() / "link.gguf", file, "Q8_0"},
+      {"quantize", model, scratch.path() / "weights.gguf", "Q8_0"},
+  };
+  const auto contents = [&] {
+    std::map<std::string, std::string> all;
+    for (const auto& entry : fs::recursive_directory_iterator(scratch.path())) {
+      if (entry.is_regular_file()) all[entry.path()] = read_file(entry.path());
+    }
+    return all;
+  };
+  const auto before = contents();
+  for (const Arguments& arguments : commands) {
+    SCOPED_TRACE(testing::PrintToString(arguments));
+    expect_failure(run_program(arguments), 1, HasSubstr("expected another path than what is read"));
+    EXPECT_TRUE(contents() == before);
+  }
+}
+
+TEST(Overwriting, WhatIsNotReadMayBeReplaced) {
+  const Scratch scratch;
+  const std::string model = copy_model(scratch);
+  const std::string outputs = model + "/outputs.safetensors";
+  const std::string inputs = write_inputs(scratch, "input_ids", {1, 2});
+  for (int i = 0; i < 2; ++i) {
+    expect_success(run_program(forward(model, outputs, inputs)));
+    expect_success(run_program({"quantize", model, model + "/small.gguf", "Q8_0"}));
+  }
 }
 
 TEST(Tokenize, GivesBackEveryText) {

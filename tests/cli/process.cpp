@@ -77,7 +77,12 @@ Result run_program(const std::vector<std::string>& arguments, const Surroundings
   const fs::path out = scratch.path() / "out";
   const fs::path err = scratch.path() / "err";
   FileActions actions;
-  actions.open(STDIN_FILENO, scratch.file("in", around.input), O_RDONLY);
+  const std::string input = scratch.file("in", around.input);
+  if (around.input_is_closed) {
+    actions.close(STDIN_FILENO);
+  } else {
+    actions.open(STDIN_FILENO, around.input_path.empty() ? input : around.input_path, O_RDONLY);
+  }
   const int pipe = around.reader_is_gone ? pipe_without_reader() : -1;
   if (around.reader_is_gone) {
     actions.duplicate(pipe, STDOUT_FILENO);
@@ -87,7 +92,11 @@ Result run_program(const std::vector<std::string>& arguments, const Surroundings
     actions.open(STDOUT_FILENO, around.output.empty() ? out : fs::path(around.output),
                  O_WRONLY | O_CREAT);
   }
-  actions.open(STDERR_FILENO, err, O_WRONLY | O_CREAT);
+  if (around.errors_are_closed) {
+    actions.close(STDERR_FILENO);
+  } else {
+    actions.open(STDERR_FILENO, err, O_WRONLY | O_CREAT);
+  }
 
   std::vector<std::string> words{DIFFLLAMA_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -102,7 +111,7 @@ Result run_program(const std::vector<std::string>& arguments, const Surroundings
   Result result;
   result.status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   if (fs::exists(out)) result.out = read_file(out);
-  result.err = read_file(err);
+  if (fs::exists(err)) result.err = read_file(err);
   return result;
 }
 

@@ -16,10 +16,13 @@ struct Result {
 /// What a run finds around it.
 struct Surroundings {
   std::string input = {};                             // standard input
+  std::string input_path = {};                        // where it is read from instead
+  bool input_is_closed = false;                       // there is none
   std::map<std::string, std::string> variables = {};  // set over ours; DIFFLLAMA_MODEL is unset
-  std::string output = {};        // where standard output goes; empty: to Result::out
-  bool reader_is_gone = false;    // standard output is a pipe that nobody reads
-  bool output_is_closed = false;  // there is no standard output
+  std::string output = {};         // where standard output goes; empty: to Result::out
+  bool reader_is_gone = false;     // standard output is a pipe that nobody reads
+  bool output_is_closed = false;   // there is no standard output
+  bool errors_are_closed = false;  // there is no standard error
 };
 
 /// Runs `diffllama ARGUMENTS`, as a process of its own.

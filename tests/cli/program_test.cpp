@@ -4,7 +4,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <string>
@@ -135,6 +137,112 @@ TEST(Output, ReaderThatLeavesDoesNotCrash) {
   expect_no_crash(run_program({"info", "-m", kTiny}, {.reader_is_gone = true}));
   const std::string much(1 << 20, 'a');
   expect_no_crash(run_program(kEncode, {.input = much, .reader_is_gone = true}));
+}
+
+// What is written must not end in a stream's place, nor a stream in what is written.
+TEST(Output, ClosedStreamsDoNotReachTheFilesThatAreWritten) {
+  const Scratch scratch;
+  const std::string whole = scratch.path() / "whole.gguf";
+  expect_success(run_program({"convert", kTiny, whole}));
+  const std::string silent = scratch.path() / "silent.gguf";
+  const Result result =
+      run_program({"convert", kTiny, silent},
+                  {.input_is_closed = true, .output_is_closed = true, .errors_are_closed = true});
+  EXPECT_NE(result.status, 2);
+  EXPECT_TRUE(!fs::exists(silent) || read_file(silent) == read_file(whole));
+}
+
+TEST(Input, WhatCannotBeReadIsAnError) {
+  for (const Arguments& arguments :
+       std::vector<Arguments>{{"generate", "-m", kTiny, "-t", "1", "--max-new-tokens", "1"},
+                              {"tokenize", "-m", kTiny},
+                              {"tokenize", "-m", kTiny, "--decode"}}) {
+    SCOPED_TRACE(testing::PrintToString(arguments));
+    expect_failure(run_program(arguments, {.input_is_closed = true}), 1,
+                   HasSubstr("standard input: cannot read: Bad file descriptor"));
+    expect_failure(run_program(arguments, {.input_path = "/"}), 1,
+                   HasSubstr("standard input: cannot read: Is a directory"));
+  }
+  expect_failure(run_program({"generate", "-m", kTiny, "-f", "/"}), 1,
+                 HasSubstr("/: expected a file, got a directory"));
+}
+
+/// A model whose file `name` is a pipe that nobody writes to.
+std::string model_with_pipe(const Scratch& scratch, const std::string& name) {
+  const fs::path model = scratch.path() / ("with " + name);
+  fs::create_directory(model);
+  for (const auto& entry : fs::directory_iterator(kTiny)) {
+    if (entry.path().filename() != name) {
+      fs::create_symlink(entry.path(), model / entry.path().filename());
+    }
+  }
+  EXPECT_EQ(mkfifo((model / name).c_str(), 0600), 0);
+  return model;
+}
+
+TEST(Input, APipeInAModelsPlaceIsRefused) {
+  const Scratch scratch;
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "model.safetensors"}) {
+    SCOPED_TRACE(name);
+    const std::string model = model_with_pipe(scratch, name);
+    expect_failure(run_program({"generate", "-m", model, "-t", "1", "-p", "a"}), 1,
+                   HasSubstr(std::string(name) + ": expected a file, got a pipe"));
+    expect_failure(run_program({"convert", model, scratch.path() / "out.gguf"}), 1,
+                   HasSubstr(std::string(name) + ": expected a file, got a pipe"));
+  }
+  const std::string pipe = scratch.path() / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  expect_failure(run_program({"perplexity", "-m", kTiny, "-t", "1", pipe}), 1,
+                 HasSubstr("pipe: expected a file, got a pipe"));
+  expect_failure(run_program({"tokenize", "-m", pipe}), 1, HasSubstr("got a pipe"));
+  expect_failure(run_program({"info", "-m", pipe}), 1, HasSubstr("got a pipe"));
+}
+
+MATCHER(IsHarmless, "") {
+  return std::ranges::none_of(arg,
+                              [](char c) { return (c >= 0 && c < ' ' && c != '\n') || c == 0x7f; });
+}
+
+TEST(Messages, ControlCharactersOfAFileDoNotReachTheTerminal) {
+  const Scratch scratch;
+  const fs::path model = scratch.path() / "model";
+  fs::create_directory(model);
+  for (const auto& entry : fs::directory_iterator(kCausal)) {
+    if (entry.is_regular_file()) fs::copy(entry.path(), model);
+  }
+  std::string config = read_file(model / "config.json");
+  config.insert(config.find('{') + 1, "\"hidden_act\\u001b[2J\\u009b\\u202e\": 1, ");
+  scratch.file("model/config.json", config);
+  scratch.file("model/generation_config.json", "{\"num_beams\": \"\\u001b[2J\"}");
+  for (const Arguments& arguments :
+       std::vector<Arguments>{{"info", "-m", model},
+                              {"generate", "-m", model, "-t", "1", "--input-ids", "[[1]]"},
+                              {"info", "-m", "/no\x1b[2Jsuch\u009b"},
+                              {"tokenize", "--two\x1b[2J"}}) {
+    const Result result = run_program(arguments);
+    EXPECT_THAT(result.err, IsHarmless());
+    EXPECT_THAT(result.err, testing::Not(HasSubstr("\u009b")));
+    EXPECT_THAT(result.err, testing::Not(HasSubstr("\u202e")));
+  }
+}
+
+TEST(Messages, AreBounded) {
+  const std::string ids(100'000, '[');
+  std::string spaced;
+  for (int i = 0; i < 30'000; ++i) spaced += "x, ";
+  for (const Arguments& arguments :
+       std::vector<Arguments>{{"generate", "-m", kTiny, "--input-ids", ids},
+                              {"generate", "-m", kTiny, "--input-ids", spaced},
+                              {"generate", "-m", kTiny, "-p", "a", "--seed", spaced},
+                              {"generate", "-m", kTiny, "-p", "a", "--top-k", spaced},
+                              {"quantize", kTiny, "out.gguf", spaced},
+                              {"tokenize", "--" + spaced}}) {
+    const Result result = run_program(arguments);
+    EXPECT_EQ(result.status, 2);
+    EXPECT_LE(result.err.size(), 1200U) << arguments[0];
+  }
 }
 
 }  // namespace

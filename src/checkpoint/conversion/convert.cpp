@@ -4,9 +4,11 @@
 #include <system_error>
 #include <utility>
 
+#include "base/overwrite.h"
 #include "checkpoint/conversion/gguf_to_directory.h"
 #include "checkpoint/conversion/merged_model.h"
 #include "checkpoint/gguf/gguf_model.h"
+#include "checkpoint/model_files.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -25,11 +27,9 @@ void to_gguf(const fs::path& in, const fs::path& out, const ConvertOptions& opti
 
 }  // namespace
 
-void check_distinct(const fs::path& in, const fs::path& out) {
-  std::error_code error;
-  if (fs::equivalent(in, out, error)) {
-    throw InvalidArgument(out.string() + ": expected another path than the model's own, got it");
-  }
+void refuse_overwriting_model(const fs::path& out, const fs::path& in, const fs::path& adapter) {
+  refuse_overwriting(out, model_files(in));
+  if (!adapter.empty()) refuse_overwriting(out, model_files(adapter));
 }
 
 std::vector<TensorSource> with_progress(std::vector<TensorSource> tensors,
@@ -51,7 +51,7 @@ std::vector<TensorSource> with_progress(std::vector<TensorSource> tensors,
 }
 
 void convert_model(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
-  check_distinct(in, out);
+  refuse_overwriting_model(out, in, options.adapter);
   std::error_code error;
   const bool to_file = out.extension() == ".gguf";
   const bool from_file = fs::exists(in, error) && !fs::is_directory(in, error);

@@ -35,8 +35,9 @@ struct ConvertOptions {
 void convert_model(const std::filesystem::path& in, const std::filesystem::path& out,
                    const ConvertOptions& options);
 
-/// Throws InvalidArgument where both are the same file or directory.
-void check_distinct(const std::filesystem::path& in, const std::filesystem::path& out);
+/// Throws InvalidArgument where `out` is the model, the adapter (empty: none), or a file of either.
+void refuse_overwriting_model(const std::filesystem::path& out, const std::filesystem::path& in,
+                              const std::filesystem::path& adapter);
 
 /// The same tensors, which tell `progress` as they are written.
 std::vector<TensorSource> with_progress(std::vector<TensorSource> tensors,

@@ -98,7 +98,7 @@ TensorSource encoded(const GgufTensor& tensor, DType dtype, const Parallel& para
 
 void quantize_model(const std::filesystem::path& in, const std::filesystem::path& out,
                     const QuantizedType& type, const QuantizeOptions& options) {
-  check_distinct(in, out);
+  refuse_overwriting_model(out, in, {});
   if (out.extension() != ".gguf") {
     throw InvalidArgument(out.string() + ": expected the name of a .gguf file, got another");
   }

@@ -4,18 +4,16 @@
 #include <system_error>
 #include <utility>
 
+#include "base/regular_file.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
 
-LineReader::LineReader(std::filesystem::path path)
-    : path_(std::move(path)), file_(path_, std::ios::binary) {
+LineReader::LineReader(std::filesystem::path path) : path_(std::move(path)) {
+  const RegularFile checked(path_);  // opening a pipe below would wait
+  file_.open(path_, std::ios::binary);
   if (!file_) {
     throw IoError(path_.string() + ": cannot open: " + std::generic_category().message(errno));
-  }
-  std::error_code unknown;
-  if (std::filesystem::is_directory(path_, unknown)) {
-    throw IoError(path_.string() + ": expected a file, got a directory");
   }
 }
 

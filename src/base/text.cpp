@@ -1,0 +1,100 @@
+#include "base/text.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+
+namespace diffllama {
+namespace {
+
+struct Character {
+  std::uint32_t code = 0;
+  std::size_t length = 0;  // bytes; 0: not UTF-8
+};
+
+Character first_character(std::string_view text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  if (lead < 0x80) return {lead, 1};
+  const std::size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return {};
+  std::uint32_t code = lead & (0x7fU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    const auto next = static_cast<unsigned char>(text[i]);
+    if ((next & 0xc0U) != 0x80) return {};
+    code = code << 6 | (next & 0x3fU);
+  }
+  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
+  const bool surrogate = code >= 0xd800 && code < 0xe000;
+  return overlong || surrogate || code > 0x10ffff ? Character{} : Character{code, length};
+}
+
+bool acts_on_terminal(std::uint32_t code) {
+  return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x200e && code <= 0x200f) ||
+         (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+std::string without_controls(std::string_view text) {
+  std::string clean;
+  while (!text.empty()) {
+    const Character character = first_character(text);
+    const std::size_t length = character.length == 0 ? 1 : character.length;
+    if (character.length == 0) {
+      clean += "\xef\xbf\xbd";
+    } else if (acts_on_terminal(character.code)) {
+      char escaped[16];
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(character.code));
+      clean += escaped;
+    } else {
+      clean += text.substr(0, length);
+    }
+    text.remove_prefix(length);
+  }
+  return clean;
+}
+
+bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc0U) == 0x80; }
+
+// `text` without its middle, cut between characters; at most `most` bytes.
+std::string without_middle(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return std::string(text);
+  const std::string gap = "...(" + std::to_string(text.size()) + " bytes)...";
+  const std::size_t kept = most > gap.size() ? most - gap.size() : 0;
+  std::size_t head = kept - kept / 4;
+  std::size_t tail = text.size() - kept / 4;
+  while (head > 0 && is_continuation(text[head])) --head;
+  while (tail < text.size() && is_continuation(text[tail])) ++tail;
+  return std::string(text.substr(0, head)) + gap + std::string(text.substr(tail));
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = first_character(text).length;
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+std::string printable(std::string_view text, std::size_t most) {
+  constexpr std::size_t kLongestWord = 400;
+  // More would only be made and cut again.
+  const std::string clean = without_controls(without_middle(text, 2 * most));
+  std::string line;
+  for (std::size_t at = 0; at < clean.size();) {
+    const std::size_t end = std::min(clean.find(' ', at), clean.size());
+    line += without_middle(std::string_view(clean).substr(at, end - at), kLongestWord);
+    if (end < clean.size()) line += ' ';
+    at = end + 1;
+  }
+  return without_middle(line, most);
+}
+
+std::string shortened(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return std::string(text);
+  while (most > 0 && is_continuation(text[most])) --most;
+  return std::string(text.substr(0, most)) + "...";
+}
+
+}  // namespace diffllama

@@ -1,0 +1,46 @@
+#include "checkpoint/model_files.h"
+
+#include <array>
+#include <system_error>
+
+#include "base/regular_file.h"
+#include "checkpoint/tensor_files.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr std::array kNames = {
+    "config.json",           "generation_config.json",   "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json",  "tokenizer.model",
+    "chat_template.jinja",   "model.safetensors",        kIndex,
+    "adapter_config.json",   "adapter_model.safetensors"};
+
+void add_shards(const fs::path& directory, std::vector<fs::path>& files) {
+  try {
+    const std::string index = read_file_if_there(directory / kIndex);
+    if (index.empty()) return;
+    for (const auto& [shard, names] : parse_shard_index(index, kIndex)) {
+      files.push_back(directory / shard);
+    }
+  } catch (const Error&) {  // NOLINT(bugprone-empty-catch): who opens the model says what is wrong
+  }
+}
+
+}  // namespace
+
+std::vector<fs::path> model_files(const fs::path& model) {
+  std::vector<fs::path> files = {model};
+  std::error_code error;
+  if (!fs::is_directory(model, error)) return files;
+  for (const char* name : kNames) {
+    if (fs::exists(model / name, error)) files.push_back(model / name);
+  }
+  add_shards(model, files);
+  return files;
+}
+
+}  // namespace diffllama
