@@ -261,7 +261,7 @@ TEST(GenerateCommand, RefusesWhatTheModelCannotDo) {
       [] {
         run({"generate", "-m", kTiny, "-f", "/nowhere/at/all"});
       },
-      ThrowsMessage<IoError>(HasSubstr("/nowhere/at/all: expected a file")));
+      ThrowsMessage<IoError>(HasSubstr("/nowhere/at/all: cannot open")));
 }
 
 TEST(PerplexityCommand, CountsDocumentsAndTokens) {
