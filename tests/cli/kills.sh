@@ -9,7 +9,7 @@ RANDOM=$((seed % 32768))
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 tiny=$source/models/diffllama-tiny
-inputs=$source/tests/golden/forward/diffllama_causal/plain/inputs.safetensors
+inputs=$scratch/inputs.safetensors
 
 # What a command runs in a folder, in place of a subshell: signals must reach the program itself.
 run_in() {
@@ -55,6 +55,13 @@ prepare() {
     cp "$old" "$(made_in "$1" "$2")"
   fi
 }
+
+# A safetensors file of input_ids 0 to 63: the header's length, the header, the ids as int64.
+header='{"input_ids":{"dtype":"I64","shape":[1,64],"data_offsets":[0,512]}}'
+{
+  printf "\\x$(printf %02x ${#header})\\0\\0\\0\\0\\0\\0\\0%s" "$header"
+  for ((id = 0; id < 64; ++id)); do printf "\\x$(printf %02x $id)\\0\\0\\0\\0\\0\\0\\0"; done
+} >"$inputs"
 
 declare -A milliseconds
 "$program" convert "$tiny" "$scratch/tiny.gguf" || fail "convert failed"
