@@ -42,9 +42,9 @@ DiffLlamaModel::DiffLlamaModel(const ModelConfig& config, const ModelWeights& we
   assert(prefill_chunk >= 1);
 }
 
-SequenceCache DiffLlamaModel::make_cache(CacheType type) const {
+SequenceCache DiffLlamaModel::make_cache(CacheType type, CacheBlockPool* pool) const {
   return {geometry_, config_.num_hidden_layers, weights_.product_type,
-          type == CacheType::automatic ? cache_type_ : type};
+          type == CacheType::automatic ? cache_type_ : type, pool};
 }
 
 void DiffLlamaModel::run(std::span<const SequenceStep> steps, ForwardScratch& scratch,

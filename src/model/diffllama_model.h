@@ -34,7 +34,8 @@ class DiffLlamaModel {
                  CacheType cache_type = CacheType::automatic);
 
   /// automatic: of the model's own cache type.
-  SequenceCache make_cache(CacheType type = CacheType::automatic) const;
+  SequenceCache make_cache(CacheType type = CacheType::automatic,
+                           CacheBlockPool* pool = nullptr) const;
   /// Runs the new tokens of several sequences, at most prefill_chunk at once (a step with a mask
   /// goes whole), and moves their caches on. Each row's bits depend on its own sequence alone: not
   /// on the others, the cut or the threads. When it throws, the caches are as they were.
@@ -51,6 +52,11 @@ class DiffLlamaModel {
               LayerActivations& activations, const Parallel& parallel) const;
 
   const AttentionGeometry& geometry() const { return geometry_; }
+  std::int64_t prefill_chunk() const { return prefill_chunk_; }
+  /// Equal for SequenceStep::rotary_length that turn tokens in the same way.
+  std::int64_t rotary_class(std::int64_t rotary_length) const {
+    return rotary_.length_class(rotary_length);
+  }
 
  private:
   void run_chunks(std::span<const SequenceStep> steps, ForwardScratch& scratch,

@@ -5,7 +5,6 @@
 #include <cassert>
 #include <cstring>
 
-#include "base/large_block.h"
 #include "kernels/elementwise.h"
 #include "model/cache_panels.h"
 
@@ -81,21 +80,22 @@ CacheLayout::CacheLayout(const AttentionGeometry& attention, std::int64_t layer_
       block(layer * static_cast<std::size_t>(layers)) {}
 
 SequenceCache::SequenceCache(const AttentionGeometry& geometry, std::int64_t layers,
-                             ProductType products, CacheType type)
+                             ProductType products, CacheType type, CacheBlockPool* pool)
     : layout_(geometry, layers, cache_type_for(type, products)),
-      products_(layout_.type == CacheType::f32 ? ProductType::float32 : products) {}
+      products_(layout_.type == CacheType::f32 ? ProductType::float32 : products),
+      pool_(pool) {
+  assert(pool == nullptr || pool->block_bytes() == layout_.block);
+}
 
 // Zeroed.
-SequenceCache::Block SequenceCache::allocate() const {
-  Block block = allocate_large_block(layout_.block);
-  std::memset(block.get(), 0, layout_.block);
-  return block;
+CacheBlock SequenceCache::allocate() const {
+  return pool_ == nullptr ? CacheBlock::from_heap(layout_.block) : pool_->take();
 }
 
 void SequenceCache::own(std::size_t block) {
-  if (blocks_[block].use_count() == 1) return;
-  Block copy = allocate();
-  std::memcpy(copy.get(), blocks_[block].get(), layout_.block);
+  if (blocks_[block].holders() == 1) return;
+  CacheBlock copy = allocate();
+  std::memcpy(copy.data(), blocks_[block].data(), layout_.block);
   blocks_[block] = std::move(copy);
 }
 
@@ -108,13 +108,34 @@ void SequenceCache::reserve(std::int64_t count) {
   while (std::ssize(blocks_) < blocks) blocks_.push_back(allocate());
 }
 
+std::int64_t SequenceCache::blocks_missing(std::int64_t count) const {
+  if (count == 0) return 0;
+  const std::int64_t blocks = (keys_ + count + kBlock - 1) / kBlock;
+  std::int64_t missing = std::max<std::int64_t>(blocks - std::ssize(blocks_), 0);
+  for (std::int64_t i = keys_ / kBlock; i < std::min(blocks, std::ssize(blocks_)); ++i) {
+    if (block(i).holders() > 1) ++missing;
+  }
+  return missing;
+}
+
+std::int64_t SequenceCache::own_blocks() const {
+  return std::ranges::count_if(blocks_,
+                               [](const CacheBlock& block) { return block.sequences() == 1; });
+}
+
+void SequenceCache::share(CacheBlock block) {
+  assert(keys_ == length_ && keys_ == std::ssize(blocks_) * kBlock);
+  blocks_.push_back(std::move(block));
+  advance(kBlock, kBlock);
+}
+
 void SequenceCache::restore(const Mark& mark) noexcept {
   keys_ = mark.keys;
   length_ = mark.length;
   const auto blocks = static_cast<std::size_t>((keys_ + kBlock - 1) / kBlock);
   blocks_.resize(std::min(blocks, blocks_.size()));
   // A last block that others hold too was not written: reserve() would have copied it.
-  if (keys_ % kBlock != 0 && blocks_.back().use_count() == 1) {
+  if (keys_ % kBlock != 0 && blocks_.back().holders() == 1) {
     clear_values(keys_, static_cast<std::int64_t>(blocks) * kBlock);
   }
 }
@@ -146,7 +167,7 @@ void SequenceCache::clear_values(std::int64_t first, std::int64_t end) {
 
 std::byte* SequenceCache::layer_data(std::int64_t layer, std::int64_t block) const {
   assert(layer < layout_.layers && block < std::ssize(blocks_));
-  return blocks_[static_cast<std::size_t>(block)].get() +
+  return blocks_[static_cast<std::size_t>(block)].data() +
          static_cast<std::size_t>(layer) * layout_.layer;
 }
 

@@ -2,8 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <iterator>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/buffer.h"
@@ -11,6 +12,7 @@
 #include "diffllama/config.h"
 #include "diffllama/model.h"
 #include "kernels/panel_product.h"
+#include "model/cache_blocks.h"
 
 namespace diffllama {
 
@@ -67,8 +69,9 @@ class SequenceCache {
   static constexpr std::int64_t kBlockKeys = kCacheBlockKeys;
 
   /// `products` is how the model computes; a float32 cache makes attention compute in float32.
+  /// Blocks come from `pool`, which must outlive it and have their size, or from the heap.
   SequenceCache(const AttentionGeometry& geometry, std::int64_t layers, ProductType products,
-                CacheType type = CacheType::automatic);
+                CacheType type = CacheType::automatic, CacheBlockPool* pool = nullptr);
   SequenceCache(SequenceCache&&) noexcept = default;
   SequenceCache& operator=(SequenceCache&&) noexcept = default;
 
@@ -91,6 +94,23 @@ class SequenceCache {
   Mark mark() const { return {keys_, length_}; }
   /// Undoes whatever was written and advanced since mark(), truncate() apart.
   void restore(const Mark& mark) noexcept;
+
+  /// Blocks it has, and block i of them.
+  std::int64_t blocks() const { return std::ssize(blocks_); }
+  const CacheBlock& block(std::int64_t i) const { return blocks_[static_cast<std::size_t>(i)]; }
+  /// Blocks that reserve(count) takes from the pool.
+  std::int64_t blocks_missing(std::int64_t count) const;
+  /// Blocks that no other sequence holds.
+  std::int64_t own_blocks() const;
+  /// Appends a full block that holds what comes next; every block so far is full.
+  void share(CacheBlock block);
+  /// Holds another block with the same contents in place of block i.
+  void replace(std::int64_t i, CacheBlock block) {
+    blocks_[static_cast<std::size_t>(i)] = std::move(block);
+  }
+  /// Makes the list of blocks long enough, so that taking them allocates nothing.
+  void expect_blocks(std::int64_t count) { blocks_.reserve(static_cast<std::size_t>(count)); }
+
   void advance(std::int64_t keys, std::int64_t tokens) {
     keys_ += keys;
     length_ += tokens;
@@ -129,10 +149,8 @@ class SequenceCache {
   ProductType products() const { return products_; }
 
  private:
-  using Block = std::shared_ptr<std::byte>;
-
   SequenceCache(const SequenceCache&) = default;  // fork()
-  Block allocate() const;
+  CacheBlock allocate() const;
   std::byte* layer_data(std::int64_t layer, std::int64_t block) const;
   std::byte* key_panels(std::int64_t layer, std::int64_t block, std::int64_t head) const;
   std::byte* value_panels(std::int64_t layer, std::int64_t block, std::int64_t group) const;
@@ -147,7 +165,8 @@ class SequenceCache {
   ProductType products_;
   std::int64_t keys_ = 0;
   std::int64_t length_ = 0;
-  std::vector<Block> blocks_;
+  CacheBlockPool* pool_;  // null: the heap
+  std::vector<CacheBlock> blocks_;
 };
 
 }  // namespace diffllama

@@ -221,6 +221,11 @@ const RotaryFrequencies& RotaryEmbedding::frequencies(std::int64_t sequence_leng
   return first_;
 }
 
+std::int64_t RotaryEmbedding::length_class(std::int64_t sequence_length) const {
+  if (type_ == RopeType::dynamic && sequence_length > max_positions_) return sequence_length;
+  return type_ == RopeType::longrope && sequence_length > short_positions_ ? 1 : 0;
+}
+
 // NTK scaling: the base grows with the length. transformers computes it in double for the first
 // frequencies, where the length is a number, and in float32 later, where it is a tensor.
 RotaryFrequencies RotaryEmbedding::dynamic(std::int64_t sequence_length) const {

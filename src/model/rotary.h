@@ -34,6 +34,8 @@ class RotaryEmbedding {
   }
   /// The same, borrowed from this where they are ready-made, else from `own`, which takes them.
   const RotaryFrequencies& frequencies(std::int64_t sequence_length, RotaryFrequencies& own) const;
+  /// Equal for lengths that have the same frequencies.
+  std::int64_t length_class(std::int64_t sequence_length) const;
   bool depends_on_length() const {
     return type_ == RopeType::dynamic || type_ == RopeType::longrope;
   }
