@@ -9,6 +9,7 @@ set(DIFFLLAMA_LAYERS
   "kernels checkpoint"
   "model"
   "generation training"
+  "engine"
   "tasks"
   "api"
   "cli")

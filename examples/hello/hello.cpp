@@ -1,5 +1,6 @@
-// Loads a model, looks at the logits of a prompt, and lets the model continue it.
+// Loads a model, looks at the logits of a prompt, and lets the model continue it, at once and as it comes.
 //   hello MODEL PROMPT
+#include <diffllama/engine.h>
 #include <diffllama/error.h>
 #include <diffllama/generation.h>
 #include <diffllama/model.h>
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <iostream>
 #include <iterator>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -33,6 +35,18 @@ void run(const char* path, const char* prompt) {
   for (const auto& sequence : diffllama::generate(model, prompts, options, &tokenizer)) {
     std::cout << "text: " << prompt << sequence.text << "\n";
   }
+
+  diffllama::Engine engine(model, {}, &tokenizer);
+  diffllama::Request request;
+  request.ids = ids;
+  request.config = options;
+  engine.add(std::move(request));  // at any time, from any thread
+  std::cout << "stream: " << prompt;
+  while (engine.has_work()) {
+    const diffllama::StepEvents& events = engine.step();
+    for (const diffllama::NewToken& token : events.tokens) std::cout << token.text;
+  }
+  std::cout << "\n";
 }
 
 }  // namespace

@@ -12,7 +12,8 @@
 
 namespace diffllama {
 
-enum class StopReason { eos, length, stop_string };
+/// Why a sequence ended; cancelled: by whoever asked for it (diffllama/engine.h).
+enum class StopReason { eos, length, stop_string, cancelled };
 
 struct GeneratedSequence {
   std::int64_t prompt_index = 0;

@@ -1,7 +1,7 @@
 #include "diffllama/generation.h"
 
 #include "api/model.h"
-#include "generation/generator.h"
+#include "engine/continue_prompts.h"
 
 namespace diffllama {
 

@@ -179,6 +179,8 @@ const char* name_of(StopReason reason) {
       return "length";
     case StopReason::stop_string:
       return "stop_string";
+    case StopReason::cancelled:
+      return "cancelled";
   }
   return "";
 }

@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "config/names.h"
 #include "diffllama/error.h"
-#include "generation/last_logits.h"
+#include "generation/step_logits.h"
 #include "generation/token_selector.h"
 #include "tasks/machine_speed.h"
 
@@ -35,7 +35,7 @@ class Bench {
       : model_(model),
         parallel_(parallel),
         options_(options),
-        last_logits_(model, parallel),
+        step_logits_(model, parallel),
         selector_(GenerationConfig{}, {}) {}
 
   BenchResult prompt(std::int64_t tokens, std::int64_t depth) {
@@ -81,8 +81,7 @@ class Bench {
   }
 
   std::span<float> step(SequenceCache& cache, std::span<const std::int64_t> ids) {
-    const LastLogits::Sequence sequence{.cache = &cache, .ids = ids};
-    return last_logits_.run({&sequence, 1});
+    return step_logits_.last_logits(cache, ids);
   }
 
   // A cache of ids that has room for `tokens` more: what the system takes to give memory is no part
@@ -134,7 +133,7 @@ class Bench {
   const ForwardModel& model_;
   const Parallel& parallel_;
   const BenchOptions& options_;
-  LastLogits last_logits_;
+  StepLogits step_logits_;
   TokenSelector selector_;
 };
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "allocation/counted_allocator.h"
+#include "diffllama/engine.h"
 #include "diffllama/generation.h"
 #include "diffllama/model.h"
 
@@ -40,7 +41,7 @@ TEST(Allocation, ADecodedTokenAllocatesNothing) {
           load.cache_type = cache;
           const Model model = Model::from_config(small_config(type), 1, load);
           GenerationConfig config;
-          config.max_new_tokens = 60;
+          config.max_new_tokens = 300;  // past a block of 256 keys
           config.ignore_eos = true;
           config.do_sample = samples;
           config.top_p = 0.9;
@@ -53,15 +54,47 @@ TEST(Allocation, ADecodedTokenAllocatesNothing) {
                    [&](std::int64_t, std::int64_t, const std::string&) {
                      // The first tokens make room that the others use again.
                      if (++tokens == 20) before = allocations;
-                     if (tokens == 110) counted = allocations - before;
+                     if (tokens == 590) counted = allocations - before;
                    });
-          EXPECT_EQ(tokens, 120);
+          EXPECT_EQ(tokens, 600);
           EXPECT_GT(before, 0);
           EXPECT_EQ(counted, 0) << "compute " << static_cast<int>(compute) << ", cache "
                                 << static_cast<int>(cache) << ", samples " << samples;
         }
       }
     }
+  }
+}
+
+// Nor does one past the first thousand, where blocks of 256 keys are taken from the pool and told
+// to the prefix cache.
+TEST(Allocation, AStepOfAnEngineAllocatesNothing) {
+  if (DIFFLLAMA_COUNTS_ALLOCATIONS == 0) GTEST_SKIP() << "needs glibc's allocator";
+  for (const CacheType cache : {CacheType::bf16, CacheType::q8_0}) {
+    LoadOptions load;
+    load.threads = 2;
+    load.compute = ComputeType::bfloat16;
+    const Model model = Model::from_config(small_config(ModelType::diffllama), 1, load);
+    Engine engine(model, {.memory_bytes = std::size_t{16} << 20, .cache_type = cache});
+    Request request;
+    request.config.max_new_tokens = 1500;
+    request.config.ignore_eos = true;
+    request.config.do_sample = true;
+    request.ids = {1, 2, 3};
+    engine.add(request);
+    request.ids = {4, 5, 6, 7};
+    engine.add(request);
+    std::int64_t steps = 0;
+    std::int64_t before = 0;
+    std::int64_t counted = 0;
+    while (engine.has_work()) {
+      engine.step();
+      if (++steps == 1000) before = allocations;
+      if (steps == 1490) counted = allocations - before;
+    }
+    EXPECT_EQ(steps, 1500);
+    EXPECT_EQ(engine.counters().blocks_kept, 10);  // each crossed from block to block
+    EXPECT_EQ(counted, 0) << "cache " << static_cast<int>(cache);
   }
 }
 

@@ -1,4 +1,4 @@
-#include "generation/generator.h"
+#include "engine/continue_prompts.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -21,7 +21,8 @@ struct GenerationHooks {
 /// Sequences that go through the model at once; the others wait until one of these ends.
 inline constexpr std::int64_t kMaxActiveSequences = 64;
 
-/// Implements `generate` of diffllama/generation.h.
+/// Implements `generate` of diffllama/generation.h: a loop over StepLoop, with as much memory as
+/// there is.
 std::vector<GeneratedSequence> continue_prompts(const ForwardModel& model, const Parallel& parallel,
                                                 std::span<const std::vector<std::int64_t>> prompts,
                                                 const GenerationConfig& config,

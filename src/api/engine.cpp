@@ -1,0 +1,49 @@
+#include "diffllama/engine.h"
+
+#include <string>
+#include <utility>
+
+#include "api/model.h"
+#include "diffllama/error.h"
+#include "engine/step_loop.h"
+
+namespace diffllama {
+namespace {
+
+SchedulerOptions scheduler_options(const Model::Impl& model, const EngineOptions& options) {
+  const auto check = [](const char* name, std::int64_t value) {
+    if (value >= 1) return;
+    throw InvalidArgument(std::string("[engine] ") + name + ": expected at least 1, got " +
+                          std::to_string(value));
+  };
+  check("max_step_tokens", options.max_step_tokens);
+  check("max_sequences", options.max_sequences);
+  return {.max_blocks = blocks_in(*model.stack, options.cache_type, options.memory_bytes),
+          .max_step_tokens = options.max_step_tokens,
+          .max_sequences = options.max_sequences,
+          .prefix_cache = options.prefix_cache,
+          .cache_type = options.cache_type};
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  StepLoop loop;
+};
+
+Engine::Engine(const Model& model, const EngineOptions& options, const Tokenizer* tokenizer)
+    : impl_(new Impl{StepLoop(model.impl().forward_model(), model.impl().parallel,
+                              scheduler_options(model.impl(), options), tokenizer,
+                              model.impl().options.warn)}) {}
+Engine::~Engine() = default;
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+
+RequestId Engine::add(Request request) { return impl_->loop.add(std::move(request)); }
+void Engine::cancel(RequestId id) { impl_->loop.cancel(id); }
+bool Engine::has_work() const { return impl_->loop.has_work(); }
+void Engine::wait(double seconds) const { impl_->loop.wait(seconds); }
+const StepEvents& Engine::step() { return impl_->loop.step(); }
+EngineCounters Engine::counters() const { return impl_->loop.counters(); }
+
+}  // namespace diffllama

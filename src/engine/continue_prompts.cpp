@@ -1,0 +1,59 @@
+#include "engine/continue_prompts.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "diffllama/error.h"
+#include "engine/request_checks.h"
+#include "engine/step_loop.h"
+
+namespace diffllama {
+
+std::vector<GeneratedSequence> continue_prompts(const ForwardModel& model, const Parallel& parallel,
+                                                std::span<const std::vector<std::int64_t>> prompts,
+                                                const GenerationConfig& config,
+                                                const GenerationHooks& hooks) {
+  check_generation(model, config, hooks.tokenizer, "[generate]");
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    check_prompt(model.config, prompts[i], config, "[generate] prompt " + std::to_string(i));
+  }
+  StepLoop loop(model, parallel,
+                {.max_blocks = std::numeric_limits<std::int32_t>::max(),
+                 .max_step_tokens = std::max(model.stack.prefill_chunk(), kMaxActiveSequences),
+                 .max_sequences = kMaxActiveSequences,
+                 .prefix_cache = false},
+                hooks.tokenizer, hooks.warn);
+  std::vector<GeneratedSequence> results;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    Request request;
+    request.ids = prompts[i];
+    request.config = config;
+    loop.add(std::move(request));
+    results.insert(results.end(), static_cast<std::size_t>(config.num_return_sequences),
+                   {.prompt_index = static_cast<std::int64_t>(i), .ids = {}, .text = {}});
+  }
+  const auto number_of = [&](const auto& event) {  // requests are counted from 1
+    return static_cast<std::int64_t>(event.request - 1) * config.num_return_sequences +
+           event.sequence;
+  };
+  for (GeneratedSequence& result : results) {  // no allocation while decoding
+    result.ids.reserve(static_cast<std::size_t>(std::min(config.max_new_tokens, kPreparedTokens)));
+  }
+  while (loop.has_work()) {
+    const StepEvents& events = loop.step();
+    if (!events.refusals.empty()) throw Error(events.refusals.front().message);
+    for (const NewToken& token : events.tokens) {
+      GeneratedSequence& result = results[static_cast<std::size_t>(number_of(token))];
+      result.ids.push_back(token.id);
+      result.text += token.text;
+      if (hooks.on_token) hooks.on_token(number_of(token), token.id, token.text);
+    }
+    for (const Ending& ending : events.endings) {
+      results[static_cast<std::size_t>(number_of(ending))].stop_reason = ending.reason;
+    }
+  }
+  return results;
+}
+
+}  // namespace diffllama

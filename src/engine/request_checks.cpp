@@ -1,0 +1,62 @@
+#include "engine/request_checks.h"
+
+#include "config/generation_config.h"
+#include "config/names.h"
+#include "diffllama/error.h"
+#include "model/forward_batch.h"
+
+namespace diffllama {
+namespace {
+
+void check_count(const char* name, const std::optional<std::int64_t>& count,
+                 std::int64_t vocab_size) {
+  if (!count || (*count >= 0 && *count <= vocab_size)) return;
+  throw InvalidArgument(std::string("[engine] ") + name + ": expected 0.." +
+                        std::to_string(vocab_size) + ", got " + std::to_string(*count));
+}
+
+}  // namespace
+
+void check_generation(const ForwardModel& model, const GenerationConfig& config,
+                      const Tokenizer* tokenizer, const std::string& who) {
+  if (model.config.architecture != Architecture::causal_lm) {
+    throw InvalidArgument(who + " expected a causal LM, got " +
+                          architecture_name(model.config.model_type, model.config.architecture));
+  }
+  if (const std::string problem = find_problem(config); !problem.empty()) {
+    throw InvalidArgument(who + " " + problem);
+  }
+  if (!config.stop_strings.empty() && tokenizer == nullptr) {
+    throw InvalidArgument(who + " stop_strings: expected a tokenizer to find them with, got none");
+  }
+}
+
+void check_prompt(const ModelConfig& model, std::span<const std::int64_t> ids,
+                  const GenerationConfig& config, const std::string& who) {
+  const std::int64_t length = std::ssize(ids);
+  if (length == 0) throw InvalidArgument(who + ": expected at least one token, got none");
+  if (config.max_length && length >= *config.max_length) {
+    throw InvalidArgument(who + ": expected fewer tokens than max_length " +
+                          std::to_string(*config.max_length) + ", got " + std::to_string(length));
+  }
+  check_ids("input_ids", ids, model.vocab_size);
+}
+
+void check_request(const ForwardModel& model, const Request& request, const Tokenizer* tokenizer) {
+  if (!request.prompt_only) check_generation(model, request.config, tokenizer, "[engine]");
+  check_prompt(model.config, request.ids, request.prompt_only ? GenerationConfig{} : request.config,
+               "[engine] ids");
+  check_count("logprobs", request.logprobs, model.config.vocab_size);
+  check_count("prompt_logprobs", request.prompt_logprobs, model.config.vocab_size);
+  if (request.prompt_logprobs && model.config.architecture != Architecture::causal_lm) {
+    throw InvalidArgument("[engine] prompt_logprobs: expected a causal LM, got " +
+                          architecture_name(model.config.model_type, model.config.architecture));
+  }
+}
+
+std::vector<std::int64_t> ending_tokens(const ModelConfig& model, const GenerationConfig& config) {
+  if (config.ignore_eos) return {};
+  return config.eos_token_ids.empty() ? model.eos_token_ids : config.eos_token_ids;
+}
+
+}  // namespace diffllama
