@@ -15,6 +15,7 @@
 #include "api/model.h"
 #include "cli/common.h"
 #include "kernels/isa.h"
+#include "tasks/parallel_bench.h"
 
 namespace diffllama::cli {
 namespace {
@@ -23,6 +24,7 @@ struct BenchCommand {
   ModelOptions model;
   std::vector<std::string> models;
   BenchOptions bench;
+  std::vector<std::int64_t> n_parallel;  // empty: one sequence, prompts and generation apart
   bool json = false;
   bool csv = false;
 };
@@ -35,21 +37,24 @@ std::string cache_name_of(const Model::Impl& model) {
   return cache_type_name(cache_type_for(model.options.cache_type, model.weights.product_type));
 }
 
-// What --json and --csv say of a result; the names are llama-bench's where it has them.
-nlohmann::ordered_json to_json(const BenchResult& result, const std::string& path,
-                               const Model::Impl& model) {
+nlohmann::ordered_json number(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
+// What --json and --csv say of every result; the names are llama-bench's where it has them.
+nlohmann::ordered_json model_json(const std::string& path, const Model::Impl& model) {
   const PackedMatrix& weight = model.weights.layers.front().down_proj.weight;
-  const auto number = [](const std::optional<double>& value) {
-    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
-  };
   return {{"model", path},
           {"weights", panel_format_name(weight.format())},
           {"weight_bytes", model.weights.packed_bytes()},
           {"dtype", name_of(model.weights.product_type)},
           {"cache_type", cache_name_of(model)},
           {"isa", isa_name(active_isa())},
-          {"n_threads", model.parallel.threads()},
-          {"n_prompt", result.n_prompt},
+          {"n_threads", model.parallel.threads()}};
+}
+
+nlohmann::ordered_json to_json(const BenchResult& result) {
+  return {{"n_prompt", result.n_prompt},
           {"n_gen", result.n_gen},
           {"n_depth", result.n_depth},
           {"avg_ts", result.avg_ts()},
@@ -62,11 +67,25 @@ nlohmann::ordered_json to_json(const BenchResult& result, const std::string& pat
           {"samples_ts", result.samples_ts}};
 }
 
+nlohmann::ordered_json to_json(const ParallelBenchResult& result) {
+  return {{"n_parallel", result.n_parallel},
+          {"n_prompt", result.n_prompt},
+          {"n_gen", result.n_gen},
+          {"prompt_ts", result.prompt_ts()},
+          {"decode_ts", number(result.decode_ts())},
+          {"bytes_per_second", number(result.bytes_per_second)},
+          {"read_bandwidth", number(result.read_bandwidth)},
+          {"prompt_samples_ts", result.prompt_samples_ts},
+          {"decode_samples_ts", result.decode_samples_ts}};
+}
+
 // One line a result, the names first; the samples, a list, are left to --json.
 void print_csv(const nlohmann::ordered_json& entries) {
   bool first = true;
   for (nlohmann::ordered_json entry : entries) {
-    entry.erase("samples_ts");
+    for (const char* samples : {"samples_ts", "prompt_samples_ts", "decode_samples_ts"}) {
+      entry.erase(samples);
+    }
     std::string names;
     std::string values;
     for (const auto& [name, value] : entry.items()) {
@@ -102,7 +121,35 @@ void print_row(const BenchResult& result) {
   std::cout << line << '\n';
 }
 
-void print_table(const std::vector<BenchResult>& results, const std::string& path,
+void print_row(const ParallelBenchResult& result) {
+  const std::optional<double> decode = result.decode_ts();
+  char line[200];
+  std::snprintf(
+      line, sizeof(line), "%-30s %12.2f %12.2f  %9.1f GB/s  %5.2f",
+      (std::to_string(result.n_parallel) + " x (prompt " + std::to_string(result.n_prompt) +
+       ", generate " + std::to_string(result.n_gen) + ")")
+          .c_str(),
+      result.prompt_ts(), decode.value_or(0), result.bytes_per_second.value_or(0) * 1e-9,
+      decode ? *result.bytes_per_second / *result.read_bandwidth : 0);
+  std::cout << line << '\n';
+}
+
+void print_heading(const BenchResult& /*first*/) {
+  char line[120];
+  std::snprintf(line, sizeof(line), "%-30s %19s  %17s  %9s  %5s\n", "", "tokens/s", "rate", "limit",
+                "share");
+  std::cout << line;
+}
+
+void print_heading(const ParallelBenchResult& /*first*/) {
+  char line[120];
+  std::snprintf(line, sizeof(line), "%-30s %12s %12s  %14s  %5s\n", "", "prompt t/s", "decode t/s",
+                "decoding reads", "share");
+  std::cout << line;
+}
+
+template <class Result>
+void print_table(const std::vector<Result>& results, const std::string& path,
                  const Model::Impl& model) {
   char line[120];
   const PackedMatrix& weight = model.weights.layers.front().down_proj.weight;
@@ -113,11 +160,34 @@ void print_table(const std::vector<BenchResult>& results, const std::string& pat
                 std::string(isa_name(active_isa())).c_str(), cache_name_of(model).c_str(),
                 model.parallel.threads());
   std::cout << path << line;
-  std::snprintf(line, sizeof(line), "%-30s %19s  %17s  %9s  %5s\n", "", "tokens/s", "rate", "limit",
-                "share");
-  std::cout << line;
-  for (const BenchResult& result : results) print_row(result);
+  print_heading(results.front());
+  for (const Result& result : results) print_row(result);
   std::cout << std::flush;
+}
+
+// Prints a model's results as a table, or adds them to `entries`.
+template <class Result>
+void show(const std::vector<Result>& results, const BenchCommand& command, const std::string& path,
+          const Model::Impl& model, nlohmann::ordered_json& entries) {
+  if (!command.json && !command.csv) {
+    print_table(results, path, model);
+    return;
+  }
+  for (const Result& result : results) {
+    entries.push_back(model_json(path, model));
+    entries.back().update(to_json(result));
+  }
+}
+
+ParallelBenchOptions parallel_options(const BenchCommand& command) {
+  const BenchOptions& bench = command.bench;
+  if (bench.n_prompt.size() != 1 || bench.n_gen.size() != 1 || bench.n_prompt.front() == 0) {
+    throw CLI::ValidationError("bench", "expected one -p above 0 and one -n with --parallel");
+  }
+  return {.n_parallel = command.n_parallel,
+          .n_prompt = bench.n_prompt.front(),
+          .n_gen = bench.n_gen.front(),
+          .repetitions = bench.repetitions};
 }
 
 void run(const BenchCommand& command) {
@@ -127,6 +197,8 @@ void run(const BenchCommand& command) {
   if (!any(command.bench.n_prompt) && !any(command.bench.n_gen)) {
     throw CLI::ValidationError("bench", "expected -p or -n above 0, got 0 for both");
   }
+  std::optional<ParallelBenchOptions> together;
+  if (!command.n_parallel.empty()) together = parallel_options(command);
   std::vector<std::string> paths = command.models;
   if (paths.empty()) paths.push_back(model_path(command.model));
   nlohmann::ordered_json entries = nlohmann::ordered_json::array();
@@ -134,11 +206,12 @@ void run(const BenchCommand& command) {
     ModelOptions options = command.model;
     options.model = path;
     const Model model = load_model(options);
-    const auto results = bench(model.impl().forward_model(), model.impl().parallel, command.bench);
-    const bool table = !command.json && !command.csv;
-    if (table) print_table(results, path, model.impl());
-    for (const BenchResult& result : results) {
-      if (!table) entries.push_back(to_json(result, path, model.impl()));
+    const ForwardModel forward = model.impl().forward_model();
+    const Parallel& parallel = model.impl().parallel;
+    if (together) {
+      show(parallel_bench(forward, parallel, *together), command, path, model.impl(), entries);
+    } else {
+      show(bench(forward, parallel, command.bench), command, path, model.impl(), entries);
     }
   }
   if (command.csv) print_csv(entries);
@@ -147,7 +220,8 @@ void run(const BenchCommand& command) {
   }
 }
 
-void add_bench_options(CLI::App& command, BenchOptions& options) {
+void add_bench_options(CLI::App& command, BenchOptions& options,
+                       std::vector<std::int64_t>& n_parallel) {
   const CLI::Range tokens(std::int64_t{0}, std::int64_t{1} << 24);
   command
       .add_option("-p,--n-prompt", options.n_prompt,
@@ -159,12 +233,20 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       ->delimiter(',')
       ->check(tokens)
       ->capture_default_str();
+  CLI::Option* depth =
+      command
+          .add_option("-d,--n-depth", options.n_depth,
+                      "Tokens in the cache before either begins, or several counts")
+          ->delimiter(',')
+          ->check(tokens)
+          ->capture_default_str();
   command
-      .add_option("-d,--n-depth", options.n_depth,
-                  "Tokens in the cache before either begins, or several counts")
+      .add_option("--parallel", n_parallel,
+                  "Requests at once, or several counts: each has a prompt of -p tokens and "
+                  "generates -n; tokens per second of all together")
       ->delimiter(',')
-      ->check(tokens)
-      ->capture_default_str();
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{4096}))
+      ->excludes(depth);
   command.add_option("-r,--repetitions", options.repetitions, "Times that each is measured")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->capture_default_str();
@@ -186,12 +268,13 @@ void add_bench_command(CLI::App& app) {
                    "(default: $DIFFLLAMA_MODEL, else diffllama-tiny)")
       ->allow_extra_args(false);
   add_compute_options(*command, options->model);
-  add_bench_options(*command, options->bench);
+  add_bench_options(*command, options->bench, options->n_parallel);
   CLI::Option* json = command->add_flag(
       "--json", options->json,
       "A list with an entry for each prompt and each generation: n_prompt, n_gen, n_depth, avg_ts, "
       "stddev_ts, median_ts, samples_ts (tokens per second), flop_per_second, product_peak, "
-      "bytes_per_second, read_bandwidth, and the model's");
+      "bytes_per_second, read_bandwidth, and the model's. With --parallel an entry for each count: "
+      "n_parallel, n_prompt, n_gen, prompt_ts, decode_ts, and the like");
   command->add_flag("--csv", options->csv, "The same without the samples, a line an entry")
       ->excludes(json);
   command->callback([options] { run(*options); });

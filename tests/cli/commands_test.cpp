@@ -353,6 +353,19 @@ TEST(Bench, LeavesOutWhatIsZero) {
   EXPECT_THAT(table.out,
               AllOf(HasSubstr("generate 2 at depth 9"), testing::Not(HasSubstr("prompt"))));
   expect_failure(run_program(bench + Arguments{"-p", "0", "-n", "0"}), 2, HasSubstr("-p or -n"));
+
+  const Arguments together = {"bench", "-m", kCausal, "-t", "1", "-r", "1", "--parallel", "1,4"};
+  const json counts =
+      json::parse(run_program(together + Arguments{"-p", "6", "-n", "3", "--json"}).out);
+  ASSERT_EQ(counts.size(), 2U);
+  EXPECT_EQ(counts[1]["n_parallel"], 4);
+  EXPECT_EQ(counts[1]["n_prompt"], 6);
+  EXPECT_EQ(counts[1]["n_gen"], 3);
+  EXPECT_GT(counts[1]["prompt_ts"], 0);
+  EXPECT_GT(counts[1]["decode_ts"], 0);
+  EXPECT_THAT(run_program(together + Arguments{"-p", "6", "-n", "3"}).out,
+              HasSubstr("4 x (prompt 6, generate 3)"));
+  expect_failure(run_program(together + Arguments{"-p", "0"}), 2, HasSubstr("-p above 0"));
 }
 
 TEST(Perplexity, MeasuresDocuments) {
