@@ -1,6 +1,7 @@
 #include "model/attention.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -386,7 +387,10 @@ void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_
   }
   const std::int64_t rows = tokens * geometry_.group_heads;
   const std::int64_t maps = rows * geometry_.maps;
-  const std::int64_t blocks = (keys + kBlock - 1) / kBlock;
+  // A sequence that grows by a token a step makes it grow once in as many steps again.
+  constexpr std::uint64_t kFirstBlocks = 16;
+  const auto blocks = static_cast<std::int64_t>(std::bit_ceil(
+      std::max(kFirstBlocks, static_cast<std::uint64_t>((keys + kBlock - 1) / kBlock))));
   const auto reserve = [](auto& buffer, std::int64_t count) {
     buffer.reserve(static_cast<std::size_t>(count));
   };

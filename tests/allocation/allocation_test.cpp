@@ -149,7 +149,7 @@ TEST(Allocation, AForwardThatFailsLeavesTheCacheAsItWas) {
       EXPECT_EQ(cache.length(), 150);
       ASSERT_EQ(logits_of(model, 200, 2, cache), expected) << "allocation " << fails << " failed";
     }
-    EXPECT_GT(failures, 50) << "cache " << static_cast<int>(type);
+    EXPECT_GT(failures, 40) << "cache " << static_cast<int>(type);
   }
 }
 
