@@ -1,4 +1,5 @@
-// Loads a model, looks at the logits of a prompt, and lets the model continue it, at once and as it comes.
+// Loads a model, looks at the logits of a prompt, and lets the model continue it, at once and as it
+// comes.
 //   hello MODEL PROMPT
 #include <diffllama/engine.h>
 #include <diffllama/error.h>
