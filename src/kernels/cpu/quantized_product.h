@@ -152,31 +152,50 @@ class QuantizedProduct {
   struct Part {
     const std::byte* panel;
     std::int64_t column, row, k, end;
-    bool fetches;  // ahead what follows in the panel
+    const std::byte* ahead = nullptr;  // what to fetch meanwhile, so many lines at each step
+    int lines = 0;
   };
 
   template <int... kRows>
   static constexpr auto tiles_of_rows(std::integer_sequence<int, kRows...> /*counts less one*/) {
-    return std::array<void (*)(const PanelArgs&, Part), sizeof...(kRows)>{&tiles<kRows + 1>...};
+    return std::array<void (*)(const PanelArgs&, Part&), sizeof...(kRows)>{&tiles<kRows + 1>...};
   }
 
-  /// All rows of a panel. Where one tile does not hold them, each piece of the panel is multiplied
-  /// by all of them in turn, from a cache after the first tile has read it.
+  /// Passes over a panel that so many rows take.
+  static std::int64_t passes_of(std::int64_t rows) {
+    std::int64_t passes = 0;
+    for (std::int64_t left = (rows + V::kTileRows - 1) / V::kTileRows; left > 0; --left) {
+      const std::int64_t of_tile = (rows + left - 1) / left;
+      passes += kPanelVectors / vectors_of(of_tile);
+      rows -= of_tile;
+    }
+    return passes;
+  }
+
+  /// All rows of a panel. Where one pass does not do, each piece of the panel is multiplied by all
+  /// rows in turn, while few rows, whose pace memory sets, fetch the next piece.
   static void multiply_panel(const PanelArgs& p, const std::byte* panel, std::int64_t column) {
     static constexpr auto kTiles = tiles_of_rows(std::make_integer_sequence<int, V::kTileRows>());
     constexpr std::int64_t kPieceDepth = 256;  // whole blocks of every format
     constexpr std::int64_t kFewRows = 16;
-    const bool one_tile = p.m <= V::kTileRows && vectors_of(p.m) == kPanelVectors;
-    Part part = {.panel = panel, .column = column, .row = 0, .k = 0, .end = p.k, .fetches = false};
+    constexpr std::size_t kAhead = 4096;
+    constexpr int kStepLines = (kBlockBytes / kLayout.steps + 63) / 64;
+    const std::int64_t passes = passes_of(p.m);
+    Part part = {.panel = panel, .column = column, .row = 0, .k = 0, .end = p.k};
     do {
-      if (!one_tile && p.k - part.k > kPieceDepth) part.end = part.k + kPieceDepth;
-      part.fetches = p.m <= kFewRows && (V::kPrefetches || !one_tile);
+      if (passes > 1 && p.k - part.k > kPieceDepth) part.end = part.k + kPieceDepth;
+      if (passes == 1) {
+        part.ahead = panel + kAhead;
+        part.lines = V::kPrefetches ? kStepLines : 0;
+      } else if (passes > 1 && p.m <= kFewRows) {
+        part.ahead = Panel::block(panel, part.end / kQuantStep);
+        part.lines = static_cast<int>((kStepLines + passes - 1) / passes);
+      }
       std::int64_t left = (p.m + V::kTileRows - 1) / V::kTileRows;
       for (part.row = 0; part.row < p.m; --left) {
         const std::int64_t rows = (p.m - part.row + left - 1) / left;
         kTiles[static_cast<std::size_t>(rows - 1)](p, part);
         part.row += rows;
-        part.fetches = false;
       }
       part.k = part.end;
       part.end = p.k;
@@ -185,11 +204,10 @@ class QuantizedProduct {
 
   /// kRows rows times the columns of a part.
   template <int kRows>
-  static void tiles(const PanelArgs& p, Part part) {
+  static void tiles(const PanelArgs& p, Part& part) {
     constexpr std::int64_t kWidth = std::int64_t{vectors_of(kRows)} * F::kLanes;
     for (std::int64_t j = 0; j < kPanelColumns && part.column + j < p.columns; j += kWidth) {
       tile<kRows>(p, part, j);
-      part.fetches = false;
     }
   }
 
@@ -274,16 +292,6 @@ class QuantizedProduct {
     }
   }
 
-  /// With few rows, memory sets the pace, and more must be under way than some machines' own
-  /// prefetching asks for.
-  static void prefetch(const std::byte* step) {
-    constexpr std::size_t kAhead = 4096;
-#pragma GCC unroll 32
-    for (std::size_t line = 0; line < kStepBytes; line += 64) {
-      __builtin_prefetch(step + kAhead + line);
-    }
-  }
-
   /// The step of the weights times that of the rows.
   template <int kRows>
   __attribute__((always_inline)) static void multiply_step(Tile<kRows>& t) {
@@ -305,7 +313,7 @@ class QuantizedProduct {
   }
 
   template <int kRows>
-  static void tile(const PanelArgs& p, const Part& part, std::int64_t j0) {
+  static void tile(const PanelArgs& p, Part& part, std::int64_t j0) {
     Tile<kRows> t;
     t.at = j0;
 #pragma GCC unroll 8
@@ -320,7 +328,9 @@ class QuantizedProduct {
       load_d(t);
       t.step = t.block + kHeaderBytes;
       for (int step = 0; step < kLayout.steps; ++step) {
-        if (part.fetches) prefetch(t.step);
+        for (int line = 0; line < part.lines; ++line, part.ahead += 64) {
+          __builtin_prefetch(part.ahead);
+        }
         multiply_step(t);
         t.step += kStepBytes;
         t.k += kQuantStep;

@@ -18,6 +18,17 @@
 /// So c[i][j] has the same additions in the same order whatever tile it is in.
 namespace diffllama {
 
+/// What a tile fetches of memory while it accumulates.
+enum class Fetch {
+  nothing,
+  panel,  // its own panel, a little further on: the panel's only tile
+  next,   // at each step what lies at `Ahead`: this tile's share of what comes after the piece
+};
+struct Ahead {
+  const std::byte* at = nullptr;
+  std::size_t stride = 0;  // of a step, at most a cache line
+};
+
 /// Where a tile reads and writes: row 0, first column, first k of the block.
 template <class Step>
 struct TileArgs {
@@ -31,6 +42,7 @@ struct TileArgs {
   float* c;
   std::int64_t ldc;
   std::int64_t columns;  // to store: less than the tile's only at the right edge
+  Ahead ahead;
 };
 
 /// c = sum, or c = c + sum, for the columns that are there.
@@ -75,13 +87,13 @@ inline void prefetch_panel(const std::byte* b) {
   }
 }
 
-/// A tile of kRows rows and kVectors registers, which may run over several whole panels. kFetches:
-/// whether it fetches the panel's lines ahead, those beside its columns too.
-template <class V, class Step, int kRows, int kVectors, bool kFetches>
+/// A tile of kRows rows and kVectors registers, which may run over several whole panels.
+template <class V, class Step, int kRows, int kVectors, Fetch kFetch>
 void tile(const TileArgs<Step>& args) {
   typename V::Reg sum[kRows][kVectors];
   const std::byte* b = args.b;
   const typename Step::A* a = args.a;
+  const std::byte* ahead = args.ahead.at;
   prefetch_tile<V, Step, kRows, kVectors>(args);
   const auto multiply_part = [&](int part) __attribute__((always_inline)) {
     typename Step::B columns[kVectors];
@@ -110,7 +122,11 @@ void tile(const TileArgs<Step>& args) {
     const std::int64_t depth = args.depth - start < kSumBlock ? args.depth - start : kSumBlock;
     std::int64_t t = 0;
     for (; t + Step::kDepth <= depth; t += Step::kDepth) {
-      if constexpr (kFetches) prefetch_panel<Step>(b);
+      if constexpr (kFetch == Fetch::panel) prefetch_panel<Step>(b);
+      if constexpr (kFetch == Fetch::next) {
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += args.ahead.stride;
+      }
 #pragma GCC unroll 2
       for (int part = 0; part < Step::kParts; ++part) multiply_part(part);
       b += Step::kBytes;
@@ -121,10 +137,10 @@ void tile(const TileArgs<Step>& args) {
   }
 }
 
-template <class V, class Step, int kVectors, bool kFetches, int... kRows>
+template <class V, class Step, int kVectors, Fetch kFetch, int... kRows>
 constexpr auto tiles_of_rows(std::integer_sequence<int, kRows...> /*counts less one*/) {
   return std::array<void (*)(const TileArgs<Step>&), sizeof...(kRows)>{
-      &tile<V, Step, kRows + 1, kVectors, kFetches>...};
+      &tile<V, Step, kRows + 1, kVectors, kFetch>...};
 }
 
 /// The most rows of a tile.
@@ -132,13 +148,14 @@ template <class V, int kVectors>
 constexpr int kMostRows = V::kAccumulators / kVectors;
 
 /// All rows of the columns from `column` on that kVectors registers hold, for k in [k, k + depth),
-/// in tiles of about as many rows each: a tile of few waits for its own sums.
-template <class V, class Step, int kVectors, bool kFetches>
-void column_block(const PanelArgs& p, std::int64_t column, std::int64_t k, std::int64_t depth) {
+/// in tiles of about as many rows each: a tile of few waits for its own sums. Moves `ahead` on by
+/// what they fetch.
+template <class V, class Step, int kVectors, Fetch kFetch>
+void column_block(const PanelArgs& p, std::int64_t column, std::int64_t k, std::int64_t depth,
+                  Ahead& ahead) {
   constexpr int kRows = kMostRows<V, kVectors>;
-  constexpr auto kCounts = std::make_integer_sequence<int, kRows>();
-  static constexpr auto kTiles = tiles_of_rows<V, Step, kVectors, false>(kCounts);
-  static constexpr auto kFirst = tiles_of_rows<V, Step, kVectors, kFetches>(kCounts);
+  static constexpr auto kTiles =
+      tiles_of_rows<V, Step, kVectors, kFetch>(std::make_integer_sequence<int, kRows>());
   constexpr std::int64_t kWidth = kVectors * V::kLanes;
   const std::int64_t left = p.columns - column;
   TileArgs<Step> args;
@@ -155,8 +172,12 @@ void column_block(const PanelArgs& p, std::int64_t column, std::int64_t k, std::
   for (std::int64_t i = 0; i < p.m; --tiles) {
     args.a = static_cast<const typename Step::A*>(p.a) + i * p.lda + k;
     args.c = p.c + i * p.ldc + column;
+    args.ahead = ahead;
     const std::int64_t rows = (p.m - i + tiles - 1) / tiles;
-    (i == 0 ? kFirst : kTiles)[static_cast<std::size_t>(rows - 1)](args);
+    kTiles[static_cast<std::size_t>(rows - 1)](args);
+    if constexpr (kFetch == Fetch::next) {
+      ahead.at += static_cast<std::size_t>(depth / Step::kDepth) * ahead.stride;
+    }
     i += rows;
   }
 }
@@ -167,31 +188,39 @@ template <class V, class Step, int kVectors>
 void all_columns(const PanelArgs& p, std::int64_t column, std::int64_t k, std::int64_t depth) {
   constexpr std::int64_t kWidth = kVectors * V::kLanes;
   constexpr std::int64_t kSpan = kWidth > kPanelColumns ? kWidth - kPanelColumns : 0;
+  Ahead none;
   for (; column + kSpan < p.columns; column += kWidth) {
-    column_block<V, Step, kVectors, false>(p, column, k, depth);
+    column_block<V, Step, kVectors, Fetch::nothing>(p, column, k, depth, none);
   }
   if constexpr (kVectors > 2) all_columns<V, Step, kVectors / 2>(p, column, k, depth);
 }
 
 /// Few rows go down one panel after the other: memory, which sets the pace then, is fastest when it
 /// is read in one stream. Where one tile does not hold all rows of a panel, each piece of it is
-/// multiplied by all of them in turn, from a cache after the first tile has read it.
+/// multiplied by all of them in turn, while they fetch the next piece.
 template <class V, class Step>
 void few_rows(const PanelArgs& p, std::int64_t depth) {
   constexpr int kPanel = kPanelColumns / V::kLanes;
   constexpr int kPart = V::kTileVectors < kPanel ? V::kTileVectors : kPanel;
   constexpr std::int64_t kPartColumns = kPart * V::kLanes;
+  constexpr int kRows = kMostRows<V, kPart>;
+  const std::int64_t tiles = (p.m + kRows - 1) / kRows * (kPanelColumns / kPartColumns);
+  Ahead ahead;
   for (std::int64_t column = 0; column < p.columns; column += kPanelColumns) {
     if (p.m <= kMostRows<V, kPanel>) {
-      column_block<V, Step, kPanel, true>(p, column, 0, depth);
+      column_block<V, Step, kPanel, Fetch::panel>(p, column, 0, depth, ahead);
       continue;
     }
+    const std::byte* piece =
+        p.panels + static_cast<std::size_t>(column / kPanelColumns) * p.panel_stride;
     std::int64_t k = 0;
     do {
-      const std::int64_t piece = depth - k < kSumBlock ? depth - k : kSumBlock;
-      column_block<V, Step, kPart, true>(p, column, k, piece);
-      for (std::int64_t at = kPartColumns; at < kPanelColumns; at += kPartColumns) {
-        if (column + at < p.columns) column_block<V, Step, kPart, false>(p, column + at, k, piece);
+      const std::int64_t length = depth - k < kSumBlock ? depth - k : kSumBlock;
+      piece += static_cast<std::size_t>(length / Step::kDepth) * Step::kBytes;
+      ahead = {.at = piece, .stride = Step::kBytes / static_cast<std::size_t>(tiles)};
+      for (std::int64_t at = column; at < column + kPanelColumns && at < p.columns;
+           at += kPartColumns) {
+        column_block<V, Step, kPart, Fetch::next>(p, at, k, length, ahead);
       }
       k += kSumBlock;
     } while (k < depth);
