@@ -70,7 +70,7 @@ struct Tile {
 
   bool bfloat16() const { return input.cache->products() == ProductType::bfloat16; }
   PanelProduct product() const {
-    return panel_product(input.cache->layout().format, input.cache->products(), active_isa());
+    return panel_product(input.cache->layout().format, row_type(), active_isa());
   }
   // The exponentials of a row for one map and block: float32 or, with bfloat16 products, float16.
   float* exponentials(std::int64_t block, std::int64_t map, std::int64_t row) const {
@@ -87,7 +87,13 @@ struct Tile {
     return (map * rows() + row) * blocks();
   }
   std::int64_t keys_of(std::int64_t block) const { return std::min(kBlock, keys - block * kBlock); }
-  std::int64_t query_stride() const { return query_stride_of(geometry, bfloat16()); }
+  // Where no instruction multiplies bfloat16, the rows of products are rounded and widened once,
+  // not each time that a product reads them.
+  bool widens() const { return bfloat16() && active_isa() < Isa::avx512; }
+  ProductType row_type() const { return widens() ? ProductType::float32 : input.cache->products(); }
+  std::int64_t query_stride() const {
+    return query_stride_of(geometry, row_type() == ProductType::bfloat16);
+  }
   std::span<const std::byte> keys_after(std::int64_t block, std::int64_t map) const;
 
   void prepare();
@@ -111,7 +117,10 @@ void Tile::prepare() {
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t head = head_of(i % rows()) + i / rows() * geometry.output_heads();
     const float* query = input.queries + (token_of(i % rows()) * geometry.query_heads() + head) * d;
-    if (bfloat16()) {
+    if (widens()) {
+      to_bfloat16(query, scratch.rounded_queries.data(), d);
+      from_bfloat16(scratch.rounded_queries.data(), scratch.queries.data() + i * stride, d);
+    } else if (bfloat16()) {
       std::uint16_t* const row = scratch.rounded_queries.data() + i * stride;
       to_bfloat16(query, row, d);
       std::fill(row + d, row + stride, std::uint16_t{0});
@@ -152,7 +161,7 @@ void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
   args.ldc = kRowFloats;
   const PanelProduct multiply = product();
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
-    if (bfloat16()) {
+    if (row_type() == ProductType::bfloat16) {
       args.a = scratch.rounded_queries.data() + map * rows() * stride;
     } else {
       args.a = scratch.queries.data() + map * rows() * stride;
@@ -208,19 +217,21 @@ void Tile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Work
     const bool two = geometry.maps == 2;
     const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
     if (bfloat16()) {
-      std::uint16_t* const p = worker.rounded_p.data();
+      std::uint16_t* const p = worker.rounded_p.data() + (widens() ? 0 : row * kRowHalves);
       weighted_sum_bfloat16(rounded_exponentials(block, 0, row), w1,
-                            two ? rounded_exponentials(block, 1, row) : nullptr, w2,
-                            p + row * kRowHalves, n);
-      args.a = p;
-      args.lda = kRowHalves;
+                            two ? rounded_exponentials(block, 1, row) : nullptr, w2, p, n);
+      if (widens()) from_bfloat16(p, worker.p.data() + row * kRowFloats, n);
     } else {
-      float* const p = worker.p.data();
       weighted_sum(exponentials(block, 0, row), w1, two ? exponentials(block, 1, row) : nullptr, w2,
-                   p + row * kRowFloats, n);
-      args.a = p;
-      args.lda = kRowFloats;
+                   worker.p.data() + row * kRowFloats, n);
     }
+  }
+  if (row_type() == ProductType::bfloat16) {
+    args.a = worker.rounded_p.data();
+    args.lda = kRowHalves;
+  } else {
+    args.a = worker.p.data();
+    args.lda = kRowFloats;
   }
 }
 
@@ -247,8 +258,8 @@ void Tile::add_values(std::int64_t first_panel, std::int64_t panels,
       const auto visible = [&](std::int64_t row, std::int64_t slot) {
         return sees(row, block * kBlock + slot);
       };
-      multiply_visible(args, input.cache->layout().format, input.cache->products(),
-                       geometry.group_heads, visible, worker.visible);
+      multiply_visible(args, input.cache->layout().format, row_type(), geometry.group_heads,
+                       visible, worker.visible);
     } else {
       multiply(args);
     }
@@ -385,6 +396,7 @@ void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_
     float32 = float32 || !rounds;
     expands = expands || input.cache->layout().type == CacheType::q8_0;
   }
+  const bool widens = bfloat16 && active_isa() < Isa::avx512;
   const std::int64_t rows = tokens * geometry_.group_heads;
   const std::int64_t maps = rows * geometry_.maps;
   // A sequence that grows by a token a step makes it grow once in as many steps again.
@@ -396,7 +408,7 @@ void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_
   };
   if (std::ssize(scratch.tiles) < tiles) scratch.tiles.resize(static_cast<std::size_t>(tiles));
   for (AttentionScratch::Tile& tile : scratch.tiles) {
-    if (float32) reserve(tile.queries, maps * query_stride_of(geometry_, false));
+    if (float32 || widens) reserve(tile.queries, maps * query_stride_of(geometry_, false));
     if (bfloat16) reserve(tile.rounded_queries, maps * query_stride_of(geometry_, true));
     if (float32) reserve(tile.exponentials, blocks * maps * kRowFloats);
     if (bfloat16) reserve(tile.rounded_exponentials, blocks * maps * kRowHalves);
@@ -409,7 +421,7 @@ void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_
     scratch.workers.resize(static_cast<std::size_t>(threads));
   }
   for (AttentionScratch::Worker& worker : scratch.workers) {
-    if (float32) reserve(worker.p, rows * kRowFloats);
+    if (float32 || widens) reserve(worker.p, rows * kRowFloats);
     if (bfloat16) reserve(worker.scores, rows * kRowFloats);
     if (bfloat16) reserve(worker.rounded_p, rows * kRowHalves);
     if (expands) {
