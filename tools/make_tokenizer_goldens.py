@@ -7,7 +7,9 @@ of every component, with what the tokenizers library makes of texts of every sor
 
 Each file has "tokenizer" (a tokenizer.json) or "gguf" (the keys tokenizer.ggml.*), and "cases": "text", or "hex" for
 bytes that are not UTF-8; "ids" and "offsets" (in bytes of the text; begin and end in turn) with special tokens;
-"plain" ids without; "decoded" and "skipped" (without special tokens) text of "ids".
+"plain" ids without; "decoded" and "skipped" (without special tokens) text of "ids". Those of tokenizer_components.py
+also have "words" (word ids, -1 for none), "types", "special" and "attention" (masks), "pair" (a second text, whose
+offsets are in its own bytes), and "error": true where the library cannot encode.
 """
 
 import argparse
@@ -198,13 +200,56 @@ def invalid_case(tokenizer, data):
     return case(tokenizer, text, boundaries, {"hex": data.hex()})
 
 
+def full_case(tokenizer, text, pair=None):
+    """A case with all that an Encoding has. Offsets of the pair's tokens are bytes of the pair."""
+    source = {"text": text} | ({} if pair is None else {"pair": pair})
+    try:
+        encoded = tokenizer.encode(text, pair)
+    except Exception:
+        return source | {"error": True}
+    starts = []
+    for each in [text, pair or ""]:
+        starts.append([0])
+        for character in each:
+            starts[-1].append(starts[-1][-1] + len(character.encode()))
+    offsets = [starts[sequence or 0][at] for span, sequence in zip(encoded.offsets, encoded.sequence_ids) for at in span]
+    return source | {
+        "ids": encoded.ids, "offsets": offsets, "plain": plain_ids(tokenizer, text, pair),
+        "decoded": tokenizer.decode(encoded.ids, skip_special_tokens=False), "skipped": tokenizer.decode(encoded.ids),
+        "words": [-1 if word is None else word for word in encoded.word_ids], "types": encoded.type_ids,
+        "special": encoded.special_tokens_mask, "attention": encoded.attention_mask}
+
+
+def plain_ids(tokenizer, text, pair):
+    try:
+        return tokenizer.encode(text, pair, add_special_tokens=False).ids
+    except Exception:
+        return None
+
+
+def write_components(make):
+    from tokenizer_components import components
+
+    for name, tokenizer in components(make.texts):
+        cases = [full_case(tokenizer, text) for text in make.few]
+        cases += [full_case(tokenizer, a, b) for a, b in zip(make.few[:14], make.few[2:])]
+        lines = ",\n".join(json.dumps(c, ensure_ascii=False, separators=(",", ":")) for c in cases)
+        head = json.dumps({"tokenizer": json.loads(tokenizer.to_str())}, ensure_ascii=False, separators=(",", ":"))[:-1]
+        (make.out / f"c_{name}.json").write_text(f'{head},\n"cases":[\n{lines}\n]}}\n', encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--corpus", required=True, help="JSON lines with a text each")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "tests/golden/tokenizer")
+    parser.add_argument("--components", action="store_true", help="make only those of tokenizer_components.py")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     make = Maker(arguments.corpus, arguments.out)
+
+    write_components(make)
+    if arguments.components:
+        return
 
     pipelines = {"gpt2": make.gpt2(), "llama3": make.llama3(), "qwen2": make.qwen2(), "smollm2": make.smollm2()}
     for name, tokenizer in pipelines.items():

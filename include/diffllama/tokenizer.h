@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,11 +26,25 @@ struct TokenOffset {
 struct Encoding {
   std::vector<std::int64_t> ids;
   std::vector<TokenOffset> offsets;
+  /// 0 and 1 for the first and the second text of a pair, or what the post-processor says.
+  std::vector<std::int64_t> type_ids;
   /// The piece (word) that the token is of, counted as the pre-tokenizer cut them, added tokens
   /// among them; -1 for tokens that the post-processor added.
   std::vector<std::int64_t> word_ids;
-  /// 1 for tokens that the post-processor added.
+  /// 0: of the text, 1: of the second text of a pair; -1 for tokens that were added.
+  std::vector<std::int64_t> sequence_ids;
+  /// 1 for tokens that the post-processor or padding added.
   std::vector<std::uint8_t> special_tokens_mask;
+  /// 0 for padding.
+  std::vector<std::uint8_t> attention_mask;
+};
+
+struct EncodeOptions {
+  /// Applies the post-processor (BOS, EOS).
+  bool add_special_tokens = true;
+  /// Applies the settings "truncation" and "padding" of tokenizer.json, as the tokenizers library
+  /// does. transformers reads them, and then goes by the arguments of each call.
+  bool truncate_and_pad = false;
 };
 
 /// A part of a text to encode. Where it is not trusted, nothing in it becomes a control token (a
@@ -61,6 +76,16 @@ class Tokenizer {
   /// Ids of the text that `parts` make together, as if it were one, but that control tokens match
   /// only where all of their bytes are of trusted parts. Offsets are bytes of the whole.
   Encoding encode(std::span<const TextPart> parts, bool add_special_tokens = true) const;
+  /// The same with options. Truncation throws InvalidArgument where its strategy cannot shorten
+  /// the text.
+  Encoding encode(std::string_view text, const EncodeOptions& options) const;
+  Encoding encode(std::span<const TextPart> parts, const EncodeOptions& options) const;
+  /// Two texts in one: a question and its context, a premise and its hypothesis.
+  Encoding encode_pair(std::string_view text, std::string_view pair,
+                       const EncodeOptions& options = {}) const;
+  /// Each text as encode does it, on `threads` threads; padding is to the longest of them.
+  std::vector<Encoding> encode_batch(std::span<const std::string_view> texts,
+                                     const EncodeOptions& options = {}, int threads = 1) const;
   /// Text of `ids`; bytes that do not make UTF-8 become U+FFFD. Ids outside the vocabulary throw
   /// InvalidArgument.
   std::string decode(std::span<const std::int64_t> ids, bool skip_special_tokens = false) const;
@@ -96,5 +121,32 @@ class Tokenizer {
  private:
   std::unique_ptr<const Impl> impl_;
 };
+
+/// What train_tokenizer makes.
+enum class TokenizerKind {
+  byte_level_bpe,  ///< "BPE" of bytes, split as Llama 3 does
+  metaspace_bpe,   ///< "BPE" of characters, blanks as U+2581, rare characters in bytes
+  unigram,         ///< "Unigram", likewise
+};
+
+struct TokenizerTraining {
+  TokenizerKind kind = TokenizerKind::byte_level_bpe;
+  /// The most tokens there may be; fewer when no pair of tokens is frequent enough.
+  std::int64_t vocab_size = 32000;
+  /// How often a pair must stand in the texts to be merged (BPE).
+  std::int64_t min_frequency = 2;
+  /// Tokens that get the first ids, after "<unk>" (not of bytes), bos_token and eos_token.
+  std::vector<std::string> special_tokens;
+  /// Stand before and after each text that is encoded, where they are not empty.
+  std::string bos_token, eos_token;
+};
+
+/// Gives the next text to train on, or nothing after the last.
+using NextText = std::function<std::optional<std::string>()>;
+
+/// A tokenizer.json, which the tokenizers library reads too, trained on texts; the same texts give
+/// the same bytes. Throws InvalidArgument for a vocab_size that has no room for all bytes and the
+/// special tokens, and for no text at all.
+std::string train_tokenizer(const TokenizerTraining& training, const NextText& next_text);
 
 }  // namespace diffllama

@@ -1,6 +1,7 @@
 #include <cstdint>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct TokenizeOptions {
   bool json = false;
   bool no_special = false;
   bool offsets = false;
+  bool full = false;
+  std::optional<std::string> pair;
   bool decode = false;
   bool skip_special = false;
 };
@@ -58,6 +61,19 @@ void print_json(const Encoding& encoding, bool offsets) {
   std::cout << "}\n";
 }
 
+void print_full(const Encoding& encoding) {
+  nlohmann::ordered_json offsets = nlohmann::json::array();
+  for (const TokenOffset& offset : encoding.offsets) offsets.push_back({offset.begin, offset.end});
+  const nlohmann::ordered_json all = {{"ids", encoding.ids},
+                                      {"offsets", std::move(offsets)},
+                                      {"word_ids", encoding.word_ids},
+                                      {"type_ids", encoding.type_ids},
+                                      {"sequence_ids", encoding.sequence_ids},
+                                      {"special_tokens_mask", encoding.special_tokens_mask},
+                                      {"attention_mask", encoding.attention_mask}};
+  std::cout << all.dump() << '\n';
+}
+
 void print_lines(const Tokenizer& tokenizer, const Encoding& encoding, bool offsets) {
   for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
     std::cout << encoding.ids[i];
@@ -77,8 +93,12 @@ void run(const TokenizeOptions& options) {
   if (options.decode) {
     std::cout << tokenizer.decode(read_ids(input), options.skip_special);
   } else {
-    const Encoding encoding = tokenizer.encode(input, !options.no_special);
-    if (options.json) {
+    const EncodeOptions how{!options.no_special, /*truncate_and_pad=*/true};
+    const Encoding encoding = options.pair ? tokenizer.encode_pair(input, *options.pair, how)
+                                           : tokenizer.encode(input, how);
+    if (options.full) {
+      print_full(encoding);
+    } else if (options.json) {
       print_json(encoding, options.offsets);
     } else {
       print_lines(tokenizer, encoding, options.offsets);
@@ -104,6 +124,13 @@ void add_tokenize_command(CLI::App& app) {
                  "Add no special tokens; those in the text still match")
       ->excludes(decode);
   command->add_flag("--offsets", options->offsets, "Print each token's bytes [begin, end) too")
+      ->excludes(decode);
+  command
+      ->add_flag("--full", options->full,
+                 "Print a JSON object with ids, offsets, word_ids, type_ids, sequence_ids, "
+                 "special_tokens_mask and attention_mask; -1 is none")
+      ->excludes(decode);
+  command->add_option("--pair", options->pair, "A second text, which makes a pair with stdin's")
       ->excludes(decode);
   command->callback([options] { run(*options); });
 }

@@ -64,6 +64,8 @@ class AlignedEdit {
   void put(char32_t c, int change);
   /// Keeps the next `bytes` bytes as they are.
   void keep(std::size_t bytes);
+  /// Leaves the next character out.
+  void drop() { skip_character(); }
   AlignedText finish() { return std::move(to_); }
 
  private:

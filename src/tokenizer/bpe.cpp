@@ -5,6 +5,7 @@
 #include <random>
 
 #include "diffllama/error.h"
+#include "tokenizer/byte_level.h"
 #include "tokenizer/unicode.h"
 
 namespace diffllama {
@@ -136,12 +137,9 @@ void Bpe::Encoder::add_symbol(std::uint32_t id, std::size_t length) {
 
 // The character's bytes as tokens <0xXX>; false when one is missing.
 bool Bpe::Encoder::add_byte_tokens(std::string_view character) {
-  static constexpr std::string_view kDigits = "0123456789ABCDEF";
   std::vector<std::uint32_t> ids;
   for (const char c : character) {
-    const auto byte = static_cast<unsigned char>(c);
-    const std::string token = {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15U], '>'};
-    const auto id = bpe_.vocabulary_.id_of(token);
+    const auto id = bpe_.vocabulary_.id_of(byte_token(static_cast<unsigned char>(c)));
     if (!id) return false;
     ids.push_back(*id);
   }

@@ -33,6 +33,11 @@ const Alphabet& alphabet() {
 
 }  // namespace
 
+std::string byte_token(unsigned char byte) {
+  static constexpr std::string_view kDigits = "0123456789ABCDEF";
+  return {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15U], '>'};
+}
+
 std::string_view byte_level_character(unsigned char byte) { return alphabet().character[byte]; }
 
 std::optional<unsigned char> byte_of_character(char32_t c) {

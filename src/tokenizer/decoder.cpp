@@ -1,6 +1,7 @@
 #include "tokenizer/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -166,6 +167,71 @@ class MetaspaceDecoder : public Decoder {
   bool drops_first_;
 };
 
+std::string replace_all(const std::string& text, std::string_view from, std::string_view to) {
+  if (from.empty()) return text;
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t found = std::min(text.find(from, at), text.size());
+    result.append(text, at, found - at);
+    if (found < text.size()) result += to;
+    at = found + from.size();
+  }
+  return result;
+}
+
+class WordPieceDecoder : public Decoder {
+ public:
+  WordPieceDecoder(std::string prefix, bool cleanup)
+      : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  Tokens apply(Tokens tokens, std::size_t /*most*/) const override {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      std::string& token = tokens[i];
+      if (i > 0 && token.starts_with(prefix_)) {
+        token.erase(0, prefix_.size());
+      } else if (i > 0) {
+        token.insert(token.begin(), ' ');
+      }
+      if (cleanup_) clean_up(token);
+    }
+    return tokens;
+  }
+
+ private:
+  // Undoes blanks that a tokenizer put before punctuation and contractions.
+  static void clean_up(std::string& token) {
+    static constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kRules = {
+        {{" .", "."},
+         {" ?", "?"},
+         {" !", "!"},
+         {" ,", ","},
+         {" ' ", "'"},
+         {" n't", "n't"},
+         {" 'm", "'m"},
+         {" do not", " don't"},
+         {" 's", "'s"},
+         {" 've", "'ve"},
+         {" 're", "'re"}}};
+    for (const auto& [from, to] : kRules) token = replace_all(token, from, to);
+  }
+
+  std::string prefix_;
+  bool cleanup_;
+};
+
+class BpeDecoder : public Decoder {
+ public:
+  explicit BpeDecoder(std::string suffix) : suffix_(std::move(suffix)) {}
+  Tokens apply(Tokens tokens, std::size_t /*most*/) const override {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      tokens[i] = replace_all(tokens[i], suffix_, i + 1 == tokens.size() ? "" : " ");
+    }
+    return tokens;
+  }
+
+ private:
+  std::string suffix_;
+};
+
 std::unique_ptr<const Decoder> make_sequence(const JsonField& list) {
   std::vector<std::unique_ptr<const Decoder>> parts;
   for (std::size_t i = 0; i < list.array_size(); ++i) {
@@ -197,6 +263,11 @@ std::unique_ptr<const Decoder> make_decoder(const JsonField& field) {
                                             field.at("content").as_string());
   }
   if (type == "ByteFallback") return std::make_unique<ByteFallback>();
+  if (type == "WordPiece") {
+    return std::make_unique<WordPieceDecoder>(field.at("prefix").as_string(),
+                                              field.at("cleanup").as_bool());
+  }
+  if (type == "BPEDecoder") return std::make_unique<BpeDecoder>(field.at("suffix").as_string());
   if (type == "Fuse") return std::make_unique<Fuse>();
   if (type == "Strip") {
     return std::make_unique<StripDecoder>(field.at("content").as_character(),
@@ -210,7 +281,8 @@ std::unique_ptr<const Decoder> make_decoder(const JsonField& field) {
             field.at("add_prefix_space").as_bool(true));
   }
   field.at("type").refuse(
-      "one of the decoders ByteLevel, Sequence, Replace, ByteFallback, Fuse, Strip, Metaspace");
+      "one of the decoders ByteLevel, Metaspace, ByteFallback, Fuse, Strip, Replace, WordPiece, "
+      "BPEDecoder, Sequence (no text is made of CTC's tokens here)");
 }
 
 }  // namespace diffllama

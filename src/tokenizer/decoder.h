@@ -20,8 +20,8 @@ class Decoder {
   virtual bool is_byte_level() const { return false; }
 };
 
-/// ByteLevel, Sequence, Replace, ByteFallback, Fuse, Strip, Metaspace. null gives nullptr; any
-/// other type is a FormatError that names it.
+/// ByteLevel, Metaspace, ByteFallback, Fuse, Strip, Replace, WordPiece, BPEDecoder, Sequence. null
+/// gives nullptr; any other type, CTC's too, is a FormatError that names it.
 std::unique_ptr<const Decoder> make_decoder(const JsonField& field);
 std::unique_ptr<const Decoder> make_byte_level_decoder();
 

@@ -16,8 +16,9 @@ class Normalizer {
   virtual AlignedText apply(AlignedText text, std::size_t most) const = 0;
 };
 
-/// NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, Sequence. null gives nullptr; any
-/// other type is a FormatError that names it.
+/// NFC, NFD, NFKC, NFKD, Nmt, Lowercase, StripAccents, Strip, Prepend, Append, Replace,
+/// Precompiled, BertNormalizer, ByteLevel, Sequence. null gives nullptr; any other type is a
+/// FormatError that names it.
 std::unique_ptr<const Normalizer> make_normalizer(const JsonField& field);
 
 }  // namespace diffllama

@@ -5,6 +5,7 @@
 
 #include "tokenizer/byte_level.h"
 #include "tokenizer/unicode.h"
+#include "tokenizer/unicode_scripts.h"
 
 namespace diffllama {
 namespace {
@@ -120,6 +121,73 @@ class Whitespace : public PreTokenizer {
             matches.push_back({at, end, kind == space});
             at = end;
           }
+        },
+        SplitBehavior::removed);
+  }
+};
+
+class CharDelimiterSplit : public PreTokenizer {
+ public:
+  explicit CharDelimiterSplit(char32_t delimiter) : delimiter_(delimiter) {}
+  void apply(PreTokenizedText& text) const override {
+    text.split(characters([this](char32_t c) { return c == delimiter_; }), SplitBehavior::removed);
+  }
+
+ private:
+  char32_t delimiter_;
+};
+
+class BertPreTokenizer : public PreTokenizer {
+ public:
+  void apply(PreTokenizedText& text) const override {
+    text.split(characters(is_whitespace), SplitBehavior::removed);
+    text.split(characters(is_punctuation), SplitBehavior::isolated);
+  }
+};
+
+class FixedLength : public PreTokenizer {
+ public:
+  explicit FixedLength(std::int64_t length) : length_(length) {}
+  void apply(PreTokenizedText& text) const override {
+    text.split(
+        [this](std::string_view part, std::vector<Match>& matches) {
+          matches.clear();
+          for (std::size_t at = 0; at < part.size();) {
+            const std::size_t begin = at;
+            for (std::int64_t n = 0; n < length_ && at < part.size(); ++n) {
+              at += code_point_at(part, at).length;
+            }
+            matches.push_back({begin, at, true});
+          }
+        },
+        SplitBehavior::isolated);
+  }
+
+ private:
+  std::int64_t length_;  // characters
+};
+
+// Where the script changes, as SentencePiece's trainer has it. Blanks and characters without a
+// script go with what comes before; at the very start they are lost.
+class UnicodeScripts : public PreTokenizer {
+ public:
+  void apply(PreTokenizedText& text) const override {
+    text.split(
+        [](std::string_view part, std::vector<Match>& matches) {
+          matches.clear();
+          int last = kNoScript;
+          std::size_t begin = 0;
+          for (std::size_t at = 0; at < part.size();) {
+            const CodePoint c = code_point_at(part, at);
+            const int script = unicode_script(c.value);
+            if (script != kNoScript && script != last) {
+              if (at > begin) matches.push_back({begin, at, last == kNoScript});
+              begin = at;
+              last = script;
+            }
+            at += c.length;
+          }
+          if (begin < part.size()) matches.push_back({begin, part.size(), last == kNoScript});
         },
         SplitBehavior::removed);
   }
@@ -249,6 +317,20 @@ std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonField& field) {
   if (type == "Digits") {
     return make_digits_pre_tokenizer(field.at("individual_digits").as_bool());
   }
+  if (type == "CharDelimiterSplit") {
+    return std::make_unique<CharDelimiterSplit>(
+        code_point_at(field.at("delimiter").as_character(), 0).value);
+  }
+  if (type == "BertPreTokenizer") return std::make_unique<BertPreTokenizer>();
+  if (type == "UnicodeScripts") return std::make_unique<UnicodeScripts>();
+  if (type == "FixedLength") {
+    const JsonField length = field.at("length");
+    constexpr std::int64_t kLimit = std::int64_t{1} << 32;
+    constexpr std::int64_t kDefault = 5;
+    const std::int64_t characters = length.is_null() ? kDefault : length.as_index(kLimit);
+    if (characters == 0) length.refuse("a length of at least 1");
+    return std::make_unique<FixedLength>(characters);
+  }
   if (type == "Whitespace") return std::make_unique<Whitespace>();
   if (type == "WhitespaceSplit") return std::make_unique<WhitespaceSplit>();
   if (type == "Punctuation") {
@@ -259,8 +341,9 @@ std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonField& field) {
   if (type == "Metaspace") return make_metaspace(field);
   if (type == "Sequence") return make_sequence(field.at("pretokenizers"));
   field.at("type").refuse(
-      "one of the pre-tokenizers ByteLevel, Split, Digits, Whitespace, WhitespaceSplit, "
-      "Punctuation, Metaspace, Sequence");
+      "one of the pre-tokenizers ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, "
+      "WhitespaceSplit, CharDelimiterSplit, BertPreTokenizer, UnicodeScripts, FixedLength, "
+      "Sequence");
 }
 
 std::unique_ptr<const PreTokenizer> make_byte_level_pre_tokenizer(bool add_prefix_space,

@@ -100,8 +100,9 @@ class PreTokenizer {
   virtual void apply(PreTokenizedText& text) const = 0;
 };
 
-/// ByteLevel, Split, Digits, Whitespace, WhitespaceSplit, Punctuation, Metaspace, Sequence. null
-/// gives nullptr; any other type is a FormatError that names it.
+/// ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit,
+/// CharDelimiterSplit, BertPreTokenizer, UnicodeScripts, FixedLength, Sequence. null gives nullptr;
+/// any other type is a FormatError that names it.
 std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonField& field);
 
 /// Those that GGUF files name instead of describing.

@@ -1,8 +1,10 @@
 #include "diffllama/tokenizer.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
+#include "base/parallel.h"
 #include "diffllama/error.h"
 #include "tokenizer/expansion.h"
 #include "tokenizer/piece_encoder.h"
@@ -68,6 +70,66 @@ std::vector<EncodedToken> encode_text(const Tokenizer::Impl& parts, const Source
   return tokens;
 }
 
+Encoding to_encoding(std::span<const SourceText> sources,
+                     const std::vector<EncodedSequence>& sequences) {
+  std::size_t count = 0;
+  for (const EncodedSequence& sequence : sequences) count += sequence.tokens.size();
+  Encoding encoding;
+  encoding.ids.reserve(count);
+  encoding.type_ids.reserve(count);
+  encoding.offsets.reserve(count);
+  encoding.word_ids.reserve(count);
+  encoding.sequence_ids.reserve(count);
+  encoding.special_tokens_mask.reserve(count);
+  encoding.attention_mask.assign(count, 1);
+  for (const EncodedSequence& sequence : sequences) {
+    for (const EncodedToken& token : sequence.tokens) {
+      encoding.ids.push_back(token.id);
+      encoding.type_ids.push_back(token.type_id);
+      TokenOffset offset;
+      if (token.sequence >= 0) {
+        const SourceText& source = sources[static_cast<std::size_t>(token.sequence)];
+        offset = {source.original(token.span.begin), source.original(token.span.end)};
+      }
+      encoding.offsets.push_back(offset);
+      encoding.word_ids.push_back(token.word);
+      encoding.sequence_ids.push_back(token.sequence);
+      encoding.special_tokens_mask.push_back(token.special);
+    }
+  }
+  return encoding;
+}
+
+// One text, or a pair.
+Encoding encode_sources(const Tokenizer::Impl& parts, std::span<const SourceText> sources,
+                        const EncodeOptions& options) {
+  std::vector<EncodedSequence> sequences;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    sequences.push_back({sources[i].text(), encode_text(parts, sources[i])});
+    for (EncodedToken& token : sequences.back().tokens) {
+      token.sequence = static_cast<std::int8_t>(i);
+      token.type_id = static_cast<std::int32_t>(i);
+    }
+  }
+  if (options.truncate_and_pad && parts.truncation) {
+    const bool adds = options.add_special_tokens && parts.post_processor != nullptr;
+    const std::size_t added = adds ? parts.post_processor->added_tokens(sources.size() == 2) : 0;
+    truncate(*parts.truncation, added, sequences);
+  }
+  if (parts.post_processor != nullptr) {
+    const TokenOf token_of = [&parts](std::int32_t id) {
+      return parts.model->vocabulary().token_of(id).value_or("");
+    };
+    parts.post_processor->apply(token_of, options.add_special_tokens, sequences);
+  }
+  return to_encoding(sources, sequences);
+}
+
+void pad_alone(const Tokenizer::Impl& parts, const EncodeOptions& options, Encoding& encoding) {
+  if (!options.truncate_and_pad || !parts.padding) return;
+  pad(*parts.padding, padded_length(*parts.padding, encoding.ids.size()), encoding);
+}
+
 }  // namespace
 
 std::optional<std::string> Tokenizer::Impl::decoder_token(std::int64_t id,
@@ -109,33 +171,52 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Encoding Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+  return encode(text, EncodeOptions{add_special_tokens, false});
+}
+
+Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   const TextPart whole{text, true};
-  return encode(std::span(&whole, 1), add_special_tokens);
+  return encode(std::span(&whole, 1), options);
 }
 
 Encoding Tokenizer::encode(std::span<const TextPart> parts, bool add_special_tokens) const {
+  return encode(parts, EncodeOptions{add_special_tokens, false});
+}
+
+Encoding Tokenizer::encode(std::span<const TextPart> parts, const EncodeOptions& options) const {
   SourceText source;
   for (const TextPart& part : parts) source.append(part.text, part.trusted);
-  std::vector<EncodedToken> tokens = encode_text(*impl_, source);
-  if (impl_->post_processor != nullptr) {
-    const EncodedText encoded{source.text(), [this](std::int32_t id) {
-                                return impl_->model->vocabulary().token_of(id).value_or("");
-                              }};
-    impl_->post_processor->apply(encoded, add_special_tokens, tokens);
-  }
-  Encoding encoding;
-  encoding.ids.reserve(tokens.size());
-  encoding.offsets.reserve(tokens.size());
-  encoding.word_ids.reserve(tokens.size());
-  encoding.special_tokens_mask.reserve(tokens.size());
-  for (const EncodedToken& token : tokens) {
-    encoding.ids.push_back(token.id);
-    encoding.offsets.push_back(
-        {source.original(token.span.begin), source.original(token.span.end)});
-    encoding.word_ids.push_back(token.word);
-    encoding.special_tokens_mask.push_back(token.special);
-  }
+  Encoding encoding = encode_sources(*impl_, std::span(&source, 1), options);
+  pad_alone(*impl_, options, encoding);
   return encoding;
+}
+
+Encoding Tokenizer::encode_pair(std::string_view text, std::string_view pair,
+                                const EncodeOptions& options) const {
+  std::array<SourceText, 2> sources;
+  sources[0].append(text);
+  sources[1].append(pair);
+  Encoding encoding = encode_sources(*impl_, sources, options);
+  pad_alone(*impl_, options, encoding);
+  return encoding;
+}
+
+std::vector<Encoding> Tokenizer::encode_batch(std::span<const std::string_view> texts,
+                                              const EncodeOptions& options, int threads) const {
+  std::vector<Encoding> encodings(texts.size());
+  const auto encode_one = [&](std::int64_t task, int /*worker*/) {
+    const auto i = static_cast<std::size_t>(task);
+    SourceText source;
+    source.append(texts[i]);
+    encodings[i] = encode_sources(*impl_, std::span(&source, 1), options);
+  };
+  Parallel(threads).run(static_cast<std::int64_t>(texts.size()), encode_one);
+  if (!options.truncate_and_pad || !impl_->padding) return encodings;
+  std::size_t longest = 0;
+  for (const Encoding& encoding : encodings) longest = std::max(longest, encoding.ids.size());
+  const std::size_t length = padded_length(*impl_->padding, longest);
+  for (Encoding& encoding : encodings) pad(*impl_->padding, length, encoding);
+  return encodings;
 }
 
 std::string Tokenizer::decode(std::span<const std::int64_t> ids, bool skip_special_tokens) const {

@@ -7,6 +7,7 @@
 #include "diffllama/tokenizer.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/decoder.h"
+#include "tokenizer/encoding_settings.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/post_processor.h"
 #include "tokenizer/pre_tokenizer.h"
@@ -24,6 +25,8 @@ struct Tokenizer::Impl {
   std::unique_ptr<const TokenizerModel> model;  // never null
   std::unique_ptr<const PostProcessor> post_processor;
   std::unique_ptr<const Decoder> decoder;
+  std::optional<Truncation> truncation;
+  std::optional<Padding> padding;
   std::optional<std::int64_t> bos_token_id, eos_token_id, unk_token_id, pad_token_id;
 
   std::int64_t id_limit() const {

@@ -46,17 +46,19 @@ std::string refusal_with(const char* pointer, const json& value) {
 }
 
 TEST(TokenizerJson, NamesUnsupportedComponents) {
-  EXPECT_EQ(refusal_with("/normalizer", {{"type", "Nmt"}}),
+  EXPECT_EQ(refusal_with("/normalizer", {{"type", "Bogus"}}),
             "dir/tokenizer.json: normalizer.type: expected one of the normalizers NFC, NFD, NFKC, "
-            "NFKD, Lowercase, Prepend, Replace, Strip, Sequence, got \"Nmt\"");
-  EXPECT_THAT(refusal_with("/pre_tokenizer", {{"type", "UnicodeScripts"}}),
+            "NFKD, Nmt, Lowercase, StripAccents, Strip, Prepend, Append, Replace, Precompiled, "
+            "BertNormalizer, ByteLevel, Sequence, got \"Bogus\"");
+  EXPECT_THAT(refusal_with("/pre_tokenizer", {{"type", "Bogus"}}),
               HasSubstr("pre_tokenizer.type: expected one of the pre-tokenizers"));
   EXPECT_THAT(refusal_with("/decoder", {{"type", "CTC"}}),
               HasSubstr("decoder.type: expected one of the decoders"));
-  EXPECT_THAT(refusal_with("/post_processor", {{"type", "BertProcessing"}}),
+  EXPECT_THAT(refusal_with("/post_processor", {{"type", "Bogus"}}),
               HasSubstr("post_processor.type: expected one of the post-processors"));
-  EXPECT_EQ(refusal_with("/model/type", "Unigram"),
-            "dir/tokenizer.json: model.type: expected the model BPE, got \"Unigram\"");
+  EXPECT_EQ(refusal_with("/model/type", "Bogus"),
+            "dir/tokenizer.json: model.type: expected one of the models BPE, Unigram, WordPiece, "
+            "WordLevel, got \"Bogus\"");
   EXPECT_THAT(refusal_with("/model/dropout", 0.1), HasSubstr("model.dropout: expected no dropout"));
   EXPECT_THAT(refusal_with("/version", "2.0"), HasSubstr("version: expected \"1.0\""));
   EXPECT_THAT(
@@ -171,6 +173,43 @@ TEST(TokenizerJson, RefusesBrokenTemplates) {
   EXPECT_THAT(with(R"([{"Sequence": {"id": "A"}}, {"Sequence": {"id": "A"}}])"),
               HasSubstr("the Sequence A once"));
   EXPECT_THAT(with("[]"), HasSubstr("the Sequence A once"));
+}
+
+TEST(TokenizerJson, RefusesBrokenUnigrams) {
+  const auto with = [](const char* vocab, int unk_id = 0) {
+    json document = small();
+    document["model"] = {{"type", "Unigram"}, {"unk_id", unk_id}, {"vocab", json::parse(vocab)}};
+    return refusal_of(document.dump());
+  };
+  EXPECT_THAT(with(R"({"a": 0})"), HasSubstr("model.vocab: expected an array of [token, score]"));
+  for (const char* vocab : {R"([["a"]])", R"([["a", "b"]])", R"([[1, "a"]])", R"([["a", 1, 2]])",
+                            R"([[["a", 1]]])", R"(["a"])", R"([["a", null]])"}) {
+    EXPECT_THAT(with(vocab), HasSubstr("model.vocab: expected")) << vocab;
+  }
+  EXPECT_THAT(with(R"([["a", 0.5], ["a", 1]])"), HasSubstr("each token once"));
+  EXPECT_THAT(with(R"([["a", 0.5]])", 1), HasSubstr("expected an unk_id below 1"));
+  EXPECT_THAT(with("[]"), HasSubstr("expected an unk_id below 0"));
+}
+
+TEST(TokenizerJson, RefusesBrokenCharsMaps) {
+  const auto with = [](const json& map) {
+    return refusal_with("/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", map}});
+  };
+  EXPECT_THAT(with("****"), HasSubstr("precompiled_charsmap: expected base64"));
+  EXPECT_THAT(with(7), HasSubstr("expected a string"));
+  EXPECT_THAT(with("AAA="), HasSubstr("expected the size of a table"));
+  EXPECT_THAT(with("/////w=="), HasSubstr("expected the size of a table"));
+  EXPECT_THAT(with("BAAAAAAAAAA="), HasSubstr("expected texts in UTF-8"));
+}
+
+TEST(TokenizerJson, RefusesBrokenSettings) {
+  EXPECT_THAT(refusal_with("/truncation", {{"max_length", -1}, {"strategy", "OnlyFirst"}}),
+              HasSubstr("truncation.max_length: expected an integer"));
+  EXPECT_THAT(refusal_with("/truncation", {{"max_length", 5}, {"strategy", "Bogus"}}),
+              HasSubstr("LongestFirst, OnlyFirst or OnlySecond"));
+  EXPECT_THAT(refusal_with("/padding", {{"strategy", {{"Fixed", 1U << 30}}}}),
+              HasSubstr("padding.strategy.Fixed: expected an integer from 0 to 16777215"));
+  EXPECT_THAT(refusal_with("/padding", {{"strategy", "Bogus"}}), HasSubstr("BatchLongest"));
 }
 
 TEST(TokenizerJson, RefusesTextThatIsNotJson) {
@@ -294,8 +333,8 @@ TEST(Tokenizer, LoadsTheModelThatShipsHere) {
 
 TEST(Tokenizer, SaysWhichFileIsMissing) {
   EXPECT_THAT([] { load_tokenizer("/nowhere", {}); },
-              testing::ThrowsMessage<IoError>(
-                  HasSubstr("expected a tokenizer.json, found no file /nowhere")));
+              testing::ThrowsMessage<IoError>(HasSubstr(
+                  "expected a tokenizer.json or tokenizer.model, found no file /nowhere")));
 }
 
 // Each byte at most a constant number of steps: these would take hours if it were squared.

@@ -41,6 +41,12 @@ bool is_numeric(char32_t c);
 bool is_punctuation(char32_t c);
 /// A character of \w: Alphabetic, Mark, Decimal_Number, Connector_Punctuation, Join_Control.
 bool is_word(char32_t c);
+/// General category M.
+bool is_mark(char32_t c);
+/// General category Mn.
+bool is_nonspacing_mark(char32_t c);
+/// General category C: controls, formats, private use, unassigned.
+bool is_other(char32_t c);
 /// Appends the full lower-case mapping.
 void append_lowercase(std::u32string& text, char32_t c);
 

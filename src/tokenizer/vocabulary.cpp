@@ -50,6 +50,16 @@ void Vocabulary::finish() {
   }
 }
 
+std::vector<std::pair<std::string_view, std::int32_t>> Vocabulary::entries() const {
+  std::vector<std::pair<std::string_view, std::int32_t>> all;
+  all.reserve(entries_.size());
+  for (const Entry& entry : entries_) {
+    if (!all.empty() && all.back().first == text(entry)) continue;
+    all.emplace_back(text(entry), static_cast<std::int32_t>(entry.id));
+  }
+  return all;
+}
+
 std::optional<std::uint32_t> Vocabulary::id_of(std::string_view token) const {
   const auto found =
       std::lower_bound(entries_.begin(), entries_.end(), token,

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace diffllama {
@@ -31,6 +32,8 @@ class Vocabulary {
   std::optional<std::uint32_t> id_of(std::string_view token) const;
   /// The token of an id, which may be any number; nothing for an id that is not used.
   std::optional<std::string_view> token_of(std::int64_t id) const;
+  /// All tokens with the ids that id_of gives.
+  std::vector<std::pair<std::string_view, std::int32_t>> entries() const;
   std::size_t size() const { return entries_.size(); }
   /// One past the largest id.
   std::int64_t id_limit() const { return static_cast<std::int64_t>(entry_of_id_.size()); }

@@ -14,6 +14,8 @@
 #include "config/model_config.h"
 #include "diffllama/error.h"
 #include "tokenizer/load_tokenizer.h"
+#include "tokenizer/model_file.h"
+#include "tokenizer/tokenizer_impl.h"
 
 namespace diffllama::fuzz {
 namespace {
@@ -91,6 +93,12 @@ void tokenizer(Bytes bytes) {
   attempt([&] { use(parse_tokenizer(files, ignore_warning)); });
 }
 
+void tokenizer_model(Bytes bytes) {
+  TokenizerFiles files;
+  files.where = "tokenizer.model";
+  attempt([&] { use(Tokenizer(parse_model_file(as_text(bytes), files))); });
+}
+
 void packed_copy(Bytes bytes) {
   const PackedFileSpec spec = {{"a float32 32 x 1", 100}, {"b float32 32 x 2", 256}};
   attempt([&] { check_packed_file(bytes, spec, "fuzz.packed-float32", Parallel(1)); });
@@ -102,6 +110,7 @@ constexpr Target kTargets[] = {{"gguf", gguf},
                                {"model_config", model_config},
                                {"generation_config", generation_config},
                                {"tokenizer", tokenizer},
+                               {"tokenizer_model", tokenizer_model},
                                {"packed_copy", packed_copy}};
 
 }  // namespace

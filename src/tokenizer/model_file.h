@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "diffllama/tokenizer.h"
+#include "tokenizer/load_tokenizer.h"
+
+namespace diffllama {
+
+/// A tokenizer from a tokenizer.model (SentencePiece, or tiktoken's lines of base64) in a directory
+/// without tokenizer.json, as transformers makes one.
+///
+/// SentencePiece: the model runs in its library without its normalizer; blanks become U+2581, with
+/// one in front of the text (`add_prefix_space` of tokenizer_config.json, true unless it says
+/// otherwise), or of every part between added tokens (`legacy`, false unless it says otherwise).
+/// Control pieces are special tokens, user-defined ones added tokens. `add_bos_token` and
+/// `add_eos_token` put bos_token and eos_token around each text.
+///
+/// tiktoken: byte-level BPE, split as Llama 3 does; ids behind the ranks are those of
+/// `added_tokens_decoder`, with <|reserved_token_ID|> where it has gaps.
+///
+/// `model_file` is the file's bytes; of `files` the tokenizer_json is not read, and `where` is the
+/// file's path. Throws FormatError.
+std::unique_ptr<Tokenizer::Impl> parse_model_file(std::string_view model_file,
+                                                  const TokenizerFiles& files);
+
+}  // namespace diffllama
