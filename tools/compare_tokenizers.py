@@ -2,9 +2,12 @@
 """Compares `diffllama tokenize` with the tokenizers library on random texts, and prints where they differ.
 
     pip install tokenizers transformers gguf      # in a scratch virtual environment
-    tools/compare_tokenizers.py build/release/diffllama MODEL [-n 200] [--seed 0] [--texts FILE.jsonl]
+    tools/compare_tokenizers.py build/release/bin/diffllama MODEL [-n 200] [--seed 0] [--texts FILE.jsonl]
+    tools/compare_tokenizers.py build/release/bin/diffllama components --texts FILE.jsonl --seconds 3600
 
-MODEL is a directory with a tokenizer.json, a tokenizer.json, or a .gguf file (read through transformers).
+MODEL is a directory with a tokenizer.json, a tokenizer.json, a .gguf file (read through transformers), or the word
+"components": all of tokenizer_components.py and what `diffllama tokenizer train` makes, on random texts and pairs,
+round by round with a new seed until the time is over.
 """
 
 import argparse
@@ -74,6 +77,79 @@ def differences(program, model, tokenizer, text):
         yield "decoded", decoded, got
 
 
+def full(encoded, texts):
+    """What `tokenize --full` prints."""
+    starts = []
+    for text in texts:
+        starts.append([0])
+        for character in text:
+            starts[-1].append(starts[-1][-1] + len(character.encode()))
+    offsets = [[starts[sequence or 0][at] for at in span] for span, sequence in zip(encoded.offsets, encoded.sequence_ids)]
+    none = lambda values: [-1 if value is None else value for value in values]  # noqa: E731
+    return {"ids": encoded.ids, "offsets": offsets, "word_ids": none(encoded.word_ids), "type_ids": encoded.type_ids,
+            "sequence_ids": none(encoded.sequence_ids), "special_tokens_mask": encoded.special_tokens_mask,
+            "attention_mask": encoded.attention_mask}
+
+
+def full_differences(program, path, tokenizer, text, pair):
+    try:
+        expected = full(tokenizer.encode(text, pair), [text, pair or ""])
+    except Exception:
+        expected = None
+    options = ["--full"] + ([] if pair is None else ["--pair", pair])
+    result = subprocess.run([program, "tokenize", "-m", path, *options], input=text.encode(), capture_output=True)
+    got = json.loads(result.stdout) if result.returncode == 0 else None
+    if got != expected:
+        yield "encoding", expected, got or result.stderr.decode(errors="replace")
+    if expected is not None:
+        decoded = tokenizer.decode(expected["ids"], skip_special_tokens=False)
+        again = run(program, path, ["--decode"], json.dumps(expected["ids"]).encode()).decode()
+        if again != decoded:
+            yield "decoded", decoded, again
+
+
+def trained(program, folder, corpus):
+    """(path, tokenizer) of each kind that `diffllama tokenizer train` makes."""
+    from tokenizers import Tokenizer
+
+    for kind in ["bpe", "metaspace-bpe", "unigram"]:
+        path = folder / f"trained_{kind}.json"
+        subprocess.run([program, "tokenizer", "train", "--type", kind, "--vocab-size", "900", "--bos-token", "<s>",
+                        "--special-tokens", "<|x|>", "-o", path, corpus], check=True)
+        yield path, Tokenizer.from_file(str(path))
+
+
+def search_components(arguments):
+    import tempfile
+    import time
+
+    from tokenizer_components import components
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        lines = [line for line, _ in zip(open(arguments.texts, encoding="utf-8"), range(100))]
+        texts = [json.loads(line)["text"][:4000] for line in lines] + TEXTS + PIECES * 3
+        corpus = folder / "corpus.jsonl"
+        corpus.write_text("".join(lines))
+        found = [(folder / f"{name}.json", tokenizer) for name, tokenizer in components(texts)]
+        for path, tokenizer in found:
+            tokenizer.save(str(path))
+        found += trained(arguments.program, folder, corpus)
+        end, seed, count, wrong = time.time() + arguments.seconds, arguments.seed, 0, 0
+        while time.time() < end:
+            rng = random.Random(seed)
+            for path, tokenizer in found:
+                text = random_text(rng).replace("\0", "") if rng.random() < 0.5 else random_text(rng)
+                pair = random_text(rng).replace("\0", "") if rng.random() < 0.3 else None
+                for what, expected, got in full_differences(arguments.program, str(path), tokenizer, text, pair):
+                    wrong += 1
+                    print(f"seed {seed}, {path.stem}, {what} of {text!r}, {pair!r}:\n  expected {expected}\n  got      {got}", flush=True)
+                count += 1
+            seed += 1
+        print(f"seeds {arguments.seed} to {seed - 1}, {len(found)} tokenizers, {count} texts, {wrong} differences")
+        return 1 if wrong else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("program")
@@ -81,7 +157,10 @@ def main():
     parser.add_argument("-n", type=int, default=200, help="random texts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--texts", help="JSON lines with a text each, compared too")
+    parser.add_argument("--seconds", type=float, default=60, help="of the search through all components")
     arguments = parser.parse_args()
+    if str(arguments.model) == "components":
+        return search_components(arguments)
 
     tokenizer = load(arguments.model)
     rng = random.Random(arguments.seed)

@@ -52,6 +52,7 @@ struct ExitStatus {
 // One for each file of this folder; the callback may throw diffllama::Error.
 void add_forward_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
+void add_tokenizer_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);

@@ -30,6 +30,7 @@ int run(int argc, char** argv) {
   diffllama::cli::add_generate_command(app);
   diffllama::cli::add_forward_command(app);
   diffllama::cli::add_tokenize_command(app);
+  diffllama::cli::add_tokenizer_command(app);
   diffllama::cli::add_perplexity_command(app);
   diffllama::cli::add_info_command(app);
   diffllama::cli::add_bench_command(app);

@@ -152,8 +152,12 @@ ordered_json bpe_model(const Bpe& model) {
           {"merges", std::move(merges)}};
 }
 
-// make_tokenizer_parts makes no other kind, and of tokenizer.json no other is byte-level.
-const Bpe& as_bpe(const Tokenizer::Impl& parts) { return dynamic_cast<const Bpe&>(*parts.model); }
+const Bpe& as_bpe(const Tokenizer::Impl& parts) {
+  const auto* bpe = dynamic_cast<const Bpe*>(parts.model.get());
+  if (bpe != nullptr) return *bpe;
+  throw FormatError(parts.model->vocabulary().where() +
+                    ": expected a byte-level BPE tokenizer, got another model");
+}
 
 ordered_json byte_level(bool add_prefix_space, bool use_regex) {
   return {{"type", "ByteLevel"},

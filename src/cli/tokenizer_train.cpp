@@ -1,0 +1,97 @@
+#include <cstdint>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/atomic_file.h"
+#include "base/overwrite.h"
+#include "cli/common.h"
+#include "cli/progress.h"
+#include "diffllama/tokenizer.h"
+#include "training/data/documents.h"
+
+namespace diffllama::cli {
+namespace {
+
+struct TokenizerTrainOptions {
+  TokenizerTraining training;
+  std::vector<std::filesystem::path> files;
+  std::filesystem::path output;
+};
+
+// What transformers needs to know besides tokenizer.json.
+nlohmann::ordered_json config_of(const TokenizerTraining& training) {
+  nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                   {"clean_up_tokenization_spaces", false}};
+  if (!training.bos_token.empty()) config["bos_token"] = training.bos_token;
+  if (!training.eos_token.empty()) config["eos_token"] = training.eos_token;
+  if (training.kind != TokenizerKind::byte_level_bpe) config["unk_token"] = "<unk>";
+  return config;
+}
+
+void run(const TokenizerTrainOptions& options) {
+  const bool is_file = options.output.extension() == ".json";
+  DocumentReader documents(options.files);
+  refuse_overwriting(is_file ? options.output : options.output / "tokenizer.json",
+                     documents.files());
+  Progress progress(documents.total_bytes(), "texts");
+  std::int64_t count = 0;
+  const std::string json = train_tokenizer(options.training, [&]() -> std::optional<std::string> {
+    Document document;
+    if (!documents.next(document)) return std::nullopt;
+    progress.update(documents.bytes_read(), ++count);
+    return std::move(document.text);
+  });
+  if (is_file) {
+    write_file_atomically(options.output, json);
+    return;
+  }
+  std::filesystem::create_directories(options.output);
+  write_file_atomically(options.output / "tokenizer.json", json);
+  write_file_atomically(options.output / "tokenizer_config.json",
+                        config_of(options.training).dump(2) + "\n");
+}
+
+}  // namespace
+
+void add_tokenizer_command(CLI::App& app) {
+  auto options = std::make_shared<TokenizerTrainOptions>();
+  CLI::App* command = app.add_subcommand("tokenizer", "Make tokenizers");
+  command->require_subcommand(1);
+  CLI::App* train = command->add_subcommand(
+      "train", "Train a tokenizer on texts and write it as a tokenizer.json");
+  const std::map<std::string, TokenizerKind> kinds = {
+      {"bpe", TokenizerKind::byte_level_bpe},
+      {"metaspace-bpe", TokenizerKind::metaspace_bpe},
+      {"unigram", TokenizerKind::unigram}};
+  TokenizerTraining& training = options->training;
+  train
+      ->add_option("--type", training.kind,
+                   "bpe (of bytes), metaspace-bpe (of characters, with byte fallback) or unigram")
+      ->transform(CLI::CheckedTransformer(kinds, CLI::ignore_case))
+      ->capture_default_str();
+  train->add_option("--vocab-size", training.vocab_size, "Tokens at most")->capture_default_str();
+  train
+      ->add_option("--min-frequency", training.min_frequency,
+                   "How often a pair of tokens must stand in the texts to be merged")
+      ->capture_default_str();
+  train->add_option("--special-tokens", training.special_tokens, "Special tokens, first in ids")
+      ->delimiter(',');
+  train->add_option("--bos-token", training.bos_token, "A special token put before each text");
+  train->add_option("--eos-token", training.eos_token, "A special token put after each text");
+  train->add_option("-o,--output", options->output, "A directory, or a file that ends in .json")
+      ->required();
+  train
+      ->add_option("FILE", options->files,
+                   "Texts: JSON lines with \"text\" (.jsonl, .ndjson, .json), others as one text")
+      ->required();
+  train->callback([options] { run(*options); });
+}
+
+}  // namespace diffllama::cli
