@@ -51,3 +51,38 @@ build() {
   cmake --build --preset "$1" -j "$(nproc)" ${2:+--target "$2"} ||
     die "the build of build/$1 failed; its messages are above"
 }
+
+# run_fuzzers SECONDS CORPUS: each fuzzer for so long, from tests/fuzz/corpus and from CORPUS/TARGET, which keeps what it
+# gains. Findings stay in build/fuzz/findings; a fixed one goes into tests/fuzz/corpus.
+run_fuzzers() {
+  install_packages build
+  install_packages fuzz
+  CXX=clang++ configure fuzz
+  build fuzz
+  local folder target program found=build/fuzz/findings
+  for folder in tests/fuzz/corpus/*/; do
+    target=$(basename "$folder")
+    program=build/fuzz/tests/fuzz/fuzz_$target
+    say "Fuzzing $target for $1 s"
+    mkdir -p "$found/$target" "$2/$target"
+    "$program" -max_total_time="$1" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 \
+      -artifact_prefix="$found/$target/" "$2/$target" "$folder" >"$found/$target.log" 2>&1 ||
+      die "fuzz_$target found $(ls "$found/$target"); it said: $(tail -n 40 "$found/$target.log")"
+    grep -E 'number_of_executed_units|peak_rss' "$found/$target.log"
+  done
+}
+
+# minimise_corpora CORPUS: of what the fuzzers kept in CORPUS/TARGET the files that reach something of their own.
+minimise_corpora() {
+  local folder target
+  for folder in tests/fuzz/corpus/*/; do
+    target=$(basename "$folder")
+    rm -rf "$1/$target.new"
+    mkdir "$1/$target.new"
+    "build/fuzz/tests/fuzz/fuzz_$target" -merge=1 -rss_limit_mb=2048 "$1/$target.new" "$1/$target" \
+      >"build/fuzz/findings/$target.merge.log" 2>&1 || die "fuzz_$target -merge=1 said: $(tail "build/fuzz/findings/$target.merge.log")"
+    rm -rf "${1:?}/$target"
+    mv "$1/$target.new" "$1/$target"
+    say "$target: $(find "$1/$target" -type f | wc -l) files"
+  done
+}

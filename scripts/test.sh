@@ -23,25 +23,6 @@ run_tests() {
   ctest --preset "$1" -j "$(nproc)" --progress || die "tests failed; what they said is above"
 }
 
-# Findings stay in build/fuzz/findings; a fixed one goes into tests/fuzz/corpus.
-run_fuzzers() {
-  install_packages build
-  install_packages fuzz
-  CXX=clang++ configure fuzz
-  build fuzz
-  local folder target found=build/fuzz/findings
-  for folder in tests/fuzz/corpus/*/; do
-    target=$(basename "$folder")
-    say "Fuzzing $target for $1 s"
-    mkdir -p "$found/$target" "build/fuzz/corpus/$target"
-    "build/fuzz/tests/fuzz/fuzz_$target" -max_total_time="$1" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
-      -print_final_stats=1 -artifact_prefix="$found/$target/" "build/fuzz/corpus/$target" "$folder" \
-      >"$found/$target.log" 2>&1 ||
-      die "fuzz_$target found $(ls "$found/$target"); it said: $(tail -n 40 "$found/$target.log")"
-    grep -E 'number_of_executed_units|peak_rss' "$found/$target.log"
-  done
-}
-
 sources() { git ls-files --cached --others --exclude-standard "$@"; }
 
 check_format() {
@@ -99,9 +80,9 @@ for check in "$@"; do
     --release) run_tests release ;;
     --asan) run_tests asan ;;
     --tsan) run_tests tsan ;;
-    --fuzz) run_fuzzers 5 ;;
+    --fuzz) run_fuzzers 5 build/fuzz/corpus ;;
     --fuzz=*[!0-9]* | --fuzz=) usage >&2; printf 'test.sh: expected --fuzz=SECONDS, got %s\n' "$check" >&2; exit 2 ;;
-    --fuzz=*) run_fuzzers "${check#--fuzz=}" ;;
+    --fuzz=*) run_fuzzers "${check#--fuzz=}" build/fuzz/corpus ;;
     --format) check_format ;;
     --tidy) check_tidy changed ;;
     --tidy=all) check_tidy all ;;

@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 
 import torch
+import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 import reference
@@ -81,6 +82,26 @@ CASES = {
         "diffllama_qa",
         dict(r=4, target_modules=["v_proj"], task_type="QUESTION_ANS"),
     ),
+    # A head that the base checkpoint does not have.
+    "new_sequence_head": (
+        "diffllama_causal",
+        dict(r=4, target_modules="all-linear", task_type="SEQ_CLS"),
+    ),
+    "new_token_head": (
+        "diffllama_causal",
+        dict(r=4, target_modules=ATTENTION, task_type="TOKEN_CLS"),
+    ),
+    # On the base model: transformers loads no causal LM into its class for questions.
+    "new_question_head": (
+        "diffllama_base",
+        dict(r=4, target_modules=["v_proj"], task_type="QUESTION_ANS"),
+    ),
+}
+# Of these: the class, its labels, and whether config.json stands beside the adapter.
+HEADS = {
+    "new_sequence_head": ("DiffLlamaForSequenceClassification", ["DESC", "ENTY", "HUM"], True),
+    "new_token_head": ("DiffLlamaForTokenClassification", [f"LABEL_{i}" for i in range(5)], False),
+    "new_question_head": ("DiffLlamaForQuestionAnswering", ["LABEL_0", "LABEL_1"], False),
 }
 
 
@@ -108,8 +129,29 @@ def sort_lists(path, base):
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def load_with_adapter(base, directory):
-    model = PeftModel.from_pretrained(reference.load(FORWARD / base), directory)
+def load_base(name, base):
+    """The base model, with a new head where the case has one."""
+    if name not in HEADS:
+        return reference.load(FORWARD / base)
+    class_name, labels, _ = HEADS[name]
+    torch.manual_seed(1)
+    model = getattr(transformers, class_name).from_pretrained(
+        FORWARD / base,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        pad_token_id=0,
+    )
+    for head in ("score", "qa_outputs"):
+        bias = getattr(getattr(model, head, None), "bias", None)
+        if bias is not None:
+            torch.nn.init.normal_(bias)  # from zeros
+    return model.eval()
+
+
+def load_with_adapter(name, base, directory):
+    model = PeftModel.from_pretrained(load_base(name, base), directory)
     return model.get_base_model().eval()
 
 
@@ -133,18 +175,20 @@ def make(name, base, settings):
     directory = ROOT / name
     shutil.rmtree(directory, ignore_errors=True)
     config = LoraConfig(**{"task_type": "CAUSAL_LM", **settings})
-    model = get_peft_model(reference.load(FORWARD / base), config)
+    model = get_peft_model(load_base(name, base), config)
     randomise(model, name)
     model.save_pretrained(directory)
     (directory / "README.md").unlink()
     sort_lists(directory / "adapter_config.json", base)
+    if name in HEADS and HEADS[name][2]:
+        model.get_base_model().config.save_pretrained(directory)
 
-    model = load_with_adapter(base, directory)
+    model = load_with_adapter(name, base, directory)
     rng = reference.generator(name + ".inputs")
     ids = torch.randint(3, model.config.vocab_size, (2, 9), generator=rng)
     inputs = {"input_ids": ids}
     outputs = reference.run(model, inputs, {})
-    plain = reference.run(reference.load(FORWARD / base), inputs, {})
+    plain = reference.run(load_base(name, base), inputs, {})
     good = reference.comparable_rows(inputs)
     for key, value in outputs.items():
         moved = reference.relative_difference(key, plain[key], value, good, {})
@@ -155,14 +199,14 @@ def make(name, base, settings):
     record = {"checkpoint": f"tests/golden/forward/{base}"}
     (directory / "case.json").write_text(json.dumps(record, indent=1) + "\n")
     with reference.in_double():
-        exact = reference.run(load_with_adapter(base, directory).double(), inputs, {})
+        exact = reference.run(load_with_adapter(name, base, directory).double(), inputs, {})
     return max(reference.relative_difference(k, outputs[k], exact[k], good, {}) for k in outputs)
 
 
 def check(name, base, directory):
     inputs = reference.load_tensors(ROOT / name / "inputs.safetensors")
     wanted = reference.load_tensors(ROOT / name / "outputs.safetensors")
-    got = reference.run(load_with_adapter(base, directory), inputs, {})
+    got = reference.run(load_with_adapter(name, base, directory), inputs, {})
     good = reference.comparable_rows(inputs)
     return max(reference.relative_difference(k, got[k], wanted[k], good, {}) for k in wanted)
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Draws what `diffllama train` wrote: loss by tokens, training and validation, of one run or several.
 
-usage: plot_metrics.py OUT.svg NAME=RUN/metrics.jsonl [NAME=...] [--log] [--smooth 20]
+usage: plot_metrics.py OUT.svg NAME=RUN/metrics.jsonl [NAME=...] [--layers] [--log] [--smooth 20]
 
-Training loss is the running mean over --smooth steps, at no more than 1000 places. Needs matplotlib."""
+With --layers two pictures more: by layer lambda, and the RMS that enters differential attention's norm, its mean as a
+line and its smallest value dotted. Runs without them (Llama) are left out there. Training loss is the running mean over --smooth steps, at no more than 1000 places. Needs matplotlib."""
 
 import argparse
 import json
@@ -36,6 +37,28 @@ def read(path):
     return steps, [(tokens_at.get(step, 0), loss) for step, loss in evaluations]
 
 
+def read_layers(path):
+    """{name: [(tokens, values by layer)]} of the lines that have them."""
+    found = {"lambda": [], "rms": [], "smallest_rms": []}
+    with open(path, encoding="utf-8") as lines:
+        for metrics in map(json.loads, lines):
+            for name, points in found.items():
+                if name in metrics:
+                    points.append((metrics["tokens"], metrics[name]))
+    return found
+
+
+def draw_layers(axes, path, run, field, style="-", width=20):
+    """A line for each layer, from the first in light to the last in dark."""
+    points = read_layers(path)[field]
+    layers = len(points[0][1]) if points else 0
+    for layer in range(layers):
+        line = smoothed([(tokens, values[layer]) for tokens, values in points], width)
+        shade = matplotlib.colormaps["viridis_r"]((layer + 1) / (layers + 1))
+        label = f"{run}, layer {layer}" if style == "-" and layer in (0, layers - 1) else None
+        axes.plot(*zip(*line), style, color=shade, linewidth=1, label=label)
+
+
 def smoothed(points, width):
     """Means over the last `width` points, at no more than PLACES of them."""
     apart = -(-len(points) // PLACES)
@@ -50,11 +73,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("out")
     parser.add_argument("runs", nargs="+", metavar="NAME=FILE")
+    parser.add_argument("--layers", action="store_true", help="lambda and the norm's RMS by layer")
     parser.add_argument("--log", action="store_true", help="logarithmic loss")
     parser.add_argument("--smooth", type=int, default=20)
     options = parser.parse_args()
 
-    figure, axes = plt.subplots(figsize=(7, 4))
+    panels = 3 if options.layers else 1
+    figure, all_axes = plt.subplots(panels, figsize=(7, 4 * panels), squeeze=False)
+    axes = all_axes[0, 0]
     for number, run in enumerate(options.runs):
         name, _, path = run.rpartition("=")
         steps, evaluations = read(path)
@@ -64,13 +90,23 @@ def main():
         if evaluations:
             axes.plot(*zip(*evaluations), color=color, marker="o", markersize=3,
                       label=f"{name or path}, validation")
-    axes.set_xlabel("tokens")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter())
     axes.set_ylabel("loss (nats a token)")
     if options.log:
         axes.set_yscale("log")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    if options.layers:
+        for run in options.runs:
+            name, _, path = run.rpartition("=")
+            draw_layers(all_axes[1, 0], path, name or path, "lambda", width=options.smooth)
+            draw_layers(all_axes[2, 0], path, name or path, "rms", width=options.smooth)
+            draw_layers(all_axes[2, 0], path, name or path, "smallest_rms", ":", options.smooth)
+        all_axes[1, 0].set_ylabel("lambda")
+        all_axes[2, 0].set_ylabel("RMS before the norm")
+    for each in all_axes[:, 0]:
+        each.set_xlabel("tokens")
+        each.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter())
+        each.grid(alpha=0.3)
+        if each.get_legend_handles_labels()[0]:
+            each.legend()
     figure.tight_layout()
     figure.savefig(options.out, metadata={"Date": None} if options.out.endswith(".svg") else None)
 

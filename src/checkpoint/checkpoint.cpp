@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/regular_file.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/tensor_files.h"
@@ -18,10 +19,8 @@ namespace {
 
 ModelConfig read_directory_config(const std::filesystem::path& directory,
                                   const WarningHandler& warn) {
-  const MappedFile file(directory / "config.json");
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                              file.bytes().size());
-  return parse_model_config(text, file.path().string(), warn);
+  const std::filesystem::path path = directory / "config.json";
+  return parse_model_config(read_file(path), path.string(), warn);
 }
 
 TensorFiles gguf_tensors(const GgufFile& file) {

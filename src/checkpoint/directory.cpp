@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/regular_file.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "checkpoint/tensor_files.h"
 #include "diffllama/error.h"
@@ -32,11 +33,6 @@ void add_file(const fs::path& path, TensorFiles& files) {
   }
   files.mappings.push_back(file.mapping());
   files.paths.push_back(path);
-}
-
-std::string read_text(const fs::path& path) {
-  const MappedFile file(path);
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
 // Shards lie beside their index: anything else in its place could read any file of the machine.
@@ -76,7 +72,7 @@ namespace {
 
 void add_shards(const fs::path& index_path, TensorFiles& files) {
   const std::string where = index_path.string();
-  const auto shards = parse_shard_index(read_text(index_path), where);
+  const auto shards = parse_shard_index(read_file(index_path), where);
   std::string missing;
   for (const auto& [shard, names] : shards) {
     if (!is_there(index_path.parent_path() / shard))

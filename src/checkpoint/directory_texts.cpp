@@ -53,12 +53,20 @@ DirectoryTexts read_directory_texts(const fs::path& directory) {
   return texts;
 }
 
-void write_directory_texts(const fs::path& directory, const DirectoryTexts& texts) {
+std::map<std::string, std::string> directory_files(const DirectoryTexts& texts) {
+  std::map<std::string, std::string> files;
   for (const auto& [name, text] : kFiles) {
-    if (!(texts.*text).empty()) write_file_atomically(directory / name, texts.*text);
+    if (!(texts.*text).empty()) files[name] = texts.*text;
   }
   if (texts.chat_template != chat_template_of(texts.tokenizer_config, "tokenizer_config.json")) {
-    write_file_atomically(directory / kChatTemplate, texts.chat_template);
+    files[kChatTemplate] = texts.chat_template;
+  }
+  return files;
+}
+
+void write_directory_texts(const fs::path& directory, const DirectoryTexts& texts) {
+  for (const auto& [name, text] : directory_files(texts)) {
+    write_file_atomically(directory / name, text);
   }
 }
 

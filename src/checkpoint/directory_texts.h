@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 
 namespace diffllama {
@@ -21,8 +22,11 @@ struct DirectoryTexts {
 /// Throws IoError, and FormatError for a tokenizer_config.json that is not JSON.
 DirectoryTexts read_directory_texts(const std::filesystem::path& directory);
 
-/// Writes those that are not empty, each atomically; chat_template.jinja only where
-/// tokenizer_config.json does not hold it. Throws IoError.
+/// Those that are not empty, by the files' names; chat_template.jinja only where
+/// tokenizer_config.json does not hold it. Throws FormatError as read_directory_texts does.
+std::map<std::string, std::string> directory_files(const DirectoryTexts& texts);
+
+/// Writes directory_files(texts), each atomically. Throws IoError.
 void write_directory_texts(const std::filesystem::path& directory, const DirectoryTexts& texts);
 
 /// The chat template that the text of a tokenizer_config.json holds; empty without one.

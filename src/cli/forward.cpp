@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,7 +7,7 @@
 #include "checkpoint/model_files.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "cli/common.h"
-#include "diffllama/error.h"
+#include "model/input_tensors.h"
 
 namespace diffllama::cli {
 namespace {
@@ -24,38 +23,9 @@ struct ForwardOptions {
   bool gradients = false;
 };
 
-Tensor copy(const TensorView& view) {
-  Tensor tensor(view.dtype, view.shape);
-  std::ranges::copy(view.bytes, tensor.bytes().begin());
-  return tensor;
-}
-
 ForwardInputs read_inputs(const ForwardOptions& options) {
-  ForwardInputs inputs;
-  const SafetensorsFile file(options.inputs);
-  for (const auto& [name, view] : file.tensors()) {
-    if (name == "input_ids") {
-      inputs.input_ids = copy(view);
-    } else if (name == "inputs_embeds") {
-      inputs.inputs_embeds = copy(view);
-    } else if (name == "attention_mask") {
-      inputs.attention_mask = copy(view);
-    } else if (name == "position_ids") {
-      inputs.position_ids = copy(view);
-    } else if (name == "labels") {
-      inputs.labels = copy(view);
-    } else if (name == "start_positions") {
-      inputs.start_positions = copy(view);
-    } else if (name == "end_positions") {
-      inputs.end_positions = copy(view);
-    } else {
-      throw InvalidArgument(
-          options.inputs +
-          ": expected input_ids, inputs_embeds, attention_mask, position_ids, labels, "
-          "start_positions or end_positions, got \"" +
-          shortened(name) + "\"");
-    }
-  }
+  ForwardInputs inputs =
+      read_input_tensors(SafetensorsFile(options.inputs).tensors(), options.inputs);
   inputs.logits_to_keep = options.logits_to_keep;
   inputs.output_hidden_states = options.hidden_states;
   inputs.output_attentions = options.attentions;

@@ -1,16 +1,25 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
+#include "base/signals.h"
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "diffllama/error.h"
 #include "tasks/machine_speed.h"
 #include "training/session.h"
 
@@ -26,23 +35,69 @@ struct TrainOptions {
   int threads = 0;
 };
 
-// The signal that asked for an end, 0 before. A handler can do no more than note it, and reaches
-// nothing but globals. NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
-volatile std::sig_atomic_t stop_signal = 0;
+// A handler reaches nothing but globals.
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
+volatile std::sig_atomic_t stop_signal = 0;  // the first that asked for an end
+volatile std::sig_atomic_t training = 0;     // steps are taken: there is something to save
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
 
+// Says what it does, at once. Before the first step the program dies of the signal; later the
+// trainer stops at the next step, and further signals change nothing: what was learned is saved
+// first.
 extern "C" void note_signal(int signal) {
-  stop_signal = signal;
-  std::signal(signal, SIG_DFL);  // a second one ends the program at once
+  constexpr std::string_view kNow = "\nstopping: there is nothing to save yet\n";
+  constexpr std::string_view kSaving =
+      "\nstopping: a checkpoint is saved when the step is done (kill -9 would lose the steps since "
+      "the last one)\n";
+  const int error = errno;
+  const std::string_view text = training != 0 ? kSaving : kNow;
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+  if (training == 0) clean_up_and_die(signal);
+  if (stop_signal == 0) stop_signal = signal;
+  errno = error;
+}
+
+void note_signals() {
+  struct sigaction action {};
+  action.sa_handler = note_signal;
+  sigemptyset(&action.sa_mask);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&action.sa_mask, signal);
+  action.sa_flags = SA_RESTART;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    const bool nohup = signal == SIGHUP && before.sa_handler == SIG_IGN;
+    if (!nohup) ::sigaction(signal, &action, nullptr);
+  }
+}
+
+// The recipe.json of a run goes on in its own directory, which a path from elsewhere misses.
+void check_own_directory(const std::filesystem::path& path, const Recipe& recipe) {
+  const std::filesystem::path own = path.parent_path();
+  std::error_code error;
+  if (path.filename() != "recipe.json" || !exists(own / "metrics.jsonl", error)) return;
+  if (equivalent(own.empty() ? "." : own, recipe.checkpoints.output_dir, error)) return;
+  throw ConfigError(path.string() +
+                    ": checkpoints.output_dir: expected the recipe's own directory " +
+                    own.string() + " for --resume, got " + recipe.checkpoints.output_dir +
+                    ", which is another from here; run it where it began, or give -o");
 }
 
 Recipe read_recipe(const TrainOptions& options) {
   Recipe recipe;
   if (!options.recipe.empty()) {
-    const MappedFile file(options.recipe);
-    recipe = parse_recipe({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()},
-                          options.recipe);
+    recipe = parse_recipe(read_file(options.recipe), options.recipe);
   }
-  for (const auto& [name, value] : options.fields) set_recipe_field(recipe, name, value);
+  bool output_dir = false;
+  for (const auto& [name, value] : options.fields) {
+    try {
+      set_recipe_field(recipe, name, value);
+    } catch (const Error& error) {
+      throw CLI::ValidationError(error.what());  // the command line was wrong
+    }
+    output_dir = output_dir || name == "checkpoints.output_dir";
+  }
+  if (options.resume && !output_dir) check_own_directory(options.recipe, recipe);
   validate(recipe, options.recipe.empty() ? "recipe" : options.recipe);
   return recipe;
 }
@@ -66,6 +121,15 @@ std::string short_number(const char* format, double value) {
   return text;
 }
 
+std::string steps_text(const SessionFacts& facts) {
+  if (facts.first_step < facts.max_steps) {
+    return "steps " + std::to_string(facts.first_step + 1) + " to " +
+           std::to_string(facts.max_steps);
+  }
+  return "no step is left: " + std::to_string(facts.first_step) + " are done, of " +
+         std::to_string(facts.max_steps);
+}
+
 /// What a run shows on standard error.
 class Display {
  public:
@@ -73,9 +137,9 @@ class Display {
     facts_ = facts;
     say(std::to_string(facts.parameters) + " parameters, " + std::to_string(facts.trained) +
         " trained; " + std::to_string(facts.examples) + " examples, " +
-        std::to_string(facts.validation_examples) + " to validate; steps " +
-        std::to_string(facts.first_step + 1) + " to " + std::to_string(facts.max_steps));
-    progress_.emplace(static_cast<std::uint64_t>(facts.max_steps - facts.first_step), "tokens");
+        std::to_string(facts.validation_examples) + " to validate; " + steps_text(facts));
+    const std::int64_t left = std::max<std::int64_t>(0, facts.max_steps - facts.first_step);
+    progress_.emplace(static_cast<std::uint64_t>(left), "tokens");
   }
   void step(const StepMetrics& metrics) {
     std::string note =
@@ -124,27 +188,23 @@ void run(const TrainOptions& options) {
   session.on_start = [&](const SessionFacts& facts) {
     tokenizing.reset();
     display.start(facts);
+    training = 1;
   };
   session.hooks.on_step = [&](const StepMetrics& metrics) { display.step(metrics); };
   session.hooks.on_evaluation = [&](const EvaluationMetrics& metrics) {
     display.evaluation(metrics);
   };
-  std::string last;
-  session.hooks.on_save = [&](const std::filesystem::path& checkpoint) {
-    last = checkpoint.string();
-  };
   session.hooks.stop_requested = [] { return stop_signal != 0; };
-  std::signal(SIGINT, note_signal);
-  std::signal(SIGTERM, note_signal);
-  const bool finished = run_training(recipe, session);
+  note_signals();
+  const SessionEnd end = run_training(recipe, session);
   display.end();
-  if (finished) {
-    print_line("done: " + recipe.checkpoints.output_dir + "/last");
+  const std::string saved = end.checkpoint.string();
+  if (end.finished) {
+    print_line("done: " + saved);
     return;
   }
-  const std::string& output_dir = recipe.checkpoints.output_dir;
-  print_line("stopped" + (last.empty() ? "" : ", saved " + last) + "; diffllama train " +
-             output_dir + "/recipe.json --resume goes on");
+  print_line("stopped" + (saved.empty() ? "" : ", saved " + saved) + "; diffllama train " +
+             recipe.checkpoints.output_dir + "/recipe.json --resume goes on");
   throw ExitStatus{128 + static_cast<int>(stop_signal)};
 }
 
@@ -155,7 +215,7 @@ void add_train_command(CLI::App& app) {
       "train",
       "Trains a model as a JSON recipe says (docs/training.md): from the beginning or from a "
       "checkpoint, for language modelling, classification, question answering or tagging. Ctrl-C "
-      "saves a checkpoint and stops with status 130");
+      "(SIGTERM, SIGHUP) saves a checkpoint and stops with status 130 (143, 129)");
   const auto options = std::make_shared<TrainOptions>();
   command->add_option("RECIPE", options->recipe,
                       "JSON; a field that is absent has its default, --fields lists them");

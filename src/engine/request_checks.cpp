@@ -1,7 +1,7 @@
 #include "engine/request_checks.h"
 
+#include "config/causal_lm.h"
 #include "config/generation_config.h"
-#include "config/names.h"
 #include "diffllama/error.h"
 #include "model/forward_batch.h"
 
@@ -19,10 +19,7 @@ void check_count(const char* name, const std::optional<std::int64_t>& count,
 
 void check_generation(const ForwardModel& model, const GenerationConfig& config,
                       const Tokenizer* tokenizer, const std::string& who) {
-  if (model.config.architecture != Architecture::causal_lm) {
-    throw InvalidArgument(who + " expected a causal LM, got " +
-                          architecture_name(model.config.model_type, model.config.architecture));
-  }
+  require_causal_lm(who, model.config);
   if (const std::string problem = find_problem(config); !problem.empty()) {
     throw InvalidArgument(who + " " + problem);
   }
@@ -48,10 +45,7 @@ void check_request(const ForwardModel& model, const Request& request, const Toke
                "[engine] ids");
   check_count("logprobs", request.logprobs, model.config.vocab_size);
   check_count("prompt_logprobs", request.prompt_logprobs, model.config.vocab_size);
-  if (request.prompt_logprobs && model.config.architecture != Architecture::causal_lm) {
-    throw InvalidArgument("[engine] prompt_logprobs: expected a causal LM, got " +
-                          architecture_name(model.config.model_type, model.config.architecture));
-  }
+  if (request.prompt_logprobs) require_causal_lm("[engine] prompt_logprobs:", model.config);
 }
 
 std::vector<std::int64_t> ending_tokens(const ModelConfig& model, const GenerationConfig& config) {

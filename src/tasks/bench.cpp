@@ -7,7 +7,7 @@
 #include <span>
 
 #include "base/random.h"
-#include "config/names.h"
+#include "config/causal_lm.h"
 #include "diffllama/error.h"
 #include "generation/step_logits.h"
 #include "generation/token_selector.h"
@@ -158,10 +158,7 @@ double BenchResult::stddev_ts() const {
 
 std::vector<BenchResult> bench(const ForwardModel& model, const Parallel& parallel,
                                const BenchOptions& options) {
-  if (model.config.architecture != Architecture::causal_lm) {
-    throw InvalidArgument("[bench] expected a causal LM, got " +
-                          architecture_name(model.config.model_type, model.config.architecture));
-  }
+  require_causal_lm("[bench]", model.config);
   Bench bench(model, parallel, options);
   std::vector<BenchResult> results;
   for (const std::int64_t depth : options.n_depth) {

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <string>
 
-#include "config/names.h"
+#include "config/causal_lm.h"
 #include "diffllama/error.h"
 #include "model/forward_batch.h"
 #include "model/heads/heads.h"
@@ -28,10 +28,7 @@ double token_loss(std::span<const float> logits, std::int64_t target) {
 
 Perplexity::Perplexity(const ForwardModel& model, const Parallel& parallel)
     : model_(model), parallel_(parallel) {
-  if (model.config.architecture != Architecture::causal_lm) {
-    throw InvalidArgument("[perplexity] expected a causal LM, got " +
-                          architecture_name(model.config.model_type, model.config.architecture));
-  }
+  require_causal_lm("[perplexity]", model.config);
 }
 
 void Perplexity::add(std::span<const std::int64_t> ids) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "config/json_fields.h"
+#include "config/warnings.h"
 #include "diffllama/error.h"
 #include "training/data/conllu.h"
 #include "training/data/labelled_texts.h"
@@ -19,6 +20,12 @@ namespace fs = std::filesystem;
 
 std::vector<fs::path> as_paths(const std::vector<std::string>& texts) {
   return {texts.begin(), texts.end()};
+}
+
+// "PATH", or "PATH and 2 more".
+std::string files_text(const std::vector<std::string>& files) {
+  if (files.size() == 1) return files[0];
+  return files[0] + " and " + std::to_string(files.size() - 1) + " more";
 }
 
 /// What sources of all kinds are made from.
@@ -42,14 +49,20 @@ std::unique_ptr<ExampleSource> language_model(const Context& context,
   CorpusOptions options;
   options.paths = as_paths(files);
   options.format = data.kind == DataKind::text ? DocumentFormat::text : DocumentFormat::json_lines;
+  options.text_documents = data.text_documents;
   options.append_eos = data.append_eos;
   options.progress = context.progress;
   options.warn = context.warn;
   TokenShards corpus =
       tokenize_corpus(context.tokenizer, tokenizer_fingerprint(context.tokenizer_path), options,
                       shards / name, context.parallel);
-  return std::make_unique<LanguageModelSource>(std::move(corpus),
-                                               sequence_length(data, context.config),
+  const std::int64_t length = sequence_length(data, context.config);
+  if (corpus.tokens() < length) {
+    throw FormatError(files_text(files) + ": expected at least the " + std::to_string(length) +
+                      " tokens of one sequence (data.sequence_length), got " +
+                      std::to_string(corpus.tokens()));
+  }
+  return std::make_unique<LanguageModelSource>(std::move(corpus), length,
                                                data.packing ? Packing::packed : Packing::plain);
 }
 
@@ -89,6 +102,20 @@ std::unique_ptr<ExampleSource> open_source(const Context& context,
   return nullptr;
 }
 
+// The source of data.train or data.valid; says when texts lost their end.
+std::unique_ptr<ExampleSource> open_named(const Context& context,
+                                          const std::vector<std::string>& files, const char* name) {
+  auto source = open_source(context, files, name);
+  if (source->cut() > 0) {
+    emit_warning(context.warn,
+                 std::string("data.") + name + ": " + std::to_string(source->cut()) + " of " +
+                     std::to_string(source->size()) + " examples have more than " +
+                     std::to_string(sequence_length(context.recipe.data, context.config)) +
+                     " tokens (data.sequence_length): their ends are cut off");
+  }
+  return source;
+}
+
 }  // namespace
 
 DataLabels data_labels(const Recipe& recipe) {
@@ -116,8 +143,8 @@ DataSources open_data(
   }
   const Context context = {recipe, config, tokenizer_path, tokenizer, progress, warn, parallel};
   DataSources sources;
-  sources.train = open_source(context, recipe.data.train, "train");
-  if (!recipe.data.valid.empty()) sources.valid = open_source(context, recipe.data.valid, "valid");
+  sources.train = open_named(context, recipe.data.train, "train");
+  if (!recipe.data.valid.empty()) sources.valid = open_named(context, recipe.data.valid, "valid");
   return sources;
 }
 

@@ -16,7 +16,7 @@
 
 #include "base/atomic_file.h"
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -44,43 +44,50 @@ ordered_json list(const std::vector<LayerWatch>& layers, Member LayerWatch::*mem
   return values;
 }
 
-// Does a line belong to the first `last_step` steps?
-bool is_kept(std::string_view line, std::int64_t last_step) {
+/// The last lines that a run which is resumed keeps.
+struct Kept {
+  std::int64_t step = 0, evaluated_step = 0;
+};
+
+bool is_kept(std::string_view line, const Kept& kept) {
   try {
     const json fields = parse_json(line, "metrics");
-    return fields.is_object() && fields.contains("step") && fields["step"].is_number_integer() &&
-           fields["step"].get<std::int64_t>() <= last_step;
+    if (!fields.is_object() || !fields.contains("step") || !fields["step"].is_number_integer()) {
+      return false;
+    }
+    const std::int64_t last = fields.contains("eval_loss") ? kept.evaluated_step : kept.step;
+    return fields["step"].get<std::int64_t>() <= last;
   } catch (const FormatError&) {
     return false;
   }
 }
 
-void drop_later_lines(const std::filesystem::path& path, std::int64_t last_step) {
+void drop_later_lines(const std::filesystem::path& path, const Kept& kept) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return;
-  std::string kept;
+  std::string text;
   bool dropped = false;
   {
-    const MappedFile file(path);
-    std::string_view rest(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+    const std::string file = read_file(path);
+    std::string_view rest = file;
     while (!rest.empty()) {
       const std::size_t end = rest.find('\n');
       const std::string_view line = rest.substr(0, end);
-      if (end != std::string_view::npos && is_kept(line, last_step)) {
-        kept += line;
-        kept += '\n';
+      if (end != std::string_view::npos && is_kept(line, kept)) {
+        text += line;
+        text += '\n';
       } else {
         dropped = true;
       }
       rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
     }
   }
-  if (dropped) write_file_atomically(path, kept);
+  if (dropped) write_file_atomically(path, text);
 }
 
 // Opens the file for more lines, without those of later steps.
-int open_after(const std::filesystem::path& path, std::int64_t last_step) {
-  drop_later_lines(path, last_step);
+int open_after(const std::filesystem::path& path, const Kept& kept) {
+  drop_later_lines(path, kept);
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (file < 0) fail(path, "open");
   return file;
@@ -114,8 +121,10 @@ std::string to_json_line(const EvaluationMetrics& metrics) {
   return line.dump();
 }
 
-MetricsFile::MetricsFile(std::filesystem::path path, std::int64_t last_step)
-    : path_(std::move(path)), file_(open_after(path_, last_step)) {}
+MetricsFile::MetricsFile(std::filesystem::path path, std::int64_t last_step,
+                         std::int64_t evaluated_step)
+    : path_(std::move(path)),
+      file_(open_after(path_, {.step = last_step, .evaluated_step = evaluated_step})) {}
 
 MetricsFile::~MetricsFile() { ::close(file_); }
 

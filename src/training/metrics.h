@@ -40,9 +40,9 @@ std::string to_json_line(const EvaluationMetrics& metrics);
 /// metrics.jsonl: lines are added at the end and flushed to the system at once.
 class MetricsFile {
  public:
-  /// Opens or makes it. Lines of steps after `last_step`, and a line that is cut short, are dropped
-  /// first. Throws IoError.
-  MetricsFile(std::filesystem::path path, std::int64_t last_step);
+  /// Opens or makes it. Lines of steps after `last_step`, those of evaluations after
+  /// `evaluated_step`, and a line that is cut short, are dropped first. Throws IoError.
+  MetricsFile(std::filesystem::path path, std::int64_t last_step, std::int64_t evaluated_step);
   ~MetricsFile();
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "config/json_fields.h"
 #include "diffllama/error.h"
+#include "training/json_differences.h"
 #include "training/recipe_fields.h"
 
 namespace diffllama {
@@ -33,11 +34,15 @@ std::size_t edits(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// Of a short text only: what a file may hold is longer.
+// Of a short text only: what a file may hold is longer. A name without its section is held against
+// the fields' own names.
 std::string nearest(const std::string& name, const std::vector<std::string>& known) {
   const std::string cut = name.substr(0, 60);
-  return *std::ranges::min_element(known, {},
-                                   [&](const std::string& other) { return edits(cut, other); });
+  const bool whole = cut.find('.') != std::string::npos;
+  return *std::ranges::min_element(known, {}, [&](const std::string& other) {
+    const std::size_t dot = other.find('.');
+    return edits(cut, whole || dot == std::string::npos ? other : other.substr(dot + 1));
+  });
 }
 
 [[noreturn]] void reject_name(const std::string& where, const std::string& what,
@@ -170,7 +175,9 @@ void set_recipe_field(Recipe& recipe, const std::string& name, const std::string
   const std::string where = "--set " + name + "=" + shortened(value);
   if (!is_utf8(value)) reject_field(where, name, "UTF-8", "other bytes");
   if (name == "lora") {
-    if (trimmed(value) != "null") reject_field(where, name, "null", value);
+    if (trimmed(value) != "null") {
+      reject_field(where, name, "null, or one field of an adapter, as in --set lora.r=8", value);
+    }
     recipe.lora.reset();
     return;
   }
@@ -223,23 +230,11 @@ std::vector<RecipeField> recipe_fields() {
 }
 
 std::vector<std::string> recipe_differences(const Recipe& recipe, const Recipe& before) {
-  const json now = json::parse(to_json(recipe).dump()).flatten();
-  const json old = json::parse(to_json(before).dump()).flatten();
-  std::set<std::string> names;
-  for (const auto& [name, value] : now.items()) names.insert(name);
-  for (const auto& [name, value] : old.items()) names.insert(name);
+  const json now = json::parse(to_json(recipe).dump());
+  const json old = json::parse(to_json(before).dump());
   std::vector<std::string> differences;
-  const auto text = [](const json& flat, const std::string& name) {
-    return flat.contains(name) ? json_excerpt(flat[name]) : std::string("absent");
-  };
-  for (const std::string& name : names) {
-    const std::string value = text(now, name);
-    const std::string old_value = text(old, name);
-    if (value == old_value) continue;
-    std::string difference = name.substr(1);
-    std::ranges::replace(difference, '/', '.');
-    difference.append(": ").append(value).append(", was ").append(old_value);
-    differences.push_back(std::move(difference));
+  for (const JsonDifference& each : json_differences(now, old)) {
+    differences.push_back(each.name + ": " + each.value + ", was " + each.before);
   }
   return differences;
 }

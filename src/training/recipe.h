@@ -12,6 +12,7 @@
 #include "diffllama/config.h"
 #include "diffllama/model.h"
 #include "training/data/conllu.h"
+#include "training/data/documents.h"
 #include "training/optimizer.h"
 #include "training/schedule.h"
 
@@ -42,6 +43,7 @@ struct DataRecipe {
   std::int64_t sequence_length = 0;
   bool packing = true;
   bool append_eos = true;
+  TextDocuments text_documents = TextDocuments::file;
   std::int64_t doc_stride = 128;
   ConlluColumn tag_column = ConlluColumn::upos;
   std::string shard_dir;

@@ -29,6 +29,8 @@ constexpr Names<DataKind, 5> kDataKinds = {{{DataKind::text, "text"},
                                             {DataKind::conllu, "conllu"}}};
 constexpr Names<ConlluColumn, 2> kTagColumns = {
     {{ConlluColumn::upos, "upos"}, {ConlluColumn::xpos, "xpos"}}};
+constexpr Names<TextDocuments, 2> kTextDocuments = {
+    {{TextDocuments::file, "file"}, {TextDocuments::blank_line, "blank_line"}}};
 constexpr Names<SchedulerType, 3> kSchedulerTypes = {{{SchedulerType::linear, "linear"},
                                                       {SchedulerType::cosine, "cosine"},
                                                       {SchedulerType::constant, "constant"}}};
@@ -248,6 +250,9 @@ void add_data(Table& table) {
             "Language modelling: attention does not cross documents; false: it does");
   table.add("append_eos", data(&DataRecipe::append_eos), Unbounded{},
             "Language modelling: an end of sequence after each document");
+  table.add_name("text_documents", data(&DataRecipe::text_documents), kTextDocuments,
+                 "text: what a document of a file is: file, all of it, or blank_line, its lines up "
+                 "to a blank one");
   table.add("doc_stride", data(&DataRecipe::doc_stride), kAtLeast1,
             "squad: tokens that two windows of a long context share");
   table.add_name("tag_column", data(&DataRecipe::tag_column), kTagColumns, "conllu: upos or xpos");

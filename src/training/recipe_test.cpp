@@ -119,6 +119,20 @@ TEST(Recipe, UnknownNamesAreRefusedWithTheNearest) {
               HasSubstr("expected a known field"));
 }
 
+TEST(Recipe, ANameWithoutItsSectionIsFound) {
+  Recipe recipe;
+  const auto refused = [&](const char* name, const char* value) {
+    return refusal([&] { set_recipe_field(recipe, name, value); });
+  };
+  EXPECT_THAT(refused("learning_rate", "1"), HasSubstr("nearest is optimizer.learning_rate"));
+  EXPECT_THAT(refused("max_step", "1"), HasSubstr("nearest is training.max_steps"));
+  EXPECT_THAT(refused("training.sed", "1"), HasSubstr("nearest is training.seed"));
+  EXPECT_THAT(refused("lora", "4"),
+              HasSubstr("lora: expected null, or one field of an adapter, as in --set lora.r=8"));
+  set_recipe_field(recipe, "data.text_documents", "blank_line");
+  EXPECT_EQ(recipe.data.text_documents, TextDocuments::blank_line);
+}
+
 TEST(Recipe, ValuesThatDoNotFitAreNamed) {
   const struct {
     const char* text;

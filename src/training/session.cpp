@@ -2,13 +2,21 @@
 
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "base/atomic_file.h"
+#include "base/json.h"
+#include "base/regular_file.h"
 #include "checkpoint/adapter/lora_adapter.h"
 #include "checkpoint/save.h"
+#include "config/json_fields.h"
+#include "config/model_config.h"
 #include "diffllama/tokenizer.h"
 #include "training/data_sources.h"
+#include "training/json_differences.h"
 #include "training/starting_model.h"
 
 namespace diffllama {
@@ -20,16 +28,59 @@ void notice(const SessionOptions& options, const std::string& text) {
   if (options.notice) options.notice(text);
 }
 
-StartingModel starting_model(const Recipe& recipe, const WarningHandler& warn) {
+// The classes that the data gives a new head.
+std::vector<std::string> classes_of(const Recipe& recipe, const DataLabels& found) {
+  if (found.names.size() == 1 && found.problem_type &&
+      *found.problem_type != ProblemType::regression) {
+    throw FormatError(recipe.data.train[0] +
+                      ": label: expected two classes or more (or model.labels), got " +
+                      json_excerpt(found.names[0]) + " alone");
+  }
+  return found.names;
+}
+
+// A run that goes on has its values already: nobody needs to hear which would be drawn.
+StartingModel starting_model(const Recipe& recipe, bool resumed, const WarningHandler& warn) {
   const ModelSource source(recipe, warn);
   std::vector<std::string> names = source.labels();
   std::optional<ProblemType> problem_type = recipe.model.problem_type;
   if (names.empty() || !problem_type) {
     DataLabels found = data_labels(recipe);
-    if (names.empty()) names = std::move(found.names);
+    if (names.empty()) names = classes_of(recipe, found);
     if (!problem_type) problem_type = found.problem_type;
   }
-  return source.make(names, problem_type);
+  const WarningHandler silent = [](const std::string&) {};
+  return source.make(names, problem_type, resumed ? silent : warn);
+}
+
+// A checkpoint of another model may hold tensors of the same names and shapes.
+void check_same_model(const fs::path& checkpoint, ModelConfig config) {
+  const fs::path path = checkpoint / "config.json";
+  std::error_code error;
+  if (!fs::exists(path, error)) return;  // an adapter of an older version
+  const auto silent = [](const std::string&) {};
+  ModelConfig before = parse_model_config(read_file(path), path.string(), silent);
+  for (ModelConfig* each : {&config, &before}) {
+    each->dtype.reset();        // how weights are stored, which may change
+    each->source_json.clear();  // holds what this engine does not read
+  }
+  const auto differences = json_differences(nlohmann::json::parse(write_model_config(config)),
+                                            nlohmann::json::parse(write_model_config(before)));
+  if (differences.empty()) return;
+  const JsonDifference& first = differences.front();
+  reject_field("model", first.name,
+               "that of the checkpoint which --resume goes on from, " + first.before + " (" +
+                   path.string() + ")",
+               first.value);
+}
+
+// Ids past the embeddings would end the run at the first batch that holds one.
+void check_vocabulary(const Tokenizer& tokenizer, const StartingModel& start) {
+  if (tokenizer.vocab_size() <= start.config.vocab_size) return;
+  reject_field("recipe", "model.tokenizer",
+               "at most the " + std::to_string(start.config.vocab_size) +
+                   " tokens of the model's vocab_size",
+               std::to_string(tokenizer.vocab_size()) + " in " + start.tokenizer.string());
 }
 
 /// The adapter that a recipe asks for, with what PEFT trains beside it.
@@ -91,7 +142,7 @@ void note_differences(const Recipe& recipe, const SavedCheckpoint& checkpoint,
   }
 }
 
-std::optional<SavedCheckpoint> checkpoint_to_resume(const CheckpointDirectory& directory,
+std::optional<SavedCheckpoint> checkpoint_to_resume(const RunDirectory& directory,
                                                     const SessionOptions& options) {
   if (!options.resume) {
     if (!directory.steps().empty()) {
@@ -120,13 +171,14 @@ double operations_per_token(const ModelConfig& config, bool frozen) {
   return (frozen ? 4 : 6) * values;
 }
 
-bool run_training(const Recipe& recipe, const SessionOptions& options) {
+SessionEnd run_training(const Recipe& recipe, const SessionOptions& options) {
   validate(recipe, "recipe");
-  const CheckpointDirectory directory(recipe.checkpoints.output_dir);
+  const RunDirectory directory(recipe.checkpoints.output_dir);
   const std::optional<SavedCheckpoint> checkpoint = checkpoint_to_resume(directory, options);
   if (checkpoint) note_differences(recipe, *checkpoint, options);
 
-  const StartingModel start = starting_model(recipe, options.warn);
+  const StartingModel start = starting_model(recipe, checkpoint.has_value(), options.warn);
+  if (checkpoint) check_same_model(checkpoint->path, start.config);
   const std::optional<LoraConfig> lora = adapter_config(recipe, start.config);
   TrainingModel model(start.config, start.parameters,
                       {.compute = recipe.training.dtype,
@@ -134,10 +186,12 @@ bool run_training(const Recipe& recipe, const SessionOptions& options) {
                        .lora = lora,
                        .lora_seed = static_cast<std::uint64_t>(recipe.training.seed)});
   const Tokenizer tokenizer = Tokenizer::from_pretrained(start.tokenizer, options.warn);
+  check_vocabulary(tokenizer, start);
   const DataSources data = open_data(recipe, start.config, start.tokenizer, tokenizer,
                                      options.on_tokens, options.warn, model.parallel());
 
-  TrainerOptions trainer_settings = trainer_options(recipe, data.train->size());
+  TrainerOptions trainer_settings =
+      trainer_options(recipe, data.train->size(), checkpoint ? checkpoint->state : TrainerState());
   trainer_settings.save_values = lora || *start.config.dtype != DType::float32;
   if (options.measure_peak) {
     trainer_settings.operations_per_token = operations_per_token(start.config, lora.has_value());
@@ -152,11 +206,16 @@ bool run_training(const Recipe& recipe, const SessionOptions& options) {
     notice(options, "resuming from " + checkpoint->path.string());
   }
   write_file_atomically(directory.path() / "recipe.json", write_recipe(recipe));
-  MetricsFile metrics(directory.path() / "metrics.jsonl", trainer.state().step);
+  MetricsFile metrics(directory.path() / "metrics.jsonl", trainer.state().step,
+                      trainer.state().evaluated_step);
   if (options.on_start) {
     options.on_start(facts_of(model, data, trainer, trainer_settings.max_steps));
   }
-  return trainer.run(directory, metrics);
+  SessionEnd end;
+  end.finished = trainer.run(directory, metrics);
+  const fs::path last = directory.checkpoint(trainer.state().step);
+  if (fs::exists(last)) end.checkpoint = last;
+  return end;
 }
 
 }  // namespace diffllama

@@ -36,14 +36,20 @@ struct SessionOptions {
   TrainerHooks hooks;  // but for write_model
 };
 
+/// How a run ended.
+struct SessionEnd {
+  bool finished = false;             // false: it was asked to stop, and saved
+  std::filesystem::path checkpoint;  // its last; empty where it has none
+};
+
 /// What every token is multiplied with, times 6: two operations forward and four backward for each
 /// value of the layers' matrices and the head; times 4 where these are frozen, as under an adapter,
 /// whose own products are not counted. A look-up costs none.
 double operations_per_token(const ModelConfig& config, bool frozen);
 
 /// Does what a recipe says: model, data, training, checkpoints, metrics.jsonl and recipe.json in
-/// checkpoints.output_dir. Returns false when it was asked to stop, and saved. Throws IoError,
-/// FormatError, ConfigError, InvalidArgument, TrainingError.
-bool run_training(const Recipe& recipe, const SessionOptions& options);
+/// checkpoints.output_dir. Throws IoError, FormatError, ConfigError, InvalidArgument,
+/// TrainingError; ConfigError also where a run that is resumed had another model.
+SessionEnd run_training(const Recipe& recipe, const SessionOptions& options);
 
 }  // namespace diffllama

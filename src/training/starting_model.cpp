@@ -5,8 +5,12 @@
 #include <system_error>
 #include <utility>
 
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
+#include "checkpoint/adapter/adapter_head.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/conversion/gguf_texts.h"
+#include "checkpoint/directory_texts.h"
+#include "checkpoint/gguf/gguf.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
 #include "config/names.h"
@@ -18,6 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kGenerationConfig = "generation_config.json";
+
 constexpr std::array kTokenizerFiles = {"tokenizer.json",
                                         "tokenizer_config.json",
                                         "special_tokens_map.json",
@@ -27,27 +33,33 @@ constexpr std::array kTokenizerFiles = {"tokenizer.json",
                                         "tokenizer.model",
                                         "chat_template.jinja"};
 
-std::string read_text(const fs::path& path) {
-  const MappedFile file(path);
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
 void copy_if_there(const fs::path& directory, const char* name,
                    std::map<std::string, std::string>& files) {
   std::error_code error;
-  if (fs::is_regular_file(directory / name, error)) files[name] = read_text(directory / name);
+  if (fs::is_regular_file(directory / name, error)) files[name] = read_file(directory / name);
 }
 
-// The files of a tokenizer in a directory, or beside its tokenizer.json.
-std::map<std::string, std::string> tokenizer_files(const fs::path& path) {
+// Those of a tokenizer in a .gguf file, as convert writes them.
+std::map<std::string, std::string> gguf_files(const fs::path& path, const ModelConfig& config,
+                                              const WarningHandler& warn) {
+  return directory_files(read_gguf_texts(GgufFile(path), config, warn));
+}
+
+// The files of a tokenizer in a directory, beside its tokenizer.json, or in a .gguf file.
+std::map<std::string, std::string> tokenizer_files(const fs::path& path, const ModelConfig& config,
+                                                   const WarningHandler& warn) {
   std::error_code error;
   fs::path directory = path;
   if (!fs::is_directory(path, error)) {
+    if (path.extension() == ".gguf") {
+      std::map<std::string, std::string> files = gguf_files(path, config, warn);
+      files.erase(kGenerationConfig);  // the model's own counts
+      return files;
+    }
     if (path.filename() != "tokenizer.json") {
       throw ConfigError(
-          "model.tokenizer: expected a directory or a tokenizer.json, whose files are "
-          "copied into the checkpoints, got " +
-          path.string() + " (diffllama convert makes a directory of a .gguf file)");
+          "model.tokenizer: expected a directory, a tokenizer.json or a .gguf file, got " +
+          path.string());
     }
     directory = path.parent_path();
   }
@@ -61,15 +73,11 @@ ModelConfig new_config(const nlohmann::json& config, const WarningHandler& warn)
   fs::path path = config.get<std::string>();
   std::error_code error;
   if (fs::is_directory(path, error)) path /= "config.json";
-  return parse_model_config(read_text(path), path.string(), warn);
+  return parse_model_config(read_file(path), path.string(), warn);
 }
 
 bool is_base_model_name(const std::string& name, const ModelConfig& config) {
-  if (name.starts_with("lm_head.") || name.starts_with("score.") ||
-      name.starts_with("qa_outputs.")) {
-    return false;
-  }
-  return name.starts_with(base_model_prefix(config.architecture));
+  return !is_head_parameter(name) && name.starts_with(base_model_prefix(config.architecture));
 }
 
 }  // namespace
@@ -115,7 +123,8 @@ std::vector<std::string> ModelSource::labels() const {
 }
 
 StartingModel ModelSource::make(const std::vector<std::string>& labels,
-                                std::optional<ProblemType> problem_type) const {
+                                std::optional<ProblemType> problem_type,
+                                const WarningHandler& drawn) const {
   StartingModel model;
   model.config = config_;
   model.config.architecture = architecture_;
@@ -131,14 +140,21 @@ StartingModel ModelSource::make(const std::vector<std::string>& labels,
     model.parameters = initial_parameters(model.config, seed);
   } else {
     model.parameters =
-        fitted_parameters(config_, stored_parameters(checkpoint_), model.config, seed, warn_);
+        fitted_parameters(config_, stored_parameters(checkpoint_), model.config, seed, drawn);
     // A stored lm_head that differs from embeddings which the config ties: open() has untied them.
   }
   const fs::path from = recipe_.model.from;
   model.tokenizer = recipe_.model.tokenizer.empty() ? from : fs::path(recipe_.model.tokenizer);
-  model.files = tokenizer_files(model.tokenizer);
+  model.files = tokenizer_files(model.tokenizer, model.config, warn_);
   std::error_code error;
-  if (fs::is_directory(from, error)) copy_if_there(from, "generation_config.json", model.files);
+  if (fs::is_directory(from, error)) {
+    copy_if_there(from, kGenerationConfig, model.files);
+  } else if (checkpoint_ != nullptr) {
+    std::map<std::string, std::string> files = gguf_files(from, model.config, warn_);
+    if (const auto found = files.find(kGenerationConfig); found != files.end()) {
+      model.files.insert(*found);
+    }
+  }
   return model;
 }
 

@@ -31,9 +31,9 @@ class ModelSource {
   /// decides.
   std::vector<std::string> labels() const;
   /// The model with the head of the data and these classes (classification alone). What the stored
-  /// model lacks is drawn from training.seed, with a warning.
+  /// model lacks is drawn from training.seed, which `drawn` is told.
   StartingModel make(const std::vector<std::string>& labels,
-                     std::optional<ProblemType> problem_type) const;
+                     std::optional<ProblemType> problem_type, const WarningHandler& drawn) const;
 
  private:
   const Recipe& recipe_;

@@ -13,6 +13,7 @@
 #include "config/json_fields.h"
 #include "training/accuracy.h"
 #include "training/data/shuffle.h"
+#include "training/optimizer_state.h"
 
 namespace diffllama {
 namespace {
@@ -25,8 +26,9 @@ constexpr std::uint64_t kDropoutStream = std::uint64_t{0x44} << 56;
 constexpr double kMeanDecay = 0.98;
 constexpr std::int64_t kMeanWarmup = 20;
 
-std::uint64_t dropout_seed(std::uint64_t seed, std::int64_t batch) {
-  const auto words = Random(seed, kDropoutStream).block(static_cast<std::uint64_t>(batch));
+// Of the batch that begins with this example of the run.
+std::uint64_t dropout_seed(std::uint64_t seed, std::int64_t example) {
+  const auto words = Random(seed, kDropoutStream).block(static_cast<std::uint64_t>(example));
   return static_cast<std::uint64_t>(words[0]) << 32 | words[1];
 }
 
@@ -49,12 +51,17 @@ void merge_layers(std::vector<LayerWatch>& all, const std::vector<LayerWatch>& l
 
 bool is_due(std::int64_t step, std::int64_t every) { return every != 0 && step % every == 0; }
 
-std::int64_t steps_of(const Recipe& recipe, std::int64_t examples) {
+std::int64_t steps_of(const Recipe& recipe, std::int64_t examples, const TrainerState& done) {
   if (recipe.training.max_steps != 0) return recipe.training.max_steps;
   const double per_step = static_cast<double>(recipe.training.batch_size) *
                           static_cast<double>(recipe.training.gradient_accumulation_steps);
-  const double steps =
-      std::ceil(recipe.training.num_train_epochs * static_cast<double>(examples) / per_step);
+  const double all = recipe.training.num_train_epochs * static_cast<double>(examples);
+  // With the batches that it began with a run has the steps that it would have had at once.
+  const auto seen = static_cast<double>(done.examples);
+  const auto before = static_cast<double>(done.step);
+  const double steps = seen == before * per_step
+                           ? std::ceil(all / per_step)
+                           : before + std::max(0.0, std::ceil((all - seen) / per_step));
   if (!(steps >= 1 && steps <= 9007199254740992.0)) {
     throw ConfigError("training.num_train_epochs: expected 1 to 2^53 steps, got " +
                       number_text(steps));
@@ -64,9 +71,10 @@ std::int64_t steps_of(const Recipe& recipe, std::int64_t examples) {
 
 }  // namespace
 
-TrainerOptions trainer_options(const Recipe& recipe, std::int64_t examples) {
+TrainerOptions trainer_options(const Recipe& recipe, std::int64_t examples,
+                               const TrainerState& done) {
   TrainerOptions options;
-  options.max_steps = steps_of(recipe, examples);
+  options.max_steps = steps_of(recipe, examples, done);
   options.batch_size = recipe.training.batch_size;
   options.gradient_accumulation_steps = recipe.training.gradient_accumulation_steps;
   options.eval_batch_size = recipe.evaluation.batch_size;
@@ -97,7 +105,7 @@ struct Trainer::Batches {
   std::vector<ForwardInputs> inputs;
   std::vector<LossCount> counts;
   LossCount total;
-  std::int64_t tokens = 0;
+  std::int64_t examples = 0, tokens = 0;
 };
 
 Trainer::Trainer(TrainingModel& model, const ExampleSource& train, const ExampleSource* valid,
@@ -107,7 +115,8 @@ Trainer::Trainer(TrainingModel& model, const ExampleSource& train, const Example
       valid_(valid),
       options_(std::move(options)),
       hooks_(std::move(hooks)),
-      optimizer_(model.layout(), options_.adam) {
+      optimizer_(model.layout(), options_.adam),
+      peak_operations_(options_.peak_operations) {
   state_.recipe = options_.recipe;
 }
 
@@ -118,6 +127,7 @@ void Trainer::resume(const SavedCheckpoint& checkpoint) {
   state_.recipe = options_.recipe;
   optimizer_.set_steps(state_.optimizer_steps);
   saved_step_ = state_.step;
+  logged_tokens_ = state_.tokens;
 }
 
 std::string Trainer::step_name() const { return "step " + std::to_string(state_.step + 1); }
@@ -125,10 +135,10 @@ std::string Trainer::step_name() const { return "step " + std::to_string(state_.
 Trainer::Batches Trainer::batches_of_step() const {
   Batches batches;
   std::vector<std::int64_t> examples(static_cast<std::size_t>(options_.batch_size));
-  std::int64_t index = state_.step * options_.gradient_accumulation_steps * options_.batch_size;
   for (std::int64_t batch = 0; batch < options_.gradient_accumulation_steps; ++batch) {
     for (std::int64_t& example : examples) {
-      example = shuffled_example(options_.seed, index++, train_.size());
+      example =
+          shuffled_example(options_.seed, state_.examples + batches.examples++, train_.size());
       batches.tokens += train_.tokens(example);
     }
     batches.inputs.push_back(train_.collate(examples));
@@ -143,12 +153,11 @@ double Trainer::add_gradients(const Batches& batches, StepMetrics& metrics) {
   std::int64_t done = 0;
   for (std::size_t i = 0; i < batches.inputs.size(); ++i) {
     if (!counts(batches.counts[i])) continue;
-    const std::int64_t number =
-        state_.step * options_.gradient_accumulation_steps + static_cast<std::int64_t>(i);
+    const std::int64_t first = state_.examples + options_.batch_size * static_cast<std::int64_t>(i);
     const GradientResult result = model_.add_gradients(
         batches.inputs[i], {.denominator = batches.total,
                             .recompute_activations = options_.recompute_activations,
-                            .dropout_seed = dropout_seed(options_.seed, number)});
+                            .dropout_seed = dropout_seed(options_.seed, first)});
     check_layers(result);
     loss += result.loss;
     merge_layers(metrics.layers, result.layers, done++);
@@ -220,6 +229,7 @@ StepMetrics Trainer::step() {
                       model_.values(), model_.parallel());
       model_.update();
     }
+    state_.examples += batches.examples;
     state_.tokens += batches.tokens;
   } catch (const InvalidArgument& error) {
     throw InvalidArgument(step_name() + ": " + error.what());  // labels out of range, ...
@@ -228,17 +238,16 @@ StepMetrics Trainer::step() {
   state_.optimizer_steps = optimizer_.steps();
   metrics.step = state_.step;
   metrics.tokens = state_.tokens;
-  metrics.epoch = static_cast<double>(state_.step) *
-                  static_cast<double>(options_.batch_size * options_.gradient_accumulation_steps) /
-                  static_cast<double>(train_.size());
+  metrics.epoch = static_cast<double>(state_.examples) / static_cast<double>(train_.size());
   return metrics;
 }
 
-EvaluationMetrics Trainer::evaluate() const {
+std::optional<EvaluationMetrics> Trainer::evaluate() const {
   double total = 0, weights = 0;
   Accuracy accuracy;
   std::vector<std::int64_t> examples;
   for (std::int64_t first = 0; first < valid_->size(); first += options_.eval_batch_size) {
+    if (stops()) return std::nullopt;
     examples.clear();
     const std::int64_t end = std::min(valid_->size(), first + options_.eval_batch_size);
     for (std::int64_t example = first; example < end; ++example) examples.push_back(example);
@@ -253,7 +262,8 @@ EvaluationMetrics Trainer::evaluate() const {
   if (weights == 0) {
     throw InvalidArgument("[evaluate] expected validation data with labels that count, got none");
   }
-  return {.step = state_.step, .loss = total / weights, .accuracy = accuracy.value()};
+  return EvaluationMetrics{
+      .step = state_.step, .loss = total / weights, .accuracy = accuracy.value()};
 }
 
 bool Trainer::update_best(const EvaluationMetrics& evaluation) {
@@ -264,7 +274,7 @@ bool Trainer::update_best(const EvaluationMetrics& evaluation) {
   return true;
 }
 
-void Trainer::save(const CheckpointDirectory& directory) {
+void Trainer::save(const RunDirectory& directory) {
   if (saved_step_ == state_.step) return;
   directory.save({.state = state_,
                   .write_model = hooks_.write_model,
@@ -276,38 +286,66 @@ void Trainer::save(const CheckpointDirectory& directory) {
   if (hooks_.on_save) hooks_.on_save(directory.checkpoint(state_.step));
 }
 
-bool Trainer::run(const CheckpointDirectory& directory, MetricsFile& metrics) {
+// The end of a run that was asked to stop.
+bool Trainer::stop(const RunDirectory& directory) {
+  if (state_.step > 0) save(directory);
+  return false;
+}
+
+bool Trainer::evaluation_is_due() const {
+  if (valid_ == nullptr || state_.step == 0 || state_.evaluated_step == state_.step) return false;
+  return state_.step >= options_.max_steps || is_due(state_.step, options_.eval_steps);
+}
+
+// Evaluates the step that is done; false when it was asked to stop. A checkpoint that is there
+// already gets to know the result.
+bool Trainer::evaluate_step(const RunDirectory& directory, MetricsFile& metrics) {
+  const std::optional<EvaluationMetrics> evaluation = evaluate();
+  if (!evaluation) return false;
+  metrics.add(to_json_line(*evaluation));
+  if (hooks_.on_evaluation) hooks_.on_evaluation(*evaluation);
+  state_.evaluated_step = state_.step;
+  const bool best = update_best(*evaluation);
+  if (saved_step_ == state_.step) {
+    directory.update(state_, options_.save_total_limit);
+  } else if (best) {
+    save(directory);
+  }
+  return true;
+}
+
+// Tells of a step that took so long.
+void Trainer::log(StepMetrics done, double seconds, MetricsFile& metrics) {
+  logged_seconds_ += seconds;
+  if (logged_seconds_ > 0) {
+    done.tokens_per_second = static_cast<double>(state_.tokens - logged_tokens_) / logged_seconds_;
+  }
+  const double operations = options_.operations_per_token * done.tokens_per_second;
+  if (operations > 0 && options_.peak_operations > 0) {
+    // Other work slows the measurement down as it does the run.
+    peak_operations_ = std::max(peak_operations_, operations);
+    done.mfu = operations / peak_operations_;
+  }
+  if (hooks_.on_step) hooks_.on_step(done);
+  if (state_.step < options_.max_steps && !is_due(state_.step, options_.logging_steps)) return;
+  metrics.add(to_json_line(done));
+  logged_seconds_ = 0;
+  logged_tokens_ = state_.tokens;
+}
+
+bool Trainer::run(const RunDirectory& directory, MetricsFile& metrics) {
   using Clock = std::chrono::steady_clock;
-  double seconds = 0;  // of the steps since the last line
-  std::int64_t tokens = state_.tokens;
+  // What an earlier run was stopped before.
+  if (evaluation_is_due() && !evaluate_step(directory, metrics)) return stop(directory);
   while (state_.step < options_.max_steps) {
-    if (hooks_.stop_requested && hooks_.stop_requested()) {
-      if (state_.step > 0) save(directory);
-      return false;
-    }
+    if (stops()) return stop(directory);
     const auto start = Clock::now();
-    StepMetrics done = step();
-    seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    const StepMetrics done = step();
+    log(done, std::chrono::duration<double>(Clock::now() - start).count(), metrics);
+    if (stops()) return stop(directory);
     const bool last = state_.step == options_.max_steps;
-    if (seconds > 0) done.tokens_per_second = static_cast<double>(state_.tokens - tokens) / seconds;
-    const double cost = options_.operations_per_token;
-    if (cost > 0 && options_.peak_operations > 0) {
-      done.mfu = cost * done.tokens_per_second / options_.peak_operations;
-    }
-    if (hooks_.on_step) hooks_.on_step(done);
-    if (last || is_due(state_.step, options_.logging_steps)) {
-      metrics.add(to_json_line(done));
-      seconds = 0;
-      tokens = state_.tokens;
-    }
-    bool best = false;
-    if (valid_ != nullptr && (last || is_due(state_.step, options_.eval_steps))) {
-      const EvaluationMetrics evaluation = evaluate();
-      metrics.add(to_json_line(evaluation));
-      if (hooks_.on_evaluation) hooks_.on_evaluation(evaluation);
-      best = update_best(evaluation);
-    }
-    if (last || best || is_due(state_.step, options_.save_steps)) save(directory);
+    if (last || is_due(state_.step, options_.save_steps)) save(directory);
+    if (evaluation_is_due() && !evaluate_step(directory, metrics)) return stop(directory);
   }
   return true;
 }

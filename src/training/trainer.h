@@ -3,14 +3,15 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "diffllama/error.h"
-#include "training/checkpointing.h"
 #include "training/data/example_source.h"
 #include "training/metrics.h"
 #include "training/optimizer.h"
 #include "training/recipe.h"
+#include "training/run_directory.h"
 #include "training/schedule.h"
 #include "training/training_model.h"
 
@@ -44,8 +45,10 @@ struct TrainerOptions {
   std::string recipe = "{}";  // kept in the checkpoints
 };
 
-/// Of a recipe, with `examples` in an epoch. Throws ConfigError for fewer steps than one.
-TrainerOptions trainer_options(const Recipe& recipe, std::int64_t examples);
+/// Of a recipe, with `examples` in an epoch; `done` is what a run that goes on has behind it, also
+/// with batches of another size. Throws ConfigError for fewer steps than one.
+TrainerOptions trainer_options(const Recipe& recipe, std::int64_t examples,
+                               const TrainerState& done = {});
 
 /// What the trainer tells and asks; each may be absent, but for write_model.
 struct TrainerHooks {
@@ -53,7 +56,7 @@ struct TrainerHooks {
   std::function<void(const StepMetrics&)> on_step;
   std::function<void(const EvaluationMetrics&)> on_evaluation;
   std::function<void(const std::filesystem::path& checkpoint)> on_save;
-  /// Asked before each step: save and stop?
+  /// Asked before each step and between the batches of an evaluation: save and stop?
   std::function<bool()> stop_requested;
 };
 
@@ -68,14 +71,16 @@ class Trainer {
   void resume(const SavedCheckpoint& checkpoint);
   const TrainerState& state() const { return state_; }
 
-  /// Trains to max_steps, saving on the way and at the end; false when it was asked to stop and has
-  /// saved. Throws TrainingError, IoError, and what the model throws of bad input, with the step.
-  bool run(const CheckpointDirectory& directory, MetricsFile& metrics);
+  /// Trains to max_steps, saving on the way and at the end, and evaluates what an earlier run was
+  /// stopped before; false when it was asked to stop and has saved. A step is saved before it is
+  /// evaluated. Throws TrainingError, IoError, and what the model throws of bad input, with the
+  /// step.
+  bool run(const RunDirectory& directory, MetricsFile& metrics);
 
   /// One step: no saving, no evaluation.
   StepMetrics step();
-  /// Loss over the whole of `valid`, weighted by counted labels.
-  EvaluationMetrics evaluate() const;
+  /// Loss over the whole of `valid`, weighted by counted labels; nothing when it was asked to stop.
+  std::optional<EvaluationMetrics> evaluate() const;
 
  private:
   struct Batches;
@@ -83,8 +88,13 @@ class Trainer {
   double add_gradients(const Batches& batches, StepMetrics& metrics);
   void check_layers(const GradientResult& result) const;
   void check_step(double loss, double norm);
-  void save(const CheckpointDirectory& directory);
+  bool stops() const { return hooks_.stop_requested && hooks_.stop_requested(); }
+  bool stop(const RunDirectory& directory);
+  void save(const RunDirectory& directory);
+  bool evaluation_is_due() const;
+  bool evaluate_step(const RunDirectory& directory, MetricsFile& metrics);
   bool update_best(const EvaluationMetrics& evaluation);
+  void log(StepMetrics done, double seconds, MetricsFile& metrics);
   std::string step_name() const;
 
   TrainingModel& model_;
@@ -95,6 +105,10 @@ class Trainer {
   AdamW optimizer_;
   TrainerState state_;
   std::int64_t saved_step_ = 0;
+  // Of the steps since the last line of metrics.
+  double logged_seconds_ = 0;
+  std::int64_t logged_tokens_ = 0;
+  double peak_operations_;  // the best seen: what was measured, or what the run itself reached
 };
 
 }  // namespace diffllama

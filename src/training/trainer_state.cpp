@@ -44,6 +44,59 @@ bool is_file_name(const std::string& name) {
          name.find_first_of(std::string_view("/\0", 2)) == std::string::npos;
 }
 
+constexpr std::int64_t kMostSteps = std::int64_t{1} << 53;  // as in a recipe
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 62;
+
+/// A count, which a run raises from 0 and which a later sum must not overflow.
+void read_count(const JsonFields& fields, const char* field, std::int64_t most,
+                std::int64_t& value) {
+  fields.read(field, value);
+  if (value >= 0 && value <= most) return;
+  fields.reject(field, "an integer from 0 to " + number_text(most));
+}
+
+/// What a step of the run takes, as its recipe says, or as a recipe that does not say has it.
+std::int64_t examples_of_step(const JsonFields& fields) {
+  std::int64_t batch = 8;
+  std::int64_t accumulated = 1;
+  if (const json* recipe = fields.find_object("recipe")) {
+    const JsonFields sections(*recipe, fields.where() + ": recipe");
+    if (const json* training = sections.find_object("training")) {
+      const JsonFields read(*training, sections.where() + ".training");
+      read_count(read, "batch_size", kMostSteps, batch);
+      read_count(read, "gradient_accumulation_steps", kMostSteps, accumulated);
+    }
+  }
+  const bool fits = accumulated == 0 || batch <= kMostSteps / accumulated;
+  return fits ? batch * accumulated : kMostSteps;
+}
+
+void read_examples(const JsonFields& fields, TrainerState& state) {
+  constexpr const char* kField = "num_examples_seen";
+  if (fields.contains(kField)) return read_count(fields, kField, kMostTokens, state.examples);
+  const std::int64_t each = examples_of_step(fields);
+  if (each != 0 && state.step > kMostTokens / each) {
+    fields.reject("global_step", "a step of fewer than 2^62 examples");
+  }
+  state.examples = state.step * each;
+}
+
+TrainerState read_state(const JsonFields& fields) {
+  TrainerState state;
+  read_count(fields, "global_step", kMostSteps, state.step);
+  read_count(fields, "optimizer_steps", state.step, state.optimizer_steps);
+  read_examples(fields, state);
+  read_count(fields, "num_input_tokens_seen", kMostTokens, state.tokens);
+  fields.read("best_metric", state.best_loss);
+  read_count(fields, "best_global_step", state.step, state.best_step);
+  state.evaluated_step = state.step;  // an older run evaluated before it saved
+  read_count(fields, "last_evaluation_step", state.step, state.evaluated_step);
+  fields.read("mean_loss", state.mean_loss);
+  read_count(fields, "mean_count", state.step, state.mean_count);
+  if (const json* recipe = fields.find_object("recipe")) state.recipe = recipe->dump();
+  return state;
+}
+
 }  // namespace
 
 std::string file_checksum(const fs::path& file) {
@@ -74,9 +127,11 @@ std::string write_trainer_state(const TrainerState& state,
                                 const std::map<std::string, std::string>& files) {
   json fields = {{"global_step", state.step},
                  {"optimizer_steps", state.optimizer_steps},
+                 {"num_examples_seen", state.examples},
                  {"num_input_tokens_seen", state.tokens},
                  {"best_metric", state.best_loss ? json(*state.best_loss) : json()},
                  {"best_global_step", state.best_step},
+                 {"last_evaluation_step", state.evaluated_step},
                  {"mean_loss", state.mean_loss},
                  {"mean_count", state.mean_count},
                  {"recipe", json::parse(state.recipe)},
@@ -99,15 +154,7 @@ StoredTrainerState parse_trainer_state(std::string_view text, const std::string&
   }
   const JsonFields read(fields, where);
   StoredTrainerState stored;
-  TrainerState& state = stored.state;
-  read.read("global_step", state.step);
-  read.read("optimizer_steps", state.optimizer_steps);
-  read.read("num_input_tokens_seen", state.tokens);
-  read.read("best_metric", state.best_loss);
-  read.read("best_global_step", state.best_step);
-  read.read("mean_loss", state.mean_loss);
-  read.read("mean_count", state.mean_count);
-  if (const json* recipe = read.find_object("recipe")) state.recipe = recipe->dump();
+  stored.state = read_state(read);
   const json* files = read.find_object("files");
   if (files == nullptr) read.reject("files", "checksums by file name");
   for (const auto& [name, value] : files->items()) {

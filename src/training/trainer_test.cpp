@@ -3,15 +3,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <sstream>
 #include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
 #include "base/random.h"
 #include "checkpoint/save.h"
 #include "checkpoint/test_files.h"
+#include "training/data/shuffle.h"
 
 namespace diffllama {
 namespace {
@@ -62,12 +68,14 @@ class CountingSource : public ExampleSource {
       }
     }
     inputs.input_ids = std::move(ids);
+    collated.insert(collated.end(), examples.begin(), examples.end());
     return inputs;
   }
 
   static constexpr std::int64_t kLength = 8;
   static constexpr std::int64_t kAll = -2;
   std::int64_t uncounted = -1, mislabelled = -1;
+  mutable std::vector<std::int64_t> collated;  // in order
 
  private:
   std::int64_t size_;
@@ -99,13 +107,16 @@ struct Fixture {
       }
       save_model_directory(directory, small_config(), std::move(tensors));
     };
-    hooks.stop_requested = [this] { return stop_at == trainer->state().step; };
+    hooks.stop_requested = [this] {
+      return stop_at == trainer->state().step && ++questions > questions_before_stop;
+    };
     trainer = std::make_unique<Trainer>(model, train, &valid, options, hooks);
   }
   bool run(const fs::path& path) const {
-    const CheckpointDirectory directory(path);
+    const RunDirectory directory(path);
     if (const auto checkpoint = directory.newest({})) trainer->resume(*checkpoint);
-    MetricsFile metrics(path / "metrics.jsonl", trainer->state().step);
+    MetricsFile metrics(path / "metrics.jsonl", trainer->state().step,
+                        trainer->state().evaluated_step);
     return trainer->run(directory, metrics);
   }
   std::vector<float> values() {
@@ -117,6 +128,7 @@ struct Fixture {
   CountingSource train{10}, valid{4};
   TrainerHooks hooks;
   std::int64_t stop_at = -1;
+  std::int64_t questions = 0, questions_before_stop = 0;  // after that step
   std::unique_ptr<Trainer> trainer;
 };
 
@@ -133,22 +145,28 @@ TEST(Trainer, Learns) {
   TrainerOptions options = small_options();
   options.max_steps = options.schedule.total_steps = 60;
   Fixture fixture(options);
-  const double before = fixture.trainer->evaluate().loss;
+  const double before = fixture.trainer->evaluate()->loss;
   for (int step = 0; step < 60; ++step) fixture.trainer->step();
-  EXPECT_LT(fixture.trainer->evaluate().loss, before / 2);
+  EXPECT_LT(fixture.trainer->evaluate()->loss, before / 2);
 }
 
 TEST(Trainer, StoppedAnywhereItContinuesWithTheSameBits) {
   const TestDirectory scratch;
   Fixture whole;
   ASSERT_TRUE(whole.run(scratch.path() / "whole"));
-  for (std::int64_t stop = 1; stop < 8; ++stop) {
-    SCOPED_TRACE(stop);
-    const fs::path path = scratch.path() / std::to_string(stop);
+  // Steps 3, 6 and 8 are evaluated: there the second question comes before the first batch.
+  for (std::int64_t trial = 1; trial <= 8 + 3; ++trial) {
+    SCOPED_TRACE(trial);
+    const fs::path path = scratch.path() / std::to_string(trial);
     {
       Fixture first;
-      first.stop_at = stop;
+      first.stop_at = trial <= 8 ? trial : std::array{3, 6, 8}[static_cast<std::size_t>(trial - 9)];
+      first.questions_before_stop = trial <= 8 ? 0 : 1;
       ASSERT_FALSE(first.run(path));
+      const auto saved = RunDirectory(path).newest({});
+      ASSERT_TRUE(saved.has_value());
+      EXPECT_EQ(saved->state.step, first.stop_at) << "the step that was taken is saved";
+      EXPECT_LT(saved->state.evaluated_step, first.stop_at);
     }
     Fixture second;
     ASSERT_TRUE(second.run(path));
@@ -160,6 +178,41 @@ TEST(Trainer, StoppedAnywhereItContinuesWithTheSameBits) {
     }
     EXPECT_EQ(timeless(path), timeless(scratch.path() / "whole"));
   }
+}
+
+TEST(Trainer, BatchesOfAnotherSizeGoOnWhereTheOthersEnded) {
+  const TestDirectory scratch;
+  TrainerOptions options = small_options();
+  options.max_steps = 3;
+  ASSERT_TRUE(Fixture(options).run(scratch.path()));
+  options.max_steps = 4;
+  options.batch_size = 2;
+  options.gradient_accumulation_steps = 3;
+  Fixture second(options);
+  ASSERT_TRUE(second.run(scratch.path()));
+  std::vector<std::int64_t> expected;
+  for (std::int64_t i = 12; i < 18; ++i) expected.push_back(shuffled_example(options.seed, i, 10));
+  EXPECT_EQ(second.train.collated, expected);
+  EXPECT_EQ(second.trainer->state().examples, 18);
+}
+
+TEST(Trainer, NoShareOfThePeakPassesOne) {
+  const TestDirectory scratch;
+  TrainerOptions options = small_options();
+  options.operations_per_token = 1e6;
+  options.peak_operations = 1;  // measured while other work ran
+  Fixture fixture(options);
+  ASSERT_TRUE(fixture.run(scratch.path()));
+  std::istringstream lines(read_whole_file(scratch.path() / "metrics.jsonl"));
+  int shares = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json metrics = nlohmann::json::parse(line);
+    if (!metrics.contains("mfu")) continue;
+    ++shares;
+    EXPECT_GT(metrics["mfu"].get<double>(), 0);
+    EXPECT_LE(metrics["mfu"].get<double>(), 1);
+  }
+  EXPECT_EQ(shares, 8);
 }
 
 TEST(Trainer, ThreadsChangeNoBit) {
@@ -245,7 +298,7 @@ TEST(Trainer, KeepsTheBestByValidationLoss) {
   options.save_total_limit = 1;
   Fixture fixture(options);
   ASSERT_TRUE(fixture.run(scratch.path()));
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
   const auto newest = directory.newest({});
   ASSERT_TRUE(newest.has_value());
   EXPECT_EQ(newest->state.step, 8);
@@ -270,6 +323,13 @@ TEST(TrainerOptions, StepsFollowFromEpochs) {
   EXPECT_EQ(trainer_options(recipe, 101).max_steps, 7);
   EXPECT_EQ(trainer_options(recipe, 101).schedule.warmup_steps, 2);
   recipe.training.max_steps = 0;
+  // With other batches from step 10 on: 172.5 examples are left.
+  TrainerState done;
+  done.step = 10;
+  done.examples = 80;
+  EXPECT_EQ(trainer_options(recipe, 101, done).max_steps, 32);
+  recipe.training.batch_size = 2;
+  EXPECT_EQ(trainer_options(recipe, 101, done).max_steps, 10 + 44);
   EXPECT_THAT(refusal([&] { trainer_options(recipe, 0); }), HasSubstr("num_train_epochs"));
 }
 
@@ -283,7 +343,7 @@ nonsense
 {"step":3}
 {"ste)");
   {
-    MetricsFile metrics(path, 2);
+    MetricsFile metrics(path, 2, 2);
     metrics.add(R"({"step":3,"again":1})");
   }
   EXPECT_EQ(read_whole_file(path),
@@ -292,7 +352,11 @@ nonsense
 {"step":2,"eval_loss":1}
 {"step":3,"again":1}
 )");
-  { const MetricsFile metrics(path, 0); }
+  { const MetricsFile metrics(path, 2, 1); }
+  EXPECT_EQ(read_whole_file(path), R"({"step":1}
+{"step":2}
+)") << "the evaluation of step 2 is to come again";
+  { const MetricsFile metrics(path, 0, 0); }
   EXPECT_EQ(read_whole_file(path), "");
 }
 

@@ -12,10 +12,12 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/safetensors/safetensors.h"
 #include "cli/expectations.h"
 
 namespace diffllama::cli_test {
@@ -67,9 +69,33 @@ class Train : public testing::Test {
     return read_file(output(name) / "last" / "model.safetensors");
   }
 
+  /// The class that a model gives to a text.
+  std::int64_t largest_logit(const Arguments& model, const std::string& text) const {
+    const Result tokens = run_program({"tokenize", "-m", kTiny, "--json"}, {.input = text});
+    const auto ids = nlohmann::json::parse(tokens.out).at("ids").get<std::vector<std::int64_t>>();
+    const std::string inputs = scratch_.path() / "inputs.safetensors";
+    const std::string outputs = scratch_.path() / "outputs.safetensors";
+    const Tensor tensor = Tensor::from(ids, {1, static_cast<std::int64_t>(ids.size())});
+    write_safetensors(inputs, {copied_tensor("input_ids", tensor.view())});
+    expect_success(run_program(Arguments{"forward"} + model +
+                               Arguments{"--inputs", inputs, "--outputs", outputs}));
+    const SafetensorsFile file(outputs);
+    const TensorView& logits = file.tensors().at("logits");
+    const auto* values = reinterpret_cast<const float*>(logits.bytes.data());
+    return std::max_element(values, values + element_count(logits.shape)) - values;
+  }
+
   Scratch scratch_;
   std::string recipe_;
 };
+
+/// So much text that work on it is not done before a signal comes.
+std::string large_text(const Scratch& scratch, std::size_t bytes) {
+  const std::string source = read_file(fs::path(DIFFLLAMA_SOURCE_DIR) / "LICENSE");
+  std::string text;
+  while (text.size() < bytes) text += source;
+  return scratch.file("large.txt", text);
+}
 
 /// The program running beside this one.
 class Running {
@@ -98,6 +124,18 @@ class Running {
     }
     ended_ = true;
   }
+  /// Until `done()` holds, or the program has ended.
+  template <class Done>
+  void wait_until(const Done& done) {
+    while (waitpid(process_, &status_, WNOHANG) == 0) {
+      if (done()) return;
+      usleep(1000);
+    }
+    ended_ = true;
+  }
+  void send(int signal) const {
+    if (!ended_) kill(process_, signal);
+  }
   /// Sends the signal (0: none) and gives the exit status, or minus the signal that ended it.
   int end(int signal) {
     if (!ended_ && signal != 0) kill(process_, signal);
@@ -115,6 +153,7 @@ class Running {
     std::ranges::transform(words, pointers.begin(), [](std::string& word) { return word.data(); });
     const int file = open(errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     dup2(file, STDERR_FILENO);
+    std::signal(SIGHUP, SIG_DFL);  // also where the tests run under nohup
     if (largest_file != 0) {
       const rlimit limit = {largest_file, largest_file};
       setrlimit(RLIMIT_FSIZE, &limit);
@@ -234,20 +273,136 @@ TEST_F(Train, TrainsEveryHead) {
 
 TEST_F(Train, SignalsSaveAndStop) {
   expect_success(run_program(command("whole")));
-  for (const int signal : {SIGINT, SIGTERM}) {
-    const std::string name = "stopped" + std::to_string(signal);
-    // So long that the signal always comes first.
+  // Of two that are both on their way the one with the smaller number is heard first.
+  const std::vector<std::pair<int, int>> signals = {
+      {SIGINT, 0}, {SIGTERM, 0}, {SIGHUP, 0}, {SIGTERM, SIGTERM}, {SIGHUP, SIGTERM}};
+  for (const auto& [signal, second] : signals) {
+    const std::string name = "stopped" + std::to_string(signal) + "_" + std::to_string(second);
     Running running(command(name, {"--set", "checkpoints.save_steps=0"}), scratch_.path() / "err");
     running.wait_for_steps(output(name) / "metrics.jsonl", 2);
-    const int status = running.end(signal);
+    running.send(signal);
+    const int status = running.end(second);
     if (status != 0) {  // 0: it was done before the signal came
       EXPECT_EQ(status, 128 + signal);
       EXPECT_THAT(read_file(scratch_.path() / "err"),
-                  AllOf(HasSubstr("stopped, saved "), HasSubstr("--resume goes on")));
+                  AllOf(HasSubstr("stopping: a checkpoint is saved when the step is done"),
+                        HasSubstr("stopped, saved "), HasSubstr("--resume goes on")));
     }
     expect_success(run_program(command(name, {"--resume"})));
     EXPECT_EQ(weights(name), weights("whole"));
   }
+}
+
+TEST_F(Train, TokenisingEndsWithASignal) {
+  const std::string text = large_text(scratch_, 8 << 20);
+  Running running(command("out", {"--set", "data.train=" + text}), scratch_.path() / "err");
+  running.wait_until([&] { return fs::exists(scratch_.path() / "shards" / "train"); });
+  EXPECT_EQ(running.end(SIGTERM), -SIGTERM);
+  EXPECT_THAT(read_file(scratch_.path() / "err"), HasSubstr("stopping: there is nothing to save"));
+  EXPECT_FALSE(fs::exists(scratch_.path() / "shards" / "train" / "tokens-00000.bin"));
+}
+
+TEST_F(Train, EvaluationEndsWithASignalAndTheStepIsSaved) {
+  const std::string text = large_text(scratch_, 1 << 20);
+  const Arguments arguments = {"--set", "data.valid=" + text,
+                               "--set", "evaluation.eval_steps=1",
+                               "--set", "checkpoints.save_steps=0"};
+  Running running(command("out", arguments), scratch_.path() / "err");
+  running.wait_for_steps(output("out") / "metrics.jsonl", 1);
+  EXPECT_EQ(running.end(SIGTERM), 128 + SIGTERM);
+  EXPECT_TRUE(fs::exists(output("out") / "checkpoint-1"));
+  EXPECT_THAT(read_file(output("out") / "metrics.jsonl"), testing::Not(HasSubstr("eval_loss")));
+}
+
+TEST_F(Train, AnotherModelIsNotResumed) {
+  expect_success(run_program(command("out", {"--max-steps", "3"})));
+  const auto refused = [&](const char* field, const nlohmann::json& value) {
+    nlohmann::json recipe = nlohmann::json::parse(read_file(recipe_));
+    recipe["model"]["config"][field] = value;
+    if (value == "llama") recipe["model"]["config"]["architectures"] = {"LlamaForCausalLM"};
+    const std::string other = scratch_.file("other.json", recipe.dump());
+    return run_program({"train", other, "-t", "1", "-o", output("out"), "--resume"});
+  };
+  for (const auto& [field, value] : std::vector<std::pair<const char*, nlohmann::json>>{
+           {"num_hidden_layers", 1}, {"rms_norm_eps", 0.5}, {"model_type", "llama"}}) {
+    const Result result = refused(field, value);
+    EXPECT_EQ(result.status, 1) << field;
+    EXPECT_THAT(result.err,
+                HasSubstr("expected that of the checkpoint which --resume goes on from"));
+  }
+  // How weights are stored is no part of it.
+  EXPECT_EQ(refused("dtype", "bfloat16").status, 0);
+}
+
+TEST_F(Train, FinishedRunsSayThatNoStepIsLeft) {
+  expect_success(run_program(command("out", {"--max-steps", "3"})));
+  const Result result = run_program(command("out", {"--max-steps", "3", "--resume"}));
+  expect_success(result);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("no step is left: 3 are done, of 3"),
+                                HasSubstr("done: " + (output("out") / "checkpoint-3").string())));
+}
+
+// From another directory the recipe's paths mean others.
+TEST_F(Train, ResumedFromElsewhereItMakesNothing) {
+  expect_success(run_program(command("out", {"--max-steps", "1"})));
+  nlohmann::json recipe = nlohmann::json::parse(read_file(output("out") / "recipe.json"));
+  const fs::path elsewhere = scratch_.path() / "elsewhere" / "out";
+  recipe["checkpoints"]["output_dir"] = elsewhere;
+  std::ofstream(output("out") / "recipe.json") << recipe.dump();
+  const Result result = run_program({"train", output("out") / "recipe.json", "--resume"});
+  expect_failure(result, 1,
+                 AllOf(HasSubstr("expected the recipe's own directory"), HasSubstr("or give -o")));
+  // Nor where data is what is not there.
+  expect_failure(run_program(command("none", {"--set", "data.train=/no/such.txt"})), 1,
+                 HasSubstr("/no/such.txt"));
+  EXPECT_FALSE(fs::exists(scratch_.path() / "elsewhere"));
+  EXPECT_FALSE(fs::exists(output("none")));
+}
+
+TEST_F(Train, GgufFilesAreTrainedWithTheirTokenizer) {
+  const std::string gguf = scratch_.path() / "tiny.gguf";
+  expect_success(run_program({"convert", kTiny, gguf}));
+  expect_success(
+      run_program({"train", "-m", gguf, "-o", output("out"), "--set", "data.kind=text", "--set",
+                   "data.train=" + std::string(DIFFLLAMA_SOURCE_DIR) + "/LICENSE", "--set",
+                   "data.sequence_length=32", "--batch-size", "2", "--max-steps", "1"}));
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
+    EXPECT_EQ(read_file(output("out") / "last" / name), read_file(fs::path(kTiny) / name)) << name;
+  }
+  expect_success(run_program(
+      {"generate", "-m", output("out") / "last", "-p", "To be", "--max-new-tokens", "2"}));
+}
+
+// A new head by LoRA, all the way: trained, loaded beside its base, merged, and right.
+TEST_F(Train, AnAdapterWithAHeadClassifies) {
+  const std::string labelled =
+      scratch_.file("labelled.jsonl", R"({"text": "To be", "label": "verb"})"
+                                      "\n"
+                                      R"({"text": "the king", "label": "noun"})"
+                                      "\n");
+  expect_success(run_program({"train", "-m", kTiny, "-o", output("out"), "--set",
+                              "data.kind=classification", "--set", "data.train=" + labelled,
+                              "--batch-size", "2", "--max-steps", "20", "--learning-rate", "0.01",
+                              "--set", "lora.r=4", "--set", "data.sequence_length=16"}));
+  const fs::path adapter = output("out") / "last";
+  const auto config = nlohmann::json::parse(read_file(adapter / "config.json"));
+  EXPECT_EQ(config.at("id2label"), nlohmann::json::parse(R"({"0": "noun", "1": "verb"})"));
+  EXPECT_EQ(config.at("architectures").at(0), "DiffLlamaForSequenceClassification");
+
+  const fs::path merged = scratch_.path() / "merged";
+  expect_success(run_program({"convert", "--merge-adapter", adapter, kTiny, merged}));
+  const Result info = run_program({"info", "-m", merged});
+  expect_success(info);
+  EXPECT_THAT(info.out, HasSubstr("DiffLlamaForSequenceClassification"));
+  EXPECT_EQ(nlohmann::json::parse(read_file(merged / "config.json")).at("id2label"),
+            config.at("id2label"));
+  const Arguments beside = {"-m", kTiny, "--adapter", adapter};
+  for (const Arguments& model : {beside, Arguments{"-m", merged}}) {
+    EXPECT_EQ(largest_logit(model, "the king"), 0);
+    EXPECT_EQ(largest_logit(model, "To be"), 1);
+  }
+  expect_failure(run_program({"convert", "--merge-adapter", adapter, kTiny, output("m.gguf")}), 1,
+                 HasSubstr("the one class that GGUF holds"));
 }
 
 TEST_F(Train, FullDiskEndsTheRunWithTheLastCheckpointWhole) {
@@ -295,14 +450,57 @@ TEST_F(Train, LabelsOutOfRangeAreNamed) {
   EXPECT_THAT(result.err, HasSubstr(data + ":2: label: expected"));
 }
 
+// What is wrong with data is said before it is tokenised, and of which file.
+TEST_F(Train, DataThatDoesNotFitIsNamed) {
+  const auto classify = [&](const std::string& lines, const Arguments& more = {}) {
+    const std::string data = scratch_.file("data.jsonl", lines);
+    return run_program(Arguments{"train", "-m", kTiny, "-o", output("data"), "--set",
+                                 "data.kind=classification", "--set", "data.train=" + data,
+                                 "--max-steps", "1", "--batch-size", "1"} +
+                       more);
+  };
+  const std::string one = R"({"text": "To be or not to be that is the question", "label": "a"})"
+                          "\n";
+  const std::string two = R"({"text": "a", "label": "b"})"
+                          "\n";
+  expect_failure(classify(one + one), 1,
+                 AllOf(HasSubstr("data.jsonl: label: expected two classes or more"),
+                       HasSubstr("got \"a\" alone")));
+  const Result cut = classify(one + two, {"--set", "data.sequence_length=4"});
+  expect_success(cut);
+  EXPECT_THAT(cut.err, HasSubstr("data.train: 1 of 2 examples have more than 4 tokens "
+                                 "(data.sequence_length): their ends are cut off"));
+  EXPECT_THAT(cut.err, HasSubstr("new, from training.seed: score.weight"));
+  const Result resumed =
+      classify(one + two, {"--set", "data.sequence_length=4", "--resume", "--max-steps", "2"});
+  expect_success(resumed);
+  EXPECT_THAT(resumed.err, testing::Not(HasSubstr("new, from training.seed")));
+
+  const std::string short_text = scratch_.file("short.txt", "To be");
+  expect_failure(run_program(command("short", {"--set", "data.train=" + short_text})), 1,
+                 HasSubstr(short_text + ": expected at least the 32 tokens of one sequence"));
+  nlohmann::json recipe = nlohmann::json::parse(read_file(recipe_));
+  recipe["model"]["config"]["vocab_size"] = 4000;
+  const std::string small = scratch_.file("small.json", recipe.dump());
+  expect_failure(run_program({"train", small, "-o", output("small")}), 1,
+                 AllOf(HasSubstr("model.tokenizer: expected at most the 4000 tokens of the model's "
+                                 "vocab_size, got 4096 in "),
+                       HasSubstr("diffllama-tiny")));
+}
+
 TEST_F(Train, OneRecipeOneDirectory) {
   expect_success(run_program(command("out", {"--max-steps", "1"})));
   expect_failure(run_program(command("out")), 1, HasSubstr("without checkpoints, or --resume"));
 }
 
 TEST_F(Train, CommandLinesThatAreWrong) {
-  expect_failure(run_program(command("out", {"--set", "training.batchsize=3"})), 1,
-                 HasSubstr("the nearest is training.batch_size"));
+  const auto expect_wrong = [&](const char* setting, const char* message) {
+    expect_failure(run_program(command("out", {"--set", setting})), 2, HasSubstr(message));
+  };
+  expect_wrong("training.batchsize=3", "the nearest is training.batch_size");
+  expect_wrong("learning_rate=3", "the nearest is optimizer.learning_rate");
+  expect_wrong("training.batch_size=0", "training.batch_size: expected an integer");
+  expect_wrong("lora=4", "or one field of an adapter, as in --set lora.r=8");
   expect_failure(run_program(command("out", {"--set", "x"})), 2, HasSubstr("FIELD=VALUE"));
   expect_failure(run_program({"train"}), 1, HasSubstr("model: expected either from"));
   expect_failure(run_program({"train", "/no/such/recipe"}), 1, HasSubstr("/no/such/recipe"));

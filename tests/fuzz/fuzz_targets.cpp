@@ -1,10 +1,18 @@
 #include "fuzz/fuzz_targets.h"
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/adapter/adapter_head.h"
+#include "checkpoint/adapter/lora_adapter.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/conversion/gguf_to_directory.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_tokenizer.h"
 #include "checkpoint/packed_file.h"
@@ -13,9 +21,20 @@
 #include "config/generation_config.h"
 #include "config/model_config.h"
 #include "diffllama/error.h"
+#include "fuzz/inputs.h"
+#include "model/forward_batch.h"
+#include "model/heads/losses.h"
+#include "model/heads/targets.h"
+#include "model/input_tensors.h"
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/model_file.h"
 #include "tokenizer/tokenizer_impl.h"
+#include "training/data/conllu.h"
+#include "training/data/labelled_texts.h"
+#include "training/data/squad.h"
+#include "training/data/token_shard.h"
+#include "training/recipe.h"
+#include "training/trainer_state.h"
 
 namespace diffllama::fuzz {
 namespace {
@@ -45,6 +64,58 @@ void use(const Tokenizer& tokenizer) {
     tokenizer.decode(encoding.ids);
     tokenizer.decode(encoding.ids, true);
   });
+}
+
+/// Holds of whatever was accepted.
+void expect(bool holds) {
+  if (!holds) std::abort();
+}
+
+/// The shape of tests/golden/forward's causal models.
+ModelConfig small_model(Architecture architecture) {
+  ModelConfig config;
+  config.architecture = architecture;
+  config.vocab_size = 56;
+  config.hidden_size = 32;
+  config.intermediate_size = 28;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 4;
+  config.num_key_value_heads = 2;
+  config.head_dim = 8;
+  config.max_position_embeddings = 64;
+  return config;
+}
+
+constexpr std::string_view kSmallTokenizer = R"({
+  "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "<s>": 3}, "merges": ["a b"]},
+  "added_tokens": [{"id": 3, "content": "<s>", "special": true, "single_word": false,
+                    "lstrip": false, "rstrip": false, "normalized": false}],
+  "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                    "use_regex": true},
+  "decoder": {"type": "ByteLevel"}})";
+
+/// What the losses read of the inputs.
+void use_labels(const ModelConfig& config, const ForwardInputs& inputs, const ForwardBatch& batch) {
+  if (config.architecture == Architecture::question_answering) {
+    if (!has_spans(inputs)) return;
+    span_labels("start_positions", *inputs.start_positions, batch.batch, batch.tokens);
+    span_labels("end_positions", *inputs.end_positions, batch.batch, batch.tokens);
+    return;
+  }
+  if (config.architecture == Architecture::sequence_classification) {
+    pooled_positions(config, inputs, batch.batch, batch.tokens);
+  }
+  if (!inputs.labels) return;
+  if (config.architecture != Architecture::sequence_classification) {
+    for (const std::int64_t label : next_token_labels(*inputs.labels, batch.batch, batch.tokens)) {
+      check_label("labels", label, config.vocab_size, kIgnoreLabel, 0);
+    }
+  } else if (problem_type_of(config, config.num_labels(), *inputs.labels) ==
+             ProblemType::single_label_classification) {
+    class_labels(*inputs.labels, batch.batch);
+  } else {
+    class_targets(*inputs.labels, batch.batch, config.num_labels());
+  }
 }
 
 void gguf(Bytes bytes) {
@@ -104,6 +175,152 @@ void packed_copy(Bytes bytes) {
   attempt([&] { check_packed_file(bytes, spec, "fuzz.packed-float32", Parallel(1)); });
 }
 
+void tokenizer_config(Bytes bytes) {
+  // The two files, a zero byte between.
+  const std::string_view text = as_text(bytes);
+  const std::size_t zero = std::min(text.find('\0'), text.size());
+  TokenizerFiles files;
+  files.where = "tokenizer.json";
+  files.tokenizer_json = kSmallTokenizer;
+  files.tokenizer_config = text.substr(0, zero);
+  files.special_tokens_map = text.substr(std::min(zero + 1, text.size()));
+  attempt([&] { use(parse_tokenizer(files, ignore_warning)); });
+}
+
+void adapter_config(Bytes bytes) {
+  attempt([&] {
+    const LoraConfig config =
+        parse_lora_config(as_text(bytes), "adapter_config.json", ignore_warning);
+    lora_layout(config, small_model(Architecture::sequence_classification));
+    // What is written is what was read.
+    parse_lora_config(write_lora_config(config, Architecture::causal_lm), "adapter_config.json",
+                      ignore_warning);
+  });
+}
+
+void lora_tensors(Bytes bytes) {
+  static const AdapterFolder folder;
+  const InputFile file(bytes);
+  folder.link_weights(file.path());
+  const ModelConfig base = small_model(Architecture::causal_lm);
+  attempt([&] {
+    const ModelConfig config = config_with_adapter(folder.path(), base, ignore_warning);
+    const auto adapter = LoraAdapter::open(folder.path(), config, ignore_warning);
+    for (const auto& [module, matrices] : adapter->modules()) {
+      std::vector<float> row(static_cast<std::size_t>(matrices.in));
+      matrices.add_row(matrices.out - 1, row);
+    }
+  });
+}
+
+void forward_inputs(Bytes bytes) {
+  constexpr std::array kArchitectures = {
+      Architecture::causal_lm, Architecture::sequence_classification,
+      Architecture::token_classification, Architecture::question_answering};
+  attempt([&] {
+    const ForwardInputs inputs =
+        read_input_tensors(parse_safetensors(bytes, "inputs.safetensors").tensors, "inputs");
+    for (const Architecture architecture : kArchitectures) {
+      const ModelConfig config = small_model(architecture);
+      attempt([&] {
+        const ForwardBatch batch = read_batch(config, inputs, nullptr);
+        std::int64_t first = 0;
+        for (const std::int64_t end : batch.segment_ends) {
+          make_step(config, inputs, batch, first, end);
+          first = end;
+        }
+        use_labels(config, inputs, batch);
+      });
+    }
+  });
+}
+
+void gguf_convert(Bytes bytes) {
+  static const ScratchFolder folder;
+  const InputFile file(bytes);
+  attempt([&] {
+    write_gguf_as_directory(file.path(), folder.path() / "converted",
+                            {.warn = ignore_warning, .progress = {}});
+    Checkpoint::open(folder.path() / "converted", ignore_warning);
+  });
+  std::filesystem::remove_all(folder.path() / "converted");
+}
+
+void recipe(Bytes bytes) {
+  const std::string_view text = as_text(bytes);
+  attempt([&] {
+    const Recipe read = parse_recipe(text, "recipe.json");
+    const std::string written = write_recipe(read);
+    expect(write_recipe(parse_recipe(written, "recipe.json")) == written);
+    validate(read, "recipe.json");
+  });
+  // As on a command line.
+  const std::size_t equals = text.find('=');
+  if (equals == std::string_view::npos) return;
+  attempt([&] {
+    Recipe changed;
+    set_recipe_field(changed, std::string(text.substr(0, equals)),
+                     std::string(text.substr(equals + 1)));
+    validate(changed, "recipe.json");
+  });
+}
+
+void trainer_state(Bytes bytes) {
+  attempt([&] { parse_trainer_state(as_text(bytes), "trainer_state.json"); });
+  attempt([&] {
+    const std::string forged = with_checksum(as_text(bytes));
+    const StoredTrainerState stored = parse_trainer_state(forged, "trainer_state.json");
+    write_trainer_state(stored.state, stored.files);
+    parse_recipe(stored.state.recipe, "the checkpoint's recipe");
+  });
+}
+
+void token_shard(Bytes bytes) {
+  std::string text(as_text(bytes));
+  forge_shard_checksums(text);
+  const InputFile file(std::as_bytes(std::span(text)));
+  attempt([&] {
+    const TokenShard shard(file.path());
+    shard.verify();
+    const std::uint64_t tokens = shard.header().tokens;
+    std::vector<std::int64_t> last(std::min<std::uint64_t>(tokens, 1000));
+    shard.copy_tokens(tokens - last.size(), last);
+    for (const std::int64_t token : last) {
+      expect(static_cast<std::uint64_t>(token) < shard.header().vocab_size);
+    }
+  });
+}
+
+void squad(Bytes bytes) {
+  const InputFile file(bytes);
+  attempt([&] {
+    for (const SquadQuestion& question : read_squad(file.path())) {
+      for (const SquadAnswer& answer : question.answers) {
+        expect(answer.begin < answer.end && answer.end <= question.context->size());
+      }
+    }
+  });
+}
+
+void conllu(Bytes bytes) {
+  const InputFile file(bytes);
+  for (const ConlluColumn column : {ConlluColumn::upos, ConlluColumn::xpos}) {
+    attempt([&] { collect_tags({file.path()}, column); });
+  }
+}
+
+void labelled_texts(Bytes bytes) {
+  const InputFile file(bytes);
+  attempt([&] {
+    const LabelSummary summary = collect_labels({file.path()});
+    const LabelParser parser(summary.names, summary.problem_type);
+    LabelledTextReader reader({file.path()});
+    for (LabelledText text; reader.next(text);) {
+      attempt([&] { parser.parse(text.label, text.where); });
+    }
+  });
+}
+
 constexpr Target kTargets[] = {{"gguf", gguf},
                                {"safetensors", safetensors},
                                {"shard_index", shard_index},
@@ -111,7 +328,18 @@ constexpr Target kTargets[] = {{"gguf", gguf},
                                {"generation_config", generation_config},
                                {"tokenizer", tokenizer},
                                {"tokenizer_model", tokenizer_model},
-                               {"packed_copy", packed_copy}};
+                               {"packed_copy", packed_copy},
+                               {"tokenizer_config", tokenizer_config},
+                               {"adapter_config", adapter_config},
+                               {"lora_tensors", lora_tensors},
+                               {"forward_inputs", forward_inputs},
+                               {"gguf_convert", gguf_convert},
+                               {"recipe", recipe},
+                               {"trainer_state", trainer_state},
+                               {"token_shard", token_shard},
+                               {"squad", squad},
+                               {"conllu", conllu},
+                               {"labelled_texts", labelled_texts}};
 
 }  // namespace
 

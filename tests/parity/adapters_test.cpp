@@ -15,6 +15,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/adapter/adapter_head.h"
 #include "checkpoint/adapter/lora_adapter.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/conversion/convert.h"
@@ -98,8 +99,14 @@ bool is_float32(const fs::path& path) {
   });
 }
 
+// The model that the adapter is for, with the head that it brings.
+ModelConfig config_of(const AdapterGolden& golden) {
+  return config_with_adapter(golden.adapter, open(golden.checkpoint).config(),
+                             [](const std::string&) {});
+}
+
 bool is_causal(const AdapterGolden& golden) {
-  return open(golden.checkpoint).config().architecture == Architecture::causal_lm;
+  return config_of(golden).architecture == Architecture::causal_lm;
 }
 
 class AdapterGoldenTest : public testing::TestWithParam<std::string> {
@@ -134,6 +141,7 @@ TEST_P(AdapterGoldenTest, MatchesPeftAfterConversion) {
   const fs::path directory = directory_.path() / "merged";
   convert_model(golden_.checkpoint, directory, options);
   expect_close(directory);
+  EXPECT_EQ(open(directory).config().labels, config_of(golden_).labels);
   if (!is_causal(golden_)) return;
   const fs::path file = directory_.path() / "merged.gguf";
   convert_model(golden_.checkpoint, file, silent);
@@ -194,7 +202,7 @@ TEST_P(AdapterGoldenTest, MergesIntoQuantisedModels) {
 // What is written anew computes the same. With DIFFLLAMA_WRITE_ADAPTERS=DIR the adapters stay
 // there, for tools/make_adapter_goldens.py --check.
 TEST_P(AdapterGoldenTest, ComputesTheSameWhenSavedAgain) {
-  const ModelConfig config = open(golden_.checkpoint).config();
+  const ModelConfig config = config_of(golden_);
   const auto adapter = LoraAdapter::open(golden_.adapter, config);
   LoraConfig lora = adapter->config();
   lora.target_expression.clear();

@@ -9,10 +9,12 @@
 
 #include "base/atomic_file.h"
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
+#include "checkpoint/adapter/adapter_head.h"
 #include "checkpoint/codec/row_codec.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "checkpoint/tensor_problems.h"
+#include "config/model_config.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -20,8 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kConfigName = "adapter_config.json";
-constexpr const char* kWeightsName = "adapter_model.safetensors";
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kBaseLayer = ".base_layer.";
 constexpr int kListedNames = 20;
@@ -32,22 +32,20 @@ bool is_there(const fs::path& path) {
 }
 
 void check_files(const fs::path& directory) {
-  if (!is_there(directory / kConfigName)) {
+  if (!is_there(directory / kAdapterConfigFile)) {
     throw IoError(directory.string() + ": expected a PEFT adapter, a directory with " +
-                  kConfigName + ", got " + (is_there(directory) ? "none in it" : "nothing there"));
+                  kAdapterConfigFile + ", got " +
+                  (is_there(directory) ? "none in it" : "nothing there"));
   }
-  if (!is_there(directory / kWeightsName)) {
+  if (!is_there(directory / kAdapterWeightsFile)) {
     const bool pickled = is_there(directory / "adapter_model.bin");
-    throw IoError(directory.string() + ": expected " + kWeightsName + ", got " +
+    throw IoError(directory.string() + ": expected " + kAdapterWeightsFile + ", got " +
                   (pickled ? "adapter_model.bin, which PEFT's save_pretrained converts" : "none"));
   }
 }
 
 LoraConfig read_config(const fs::path& path, const WarningHandler& warn) {
-  const MappedFile file(path);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                              file.bytes().size());
-  return parse_lora_config(text, path.string(), warn);
+  return parse_lora_config(read_file(path), path.string(), warn);
 }
 
 // PEFT's names are longer than what json_excerpt shows.
@@ -76,12 +74,14 @@ void LoraMatrices::add_row(std::int64_t row, std::span<float> values) const {
 class LoraAdapterReader {
  public:
   LoraAdapterReader(const fs::path& directory, const ModelConfig& model, const WarningHandler& warn)
-      : where_((directory / kWeightsName).string()), model_(model) {
+      : where_((directory / kAdapterWeightsFile).string()) {
     check_files(directory);
     adapter_.reset(new LoraAdapter());
-    adapter_->config_ = read_config(directory / kConfigName, warn);
-    adapter_->layout_ = lora_layout(adapter_->config_, model, (directory / kConfigName).string());
-    const SafetensorsFile file(directory / kWeightsName);
+    adapter_->config_ = read_config(directory / kAdapterConfigFile, warn);
+    adapter_->model_ = config_with_adapter(directory, model, warn);
+    adapter_->layout_ =
+        lora_layout(adapter_->config_, adapter_->model_, (directory / kAdapterConfigFile).string());
+    const SafetensorsFile file(directory / kAdapterWeightsFile);
     tensors_ = file.tensors();
     adapter_->mapping_ = file.mapping();
   }
@@ -132,7 +132,7 @@ class LoraAdapterReader {
   void take_others() {
     std::set<std::string> targeted;
     for (const LoraTarget& target : adapter_->layout_.targets) targeted.insert(target.module);
-    for (const TensorSpec& spec : tensor_specs(model_)) {
+    for (const TensorSpec& spec : tensor_specs(adapter_->model_)) {
       const std::size_t dot = spec.name.rfind('.');
       std::string name = spec.name;
       if (targeted.contains(name.substr(0, dot))) name.replace(dot, 1, kBaseLayer);
@@ -161,7 +161,6 @@ class LoraAdapterReader {
   }
 
   std::string where_;
-  const ModelConfig& model_;
   std::shared_ptr<LoraAdapter> adapter_;
   std::map<std::string, TensorView> tensors_;  // not taken yet, by the names in the file
   TensorProblems problems_;
@@ -199,8 +198,10 @@ void save_lora_adapter(const fs::path& directory, const LoraConfig& config,
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) throw IoError(directory.string() + ": cannot create: " + error.message());
-  write_safetensors(directory / kWeightsName, std::move(tensors));
-  write_file_atomically(directory / kConfigName, write_lora_config(config, model.architecture));
+  write_safetensors(directory / kAdapterWeightsFile, std::move(tensors));
+  write_file_atomically(directory / kAdapterModelConfig, write_model_config(model));
+  write_file_atomically(directory / kAdapterConfigFile,
+                        write_lora_config(config, model.architecture));
 }
 
 }  // namespace diffllama

@@ -32,7 +32,8 @@ struct LoraMatrices {
 /// opened.
 class LoraAdapter {
  public:
-  /// Reads the adapter of a model with this config. Throws IoError, FormatError, ConfigError;
+  /// Reads the adapter of a model with this config; the head that it brings takes the place of the
+  /// model's (config_with_adapter). Throws IoError, FormatError, ConfigError;
   /// missing, mis-shaped and unexpected tensors are all named in one FormatError.
   static std::shared_ptr<const LoraAdapter> open(const std::filesystem::path& directory,
                                                  const ModelConfig& model,
@@ -43,6 +44,8 @@ class LoraAdapter {
   ~LoraAdapter() = default;
 
   const LoraConfig& config() const { return config_; }
+  /// The model with the adapter in it.
+  const ModelConfig& model() const { return model_; }
   const LoraLayout& layout() const { return layout_; }
   /// By the module's path, layout().targets each; valid while this lives.
   const std::map<std::string, LoraMatrices>& modules() const { return modules_; }
@@ -55,6 +58,7 @@ class LoraAdapter {
   friend class LoraAdapterReader;
 
   LoraConfig config_;
+  ModelConfig model_;
   LoraLayout layout_;
   std::vector<Tensor> values_;
   std::map<std::string, LoraMatrices> modules_;
@@ -63,7 +67,8 @@ class LoraAdapter {
 };
 
 /// Writes a directory that PEFT and LoraAdapter::open read, made where it is absent: first
-/// adapter_model.safetensors, then adapter_config.json, each atomically. `tensors` are those of
+/// adapter_model.safetensors, then config.json, which tells of the model's class and labels
+/// (config_with_adapter), then adapter_config.json, each atomically. `tensors` are those of
 /// lora_layout(config, model).tensors(), by these names. `config` must have the head that PEFT adds
 /// to modules_to_save (with_trained_head). Throws IoError; InvalidArgument for tensors that are not
 /// these, ConfigError.

@@ -8,18 +8,15 @@
 
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/conversion/gguf_texts.h"
 #include "checkpoint/conversion/merged_model.h"
 #include "checkpoint/conversion/new_directory.h"
 #include "checkpoint/directory_texts.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_config.h"
-#include "checkpoint/gguf/gguf_tokenizer.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "config/model_config.h"
 #include "config/names.h"
-#include "config/warnings.h"
-#include "diffllama/error.h"
-#include "tokenizer/load_tokenizer.h"
 
 namespace diffllama {
 namespace {
@@ -41,11 +38,9 @@ class DirectoryWriter {
       const std::string key = kSourceTypePrefix + std::string(dtype_name(dtype));
       for (const std::string_view name : file_.texts(key)) source_types_[std::string(name)] = dtype;
     }
-    texts_.generation_config = file_.text(kGenerationConfigKey).value_or("");
-    texts_.chat_template = file_.text(kChatTemplateKey).value_or("");
+    texts_ = read_gguf_texts(file_, checkpoint_->config(), options.warn);
     add_tensors();
     add_config();
-    add_tokenizer();
   }
 
   void write(const fs::path& directory) const {
@@ -79,7 +74,7 @@ class DirectoryWriter {
   void add_config() {
     const DType dtype = tensors_.front().dtype;
     const auto text = file_.text(kConfigKey);
-    if (!text) {
+    if (!text || model_.other_head) {
       ModelConfig config = checkpoint_->config();
       config.dtype = dtype;
       texts_.config = write_model_config(config);
@@ -106,34 +101,6 @@ class DirectoryWriter {
         !std::ranges::equal(tensor_specs(config), tensor_specs(keys), same)) {
       file_.refuse(kConfigKey, "the tensors that the file's keys promise", "others");
     }
-  }
-
-  void add_tokenizer() {
-    if (const auto text = file_.text(kTokenizerJsonKey)) {
-      texts_.tokenizer_json = *text;
-      texts_.tokenizer_config = file_.text(kTokenizerConfigKey).value_or("");
-      texts_.special_tokens_map = file_.text(kSpecialTokensMapKey).value_or("");
-      return;
-    }
-    const GgufVocabulary vocabulary = read_gguf_vocabulary(file_);
-    if (vocabulary.tokens.empty()) return;
-    try {
-      texts_.tokenizer_json = to_tokenizer_json(vocabulary, file_.where());
-    } catch (const FormatError& error) {
-      emit_warning(options_.warn, std::string(error.what()) + "; no tokenizer.json is written");
-      return;
-    }
-    json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                   {"clean_up_tokenization_spaces", false},
-                   {"model_max_length", checkpoint_->config().max_position_embeddings}};
-    const auto name = [&](const char* field, const std::optional<std::int64_t>& id) {
-      if (id) config[field] = vocabulary.tokens.at(static_cast<std::size_t>(*id));
-    };
-    name("bos_token", vocabulary.bos_token_id);
-    name("eos_token", vocabulary.eos_token_id);
-    name("unk_token", vocabulary.unknown_token_id);
-    name("pad_token", vocabulary.padding_token_id);
-    texts_.tokenizer_config = config.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
   }
 
   const ConvertOptions& options_;

@@ -8,12 +8,14 @@
 #include "checkpoint/conversion/new_directory.h"
 #include "checkpoint/directory_texts.h"
 #include "checkpoint/safetensors/safetensors.h"
+#include "config/model_config.h"
 
 namespace diffllama {
 
 namespace fs = std::filesystem;
 
 std::string MergedModel::config_text(const std::string& text, const std::string& where) const {
+  if (other_head) return write_model_config(checkpoint->config());
   if (!untied) return text;
   nlohmann::json config = parse_json(text, where);
   config["tie_word_embeddings"] = false;
@@ -22,11 +24,14 @@ std::string MergedModel::config_text(const std::string& text, const std::string&
 
 MergedModel merge_model(Checkpoint checkpoint, const fs::path& adapter,
                         const WarningHandler& warn) {
-  const bool tied = checkpoint.config().tie_word_embeddings;
-  if (!adapter.empty()) checkpoint.merge(LoraAdapter::open(adapter, checkpoint.config(), warn));
+  const ModelConfig before = checkpoint.config();
+  if (!adapter.empty()) checkpoint.merge(LoraAdapter::open(adapter, before, warn));
   MergedModel merged;
   merged.checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
-  merged.untied = tied && !merged.checkpoint->config().tie_word_embeddings;
+  const ModelConfig& config = merged.checkpoint->config();
+  merged.untied = before.tie_word_embeddings && !config.tie_word_embeddings;
+  merged.other_head = config.architecture != before.architecture ||
+                      config.labels != before.labels || config.problem_type != before.problem_type;
   return merged;
 }
 

@@ -13,9 +13,10 @@ namespace diffllama {
 /// An opened model, with an adapter merged into it where one is given.
 struct MergedModel {
   std::shared_ptr<const Checkpoint> checkpoint;
-  bool untied = false;  // the adapter made an lm_head of its own for a tied model
+  bool untied = false;      // the adapter made an lm_head of its own for a tied model
+  bool other_head = false;  // the adapter brought the head, or its labels
 
-  /// The text of the model's config.json, which says so.
+  /// The text of the model's config.json, which says so: `text` with what the adapter changed.
   std::string config_text(const std::string& text, const std::string& where) const;
 };
 

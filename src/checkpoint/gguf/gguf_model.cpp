@@ -98,10 +98,9 @@ void check_class(const ModelConfig& config, const std::string& where) {
 }
 
 GgufModel of_directory(const fs::path& path, const WarningHandler& warn, const fs::path& adapter) {
-  Checkpoint opened = Checkpoint::open(path, warn);
-  check_class(opened.config(), path.string());
-  const MergedModel merged = merge_model(std::move(opened), adapter, warn);
+  const MergedModel merged = merge_model(Checkpoint::open(path, warn), adapter, warn);
   const auto& checkpoint = merged.checkpoint;
+  check_class(checkpoint->config(), path.string());
   GgufModel model;
   model.where = path.string();
   model.config = checkpoint->config();
@@ -143,6 +142,7 @@ void put_parameters(const MergedModel& merged, GgufModel& model) {
 GgufModel of_file(const fs::path& path, const WarningHandler& warn, const fs::path& adapter) {
   const GgufFile file(path);
   const MergedModel merged = merge_model(Checkpoint::from_gguf(file, warn), adapter, warn);
+  check_class(merged.checkpoint->config(), path.string());
   GgufModel model;
   model.where = path.string();
   model.config = merged.checkpoint->config();

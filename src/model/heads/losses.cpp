@@ -6,6 +6,7 @@
 #include <string>
 
 #include "diffllama/error.h"
+#include "model/heads/loss_terms.h"
 
 namespace diffllama {
 
@@ -40,8 +41,7 @@ float cross_entropy(std::span<const float> logits, std::int64_t classes,
 float mean_squared_error(std::span<const float> predictions, std::span<const float> targets) {
   double total = 0;
   for (std::size_t i = 0; i < predictions.size(); ++i) {
-    const double difference = static_cast<double>(predictions[i]) - static_cast<double>(targets[i]);
-    total += difference * difference;
+    total += squared_error(predictions[i], targets[i]).loss;
   }
   return static_cast<float>(total / static_cast<double>(predictions.size()));
 }
@@ -49,10 +49,7 @@ float mean_squared_error(std::span<const float> predictions, std::span<const flo
 float binary_cross_entropy(std::span<const float> logits, std::span<const float> targets) {
   double total = 0;
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    // max(x, 0) - x y + log(1 + exp(-|x|)): no overflow at either end.
-    const double x = logits[i];
-    total +=
-        std::max(x, 0.0) - x * static_cast<double>(targets[i]) + std::log1p(std::exp(-std::abs(x)));
+    total += logistic_error(logits[i], targets[i]).loss;
   }
   return static_cast<float>(total / static_cast<double>(logits.size()));
 }

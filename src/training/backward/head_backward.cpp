@@ -1,7 +1,6 @@
 #include "training/backward/head_backward.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <string>
 
@@ -11,6 +10,7 @@
 #include "kernels/gradients.h"
 #include "model/heads/head_checks.h"
 #include "model/heads/heads.h"
+#include "model/heads/loss_terms.h"
 #include "model/heads/losses.h"
 #include "model/heads/targets.h"
 #include "model/row_tasks.h"
@@ -195,16 +195,11 @@ double HeadBackward::sequence_classification() {
   double total = 0;
   through_rows(rows, [&](float* logits, std::int64_t first, std::int64_t count) {
     for (std::int64_t i = 0; i < count * classes_; ++i) {
-      const double x = logits[i];
-      const double y = targets[static_cast<std::size_t>(first * classes_ + i)];
-      if (problem == ProblemType::regression) {
-        total += (x - y) * (x - y);
-        logits[i] = static_cast<float>(2 * (x - y) / head_.denominator.first);
-      } else {
-        // max(x, 0) - x y + log(1 + exp(-|x|)), whose derivative is sigmoid(x) - y.
-        total += std::max(x, 0.0) - x * y + std::log1p(std::exp(-std::abs(x)));
-        logits[i] = static_cast<float>((1 / (1 + std::exp(-x)) - y) / head_.denominator.first);
-      }
+      const double target = targets[static_cast<std::size_t>(first * classes_ + i)];
+      const LossTerm term = problem == ProblemType::regression ? squared_error(logits[i], target)
+                                                               : logistic_error(logits[i], target);
+      total += term.loss;
+      logits[i] = static_cast<float>(term.derivative / head_.denominator.first);
     }
   });
   return total / head_.denominator.first;

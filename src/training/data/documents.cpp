@@ -6,7 +6,7 @@
 #include <system_error>
 
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
 #include "diffllama/error.h"
 #include "tokenizer/unicode.h"
 
@@ -18,11 +18,6 @@ namespace fs = std::filesystem;
 bool has_json_name(const fs::path& file) {
   constexpr std::array<std::string_view, 3> kNames = {".jsonl", ".ndjson", ".json"};
   return std::ranges::find(kNames, file.extension().string()) != kNames.end();
-}
-
-std::string read_text(const fs::path& path) {
-  const MappedFile file(path);
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
 }  // namespace
@@ -77,8 +72,9 @@ std::vector<fs::path> document_files(const std::vector<fs::path>& paths) {
   return files;
 }
 
-DocumentReader::DocumentReader(const std::vector<fs::path>& paths, DocumentFormat format)
-    : files_(document_files(paths)), format_(format) {
+DocumentReader::DocumentReader(const std::vector<fs::path>& paths, DocumentFormat format,
+                               TextDocuments text_documents)
+    : files_(document_files(paths)), format_(format), text_documents_(text_documents) {
   std::error_code error;
   for (const fs::path& file : files_) {
     const std::uintmax_t size = fs::file_size(file, error);
@@ -91,31 +87,52 @@ DocumentReader::DocumentReader(const std::vector<fs::path>& paths, DocumentForma
 }
 
 std::uint64_t DocumentReader::bytes_read() const {
-  return bytes_of_finished_ + (lines_ ? lines_->bytes_read() : 0);
+  return bytes_of_finished_ + (json_lines_ ? json_lines_->bytes_read() : 0) +
+         (text_lines_ ? text_lines_->bytes_read() : 0);
+}
+
+// The next one of the file that is open by lines; false at its end.
+bool DocumentReader::next_of_file(Document& document) {
+  if (json_lines_) {
+    nlohmann::json object;
+    if (!json_lines_->next(object)) return false;
+    document.where = json_lines_->where();
+    document.text = text_field(object, "text", document.where);
+    return true;
+  }
+  document.text.clear();
+  for (std::string line; text_lines_->next(line);) {
+    if (is_blank(line)) {
+      if (document.text.empty()) continue;
+      return true;
+    }
+    if (document.text.empty()) document.where = text_lines_->where();
+    document.text += line;
+    document.text += '\n';
+  }
+  return !document.text.empty();
 }
 
 bool DocumentReader::next(Document& document) {
   while (true) {
-    if (lines_) {
-      nlohmann::json object;
-      if (lines_->next(object)) {
-        document.where = lines_->where();
-        document.text = text_field(object, "text", document.where);
-        return true;
-      }
-      bytes_of_finished_ += lines_->bytes_read();
-      lines_.reset();
+    if (json_lines_ || text_lines_) {
+      if (next_of_file(document)) return true;
+      bytes_of_finished_ = bytes_read();
+      json_lines_.reset();
+      text_lines_.reset();
     }
     if (next_file_ == files_.size()) return false;
     const fs::path& file = files_[next_file_++];
     if (is_json_lines(file, format_)) {
-      lines_.emplace(file);
-      continue;
+      json_lines_.emplace(file);
+    } else if (text_documents_ == TextDocuments::blank_line) {
+      text_lines_.emplace(file);
+    } else {
+      document.where = file.string();
+      document.text = read_file(file);
+      bytes_of_finished_ += document.text.size();
+      return true;
     }
-    document.where = file.string();
-    document.text = read_text(file);
-    bytes_of_finished_ += document.text.size();
-    return true;
   }
 }
 

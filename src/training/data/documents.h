@@ -15,6 +15,9 @@ namespace diffllama {
 /// automatic: by the name, JSON lines for .jsonl, .ndjson and .json, plain text for others.
 enum class DocumentFormat { automatic, text, json_lines };
 
+/// What a document of a text file is: the file, or its lines up to a blank one.
+enum class TextDocuments { file, blank_line };
+
 struct Document {
   std::string text;   // bytes as they are; the tokenizer reads what is not UTF-8 as U+FFFD
   std::string where;  // "PATH", or "PATH:LINE"
@@ -39,14 +42,16 @@ class JsonLineReader {
 /// The string `field` of an object of JSON lines. Throws FormatError "WHERE: ...".
 std::string text_field(const nlohmann::json& object, const char* field, const std::string& where);
 
-/// Documents for language modelling, one after another: a text file is one, a line {"text": ...} of
-/// JSON lines is one (other fields are ignored). Holds one document at a time.
+/// Documents for language modelling, one after another: a text file is one or several
+/// (TextDocuments; lines then end in "\n" alone), a line {"text": ...} of JSON lines is one (other
+/// fields are ignored). Holds one document at a time.
 class DocumentReader {
  public:
   /// A directory stands for the files .txt, .jsonl, .ndjson and .json in it, sorted by name. Throws
   /// IoError for what is not there.
   explicit DocumentReader(const std::vector<std::filesystem::path>& paths,
-                          DocumentFormat format = DocumentFormat::automatic);
+                          DocumentFormat format = DocumentFormat::automatic,
+                          TextDocuments text_documents = TextDocuments::file);
 
   /// Sets `document` to the next one; false at the end. Throws IoError, FormatError.
   bool next(Document& document);
@@ -56,10 +61,15 @@ class DocumentReader {
   std::uint64_t total_bytes() const { return total_bytes_; }
 
  private:
+  bool next_of_file(Document& document);
+
   std::vector<std::filesystem::path> files_;
   DocumentFormat format_;
+  TextDocuments text_documents_;
   std::size_t next_file_ = 0;
-  std::optional<JsonLineReader> lines_;  // of the file before next_file_
+  // Of the file before next_file_; at most one of both.
+  std::optional<JsonLineReader> json_lines_;
+  std::optional<LineReader> text_lines_;
   std::uint64_t bytes_of_finished_ = 0, total_bytes_ = 0;
 };
 

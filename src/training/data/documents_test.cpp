@@ -33,6 +33,21 @@ TEST(DocumentReader, TakesATextFileAsOneDocument) {
   EXPECT_THAT(texts({folder.write("empty", "")}), ElementsAre(""));
 }
 
+TEST(DocumentReader, SplitsTextAtBlankLinesWhenAsked) {
+  const TestFolder folder;
+  const auto file = folder.write("a.txt", "\n\none\r\ntwo\n \t\n\nthree");
+  DocumentReader reader({file, folder.write("empty", "\n"), folder.write("b", "four\n")},
+                        DocumentFormat::text, TextDocuments::blank_line);
+  std::vector<std::string> texts, places;
+  for (Document document; reader.next(document);) {
+    texts.push_back(document.text);
+    places.push_back(document.where);
+  }
+  EXPECT_THAT(texts, ElementsAre("one\ntwo\n", "three\n", "four\n"));
+  EXPECT_EQ(places[1], file.string() + ":7");
+  EXPECT_EQ(reader.bytes_read(), reader.total_bytes());
+}
+
 TEST(DocumentReader, TakesEachLineOfJsonLines) {
   const TestFolder folder;
   const auto file = folder.write(

@@ -24,6 +24,8 @@ class ExampleSource {
   virtual ForwardInputs collate(std::span<const std::int64_t> examples) const = 0;
   /// Tokens of an example, padding not counted, for rates.
   virtual std::int64_t tokens(std::int64_t example) const = 0;
+  /// Examples that were longer than they may be and lost their end.
+  virtual std::int64_t cut() const { return 0; }
 
  protected:
   /// Throws as collate does.

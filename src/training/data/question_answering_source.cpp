@@ -45,7 +45,7 @@ class WindowCutter {
     check_max_length(options.max_length, special_.count());
     const std::int64_t most = options.max_length - special_.count() - 1;
     if (options.doc_stride < 0 || options.doc_stride > most) {
-      throw InvalidArgument("[doc_stride] expected 0.." + std::to_string(most) + ", got " +
+      throw InvalidArgument("[data.doc_stride] expected 0.." + std::to_string(most) + ", got " +
                             std::to_string(options.doc_stride));
     }
   }

@@ -206,9 +206,9 @@ TEST_F(QuestionAnsweringTest, NamesWhatIsBroken) {
               StartsWith(qa + ".question: expected fewer than 2 tokens, since max_length is 20 and "
                               "doc_stride 17, got "));
   options_.doc_stride = 19;
-  EXPECT_EQ(message(document(list())), "[doc_stride] expected 0..18, got 19");
+  EXPECT_EQ(message(document(list())), "[data.doc_stride] expected 0..18, got 19");
   options_.doc_stride = -1;
-  EXPECT_EQ(message(document(list())), "[doc_stride] expected 0..18, got -1");
+  EXPECT_EQ(message(document(list())), "[data.doc_stride] expected 0..18, got -1");
 }
 
 }  // namespace

@@ -21,20 +21,22 @@ ProblemType problem_of(const SequenceClassificationOptions& options,
 }
 
 // Cuts the longer of both until they have `room` tokens together; where both must be cut, to
-// halves.
-void truncate_pair(std::vector<std::int64_t>& text, std::vector<std::int64_t>& pair,
+// halves. Says whether it did.
+bool truncate_pair(std::vector<std::int64_t>& text, std::vector<std::int64_t>& pair,
                    std::size_t room) {
-  if (text.size() + pair.size() <= room) return;
+  if (text.size() + pair.size() <= room) return false;
   const bool text_is_shorter = text.size() <= pair.size();
   std::vector<std::int64_t>& shorter = text_is_shorter ? text : pair;
   std::vector<std::int64_t>& longer = text_is_shorter ? pair : text;
   if (shorter.size() > room / 2) shorter.resize(room / 2);
   longer.resize(room - shorter.size());
+  return true;
 }
 
 struct Encoded {
   std::vector<std::int64_t> ids;
   LabelValue label;
+  bool cut = false;
 };
 
 }  // namespace
@@ -58,7 +60,7 @@ SequenceClassificationSource::SequenceClassificationSource(
         std::vector<std::int64_t> ids = encode_at(tokenizer, text.text, text.where, false).ids;
         std::vector<std::int64_t> pair;
         if (text.text_pair) pair = encode_at(tokenizer, *text.text_pair, text.where, false).ids;
-        truncate_pair(ids, pair, room);
+        result.cut = truncate_pair(ids, pair, room);
         const auto append = [&](const std::vector<std::int64_t>& part) {
           std::ranges::copy(part, std::back_inserter(result.ids));
         };
@@ -73,6 +75,7 @@ SequenceClassificationSource::SequenceClassificationSource(
       },
       [&](const Encoded& encoded, const LabelledText&) {
         rows_.append(encoded.ids);
+        cut_ += encoded.cut ? 1 : 0;
         classes_.push_back(encoded.label.label_class);
         std::ranges::copy(encoded.label.values, std::back_inserter(values_));
       });

@@ -41,6 +41,7 @@ class SequenceClassificationSource : public ExampleSource {
   /// of many, float32 [B] for one number, float32 [B, num_labels] else.
   ForwardInputs collate(std::span<const std::int64_t> examples) const override;
   std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
+  std::int64_t cut() const override { return cut_; }
 
   ProblemType problem_type() const { return problem_type_; }
 
@@ -48,6 +49,7 @@ class SequenceClassificationSource : public ExampleSource {
   TokenRows rows_;
   ProblemType problem_type_;
   std::int64_t num_labels_;
+  std::int64_t cut_ = 0;
   std::optional<std::int64_t> pad_token_id_;
   std::vector<std::int64_t> classes_;  // [N], one label of many
   std::vector<float> values_;          // [N, num_labels], else

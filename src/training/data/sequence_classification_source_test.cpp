@@ -172,7 +172,7 @@ TEST_F(SequenceClassificationTest, NamesTheLineThatIsBroken) {
   EXPECT_THAT(message("{\"text\": \"a\", \"label\": 1"), StartsWith(file() + ":1: expected JSON"));
   EXPECT_EQ(message("\n"), file() + ": expected examples, got none");
   options_.max_length = 1;
-  EXPECT_EQ(message(""), "[max_length] expected more than the 1 special tokens, got 1");
+  EXPECT_EQ(message(""), "[data.sequence_length] expected more than the 1 special tokens, got 1");
   options_.labels.clear();
   EXPECT_EQ(message(""), "[labels] expected labels, got none");
 }

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
 #include "diffllama/error.h"
 #include "tokenizer/unicode.h"
 
@@ -99,9 +99,7 @@ SquadQuestion read_question(const json& qa, const std::string& where,
 }  // namespace
 
 std::vector<SquadQuestion> read_squad(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  const std::string text = replace_invalid_utf8(
-      {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
+  const std::string text = replace_invalid_utf8(read_file(path));
   JsonLimits limits;
   limits.extra_bytes += 16 * text.size();  // many short strings, each with its own allocation
   const json document = parse_json(text, path.string(), limits);

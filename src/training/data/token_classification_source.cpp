@@ -13,6 +13,7 @@ namespace {
 
 struct Encoded {
   std::vector<std::int64_t> ids, labels;
+  bool cut = false;
 };
 
 class SentenceEncoder {
@@ -38,6 +39,7 @@ class SentenceEncoder {
     }
     const auto kept = std::min(result.ids.size(),
                                static_cast<std::size_t>(options_.max_length - special_.count()));
+    result.cut = kept < result.ids.size();
     result.ids.resize(kept);
     result.labels.resize(kept);
     result.ids.insert(result.ids.begin(), special_.before.begin(), special_.before.end());
@@ -80,6 +82,7 @@ TokenClassificationSource::TokenClassificationSource(
         [&](const Encoded& encoded, const std::vector<ConlluWord>&) {
           rows_.append(encoded.ids);
           labels_.append(encoded.labels);
+          cut_ += encoded.cut ? 1 : 0;
         });
   }
   require_examples(rows_.size(), files);

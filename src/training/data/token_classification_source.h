@@ -37,9 +37,11 @@ class TokenClassificationSource : public ExampleSource {
   /// input_ids, attention_mask and labels [B, longest], padded on the right, labels with -100.
   ForwardInputs collate(std::span<const std::int64_t> examples) const override;
   std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
+  std::int64_t cut() const override { return cut_; }
 
  private:
   TokenRows rows_, labels_;
+  std::int64_t cut_ = 0;
   std::optional<std::int64_t> pad_token_id_;
 };
 

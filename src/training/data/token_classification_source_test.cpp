@@ -116,7 +116,8 @@ TEST_F(TokenClassificationTest, LongSentencesLoseTheirEnd) {
   EXPECT_EQ(inputs.input_ids->shape(), (Shape{1, 3}));
   EXPECT_EQ(inputs.labels->shape(), (Shape{1, 3}));
   options_.max_length = 1;
-  EXPECT_EQ(message(kSentences), "[max_length] expected more than the 1 special tokens, got 1");
+  EXPECT_EQ(message(kSentences),
+            "[data.sequence_length] expected more than the 1 special tokens, got 1");
 }
 
 TEST_F(TokenClassificationTest, CollectsTags) {

@@ -53,8 +53,9 @@ void require_examples(std::int64_t examples, const std::vector<std::filesystem::
 
 void check_max_length(std::int64_t max_length, std::int64_t special_tokens) {
   if (max_length > special_tokens) return;
-  throw InvalidArgument("[max_length] expected more than the " + std::to_string(special_tokens) +
-                        " special tokens, got " + std::to_string(max_length));
+  throw InvalidArgument("[data.sequence_length] expected more than the " +
+                        std::to_string(special_tokens) + " special tokens, got " +
+                        std::to_string(max_length));
 }
 
 std::string label_names(std::span<const std::string> names) {

@@ -65,7 +65,8 @@ void encode_in_order(const Parallel& parallel, const Next& next, const Encode& e
 /// Throws FormatError that names the first file unless there are examples.
 void require_examples(std::int64_t examples, const std::vector<std::filesystem::path>& files);
 
-/// Throws InvalidArgument "[max_length] ..." unless it leaves a token beside the special ones.
+/// Throws InvalidArgument "[data.sequence_length] ..." unless it leaves a token beside the special
+/// ones.
 void check_max_length(std::int64_t max_length, std::int64_t special_tokens);
 
 /// `one of "A", "B", ...`, the first few names, for messages.

@@ -44,6 +44,8 @@ std::uint64_t source_fingerprint(const CorpusOptions& options, const std::vector
   Checksum sum;
   sum.add(std::uint64_t{options.append_eos});
   sum.add(static_cast<std::uint64_t>(options.tokens_per_shard));
+  // Only where it is not what it was before there was a choice: older shards stay in use.
+  if (options.text_documents != TextDocuments::file) sum.add("blank_line");
   for (std::size_t i = 0; i < files.size(); ++i) {
     sum.add(std::uint64_t{is_json_lines(files[i], options.format)});
     sum.add(contents[i]);
@@ -122,7 +124,7 @@ void write_shards(const Tokenizer& tokenizer, const CorpusOptions& options,
                   const Parallel& parallel) {
   const auto eos = options.append_eos ? tokenizer.eos_token_id() : std::nullopt;
   ShardWriter writer(directory, header, static_cast<std::uint64_t>(options.tokens_per_shard));
-  DocumentReader reader(options.paths, options.format);
+  DocumentReader reader(options.paths, options.format, options.text_documents);
   std::vector<Document> batch;
   std::vector<std::vector<std::int64_t>> ids;
   for (bool more = true; more;) {
@@ -186,7 +188,8 @@ void check(const CorpusOptions& options, const Tokenizer& tokenizer) {
                           std::to_string(options.tokens_per_shard));
   }
   if (options.append_eos && !tokenizer.eos_token_id()) {
-    throw InvalidArgument("[append_eos] expected a tokenizer with an EOS token, got one without");
+    throw InvalidArgument(
+        "[data.append_eos] expected a tokenizer with an EOS token, got one without");
   }
 }
 

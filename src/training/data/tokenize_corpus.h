@@ -20,6 +20,7 @@ std::uint64_t tokenizer_fingerprint(const std::filesystem::path& path);
 struct CorpusOptions {
   std::vector<std::filesystem::path> paths;  // as DocumentReader takes them
   DocumentFormat format = DocumentFormat::automatic;
+  TextDocuments text_documents = TextDocuments::file;
   /// Puts EOS after each document that does not end with it. Special tokens before and after a
   /// document are otherwise those of the tokenizer's post-processor.
   bool append_eos = false;

@@ -1,4 +1,4 @@
-#include "training/checkpointing.h"
+#include "training/run_directory.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -8,17 +8,16 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
-#include <cstring>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "base/atomic_file.h"
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
 #include "base/unfinished_directory.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "diffllama/error.h"
-#include "training/trainer_state.h"
+#include "training/optimizer_state.h"
 
 namespace diffllama {
 namespace {
@@ -27,7 +26,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "checkpoint-";
 constexpr std::string_view kUnfinished = ".unfinished";  // being linked, or being removed
-constexpr const char* kOptimizer = "optimizer.safetensors";
 
 void require(const std::error_code& error, const fs::path& path, const char* what) {
   if (error) throw IoError(path.string() + ": cannot " + what + ": " + error.message());
@@ -63,17 +61,31 @@ bool lock_directory(int directory) {
   return true;
 }
 
-// Makes the directory where it is absent and opens it, for this run alone.
-int open_locked(const fs::path& directory) {
+// Makes the directory, and those above it, where they are absent: gives these, deepest first.
+std::vector<fs::path> make_directories(const fs::path& directory) {
+  std::vector<fs::path> absent;
   std::error_code error;
+  for (fs::path path = directory; !path.empty() && !fs::exists(path, error);
+       path = path.parent_path()) {
+    absent.push_back(path);
+  }
   fs::create_directories(directory, error);
   require(error, directory, "create");
+  return absent;
+}
+
+// Opens the directory, for this run alone.
+int open_locked(const fs::path& directory) {
   const int lock = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock < 0) require({errno, std::generic_category()}, directory, "open");
   if (lock_directory(lock)) return lock;
   ::close(lock);
   throw IoError(directory.string() + ": expected a directory of this run alone, got one that " +
                 "another run is writing to");
+}
+
+StoredTrainerState read_trainer_state(const fs::path& file) {
+  return parse_trainer_state(read_file(file), file.string());
 }
 
 void verify_file(const fs::path& file, const std::string& checksum) {
@@ -84,8 +96,10 @@ void verify_file(const fs::path& file, const std::string& checksum) {
 
 }  // namespace
 
-CheckpointDirectory::CheckpointDirectory(fs::path directory)
-    : directory_(std::move(directory)), lock_(open_locked(directory_)) {
+RunDirectory::RunDirectory(fs::path directory)
+    : directory_(std::move(directory)),
+      made_(make_directories(directory_)),
+      lock_(open_locked(directory_)) {
   remove_leftovers(directory_);
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory_, error)) {
@@ -97,13 +111,17 @@ CheckpointDirectory::CheckpointDirectory(fs::path directory)
   }
 }
 
-CheckpointDirectory::~CheckpointDirectory() { ::close(lock_); }
+RunDirectory::~RunDirectory() {
+  std::error_code ignored;
+  for (const fs::path& path : made_) fs::remove(path, ignored);  // only where it is empty
+  ::close(lock_);
+}
 
-fs::path CheckpointDirectory::checkpoint(std::int64_t step) const {
+fs::path RunDirectory::checkpoint(std::int64_t step) const {
   return directory_ / (std::string(kPrefix) + std::to_string(step));
 }
 
-std::vector<std::int64_t> CheckpointDirectory::steps() const {
+std::vector<std::int64_t> RunDirectory::steps() const {
   std::vector<std::int64_t> steps;
   std::error_code error;
   for (fs::directory_iterator entry(directory_, error), end; !error && entry != end;
@@ -116,33 +134,42 @@ std::vector<std::int64_t> CheckpointDirectory::steps() const {
   return steps;
 }
 
-void CheckpointDirectory::save(const CheckpointContent& content, std::int64_t limit) const {
+void RunDirectory::save(const CheckpointContent& content, std::int64_t limit) const {
   const std::int64_t step = content.state.step;
   const fs::path path = checkpoint(step);
   UnfinishedDirectory directory(path);
   directory.fill([&](const fs::path& unfinished) {
     content.write_model(unfinished);
-    write_safetensors(unfinished / kOptimizer, content.optimizer);
+    write_safetensors(unfinished / kOptimizerFile, content.optimizer);
     // Last, since it vouches for all others.
     write_file_atomically(unfinished / kTrainerStateFile,
                           write_trainer_state(content.state, checksums(unfinished)));
   });
   if (fs::exists(path)) remove_checkpoint(path);  // a broken one that the run was resumed before
   directory.commit();
-  link("last", step);
-  if (content.state.best_step != 0) link("best", content.state.best_step);
-  if (limit == 0) return;
+  link_and_remove(content.state, limit);
+}
 
+void RunDirectory::update(const TrainerState& state, std::int64_t limit) const {
+  const fs::path file = checkpoint(state.step) / kTrainerStateFile;
+  write_file_atomically(file, write_trainer_state(state, read_trainer_state(file).files));
+  link_and_remove(state, limit);
+}
+
+void RunDirectory::link_and_remove(const TrainerState& state, std::int64_t limit) const {
+  link("last", state.step);
+  if (state.best_step != 0) link("best", state.best_step);
+  if (limit == 0) return;
   const std::vector<std::int64_t> saved = steps();
   auto surplus = static_cast<std::int64_t>(saved.size()) - limit;
   for (const std::int64_t old : saved) {
     if (surplus-- <= 0) break;
-    if (old != content.state.best_step && old != step) remove_checkpoint(checkpoint(old));
+    if (old != state.best_step && old != state.step) remove_checkpoint(checkpoint(old));
   }
 }
 
 // A removal that is cut short must not leave a part under the checkpoint's name.
-void CheckpointDirectory::remove_checkpoint(const fs::path& path) const {
+void RunDirectory::remove_checkpoint(const fs::path& path) const {
   const fs::path doomed = directory_ / unfinished_name(path.filename().string() + ".old");
   std::error_code error;
   fs::rename(path, doomed, error);
@@ -151,7 +178,7 @@ void CheckpointDirectory::remove_checkpoint(const fs::path& path) const {
   require(error, path, "remove");
 }
 
-void CheckpointDirectory::link(const char* name, std::int64_t step) const {
+void RunDirectory::link(const char* name, std::int64_t step) const {
   if (!fs::exists(checkpoint(step))) return;
   const fs::path fresh = directory_ / unfinished_name(name);
   std::error_code error;
@@ -161,7 +188,7 @@ void CheckpointDirectory::link(const char* name, std::int64_t step) const {
   require(error, directory_ / name, "link to the checkpoint");
 }
 
-std::optional<SavedCheckpoint> CheckpointDirectory::newest(const WarningHandler& warn) const {
+std::optional<SavedCheckpoint> RunDirectory::newest(const WarningHandler& warn) const {
   std::vector<std::int64_t> saved = steps();
   std::ranges::reverse(saved);
   std::string broken;
@@ -184,75 +211,9 @@ std::optional<SavedCheckpoint> CheckpointDirectory::newest(const WarningHandler&
 }
 
 TrainerState verify_checkpoint(const fs::path& checkpoint) {
-  const fs::path file = checkpoint / kTrainerStateFile;
-  const MappedFile text(file);
-  const StoredTrainerState stored = parse_trainer_state(
-      {reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size()}, file.string());
+  const StoredTrainerState stored = read_trainer_state(checkpoint / kTrainerStateFile);
   for (const auto& [name, checksum] : stored.files) verify_file(checkpoint / name, checksum);
   return stored.state;
-}
-
-namespace {
-
-constexpr const char* kFirstMoment = "exp_avg.";
-constexpr const char* kSecondMoment = "exp_avg_sq.";
-constexpr const char* kMaster = "master.";
-
-std::span<const float> slot_of(std::span<const float> flat, const ParameterSlot& slot) {
-  return flat.subspan(static_cast<std::size_t>(slot.offset), static_cast<std::size_t>(slot.size));
-}
-
-void load(const SafetensorsFile& file, const std::string& name, const ParameterSlot& slot,
-          std::span<float> flat) {
-  const auto found = file.tensors().find(name);
-  const std::string where = file.path().string() + ": tensor " + name;
-  const std::string expected = "float32 " + to_string(slot.shape);
-  if (found == file.tensors().end()) {
-    throw FormatError(where + ": expected " + expected + ", got no such tensor");
-  }
-  const TensorView& view = found->second;
-  if (view.dtype != DType::float32 || view.shape != slot.shape) {
-    throw FormatError(where + ": expected " + expected + ", got " +
-                      std::string(dtype_name(view.dtype)) + " " + to_string(view.shape));
-  }
-  if (!view.bytes.empty()) {
-    std::memcpy(flat.data() + slot.offset, view.bytes.data(), view.bytes.size());
-  }
-}
-
-}  // namespace
-
-std::vector<TensorSource> optimizer_tensors(const ParameterLayout& layout, AdamW& optimizer,
-                                            std::span<const float> values) {
-  std::vector<TensorSource> tensors;
-  const auto add = [&](const char* prefix, const ParameterSlot& slot, std::span<const float> flat) {
-    const auto bytes = std::as_bytes(slot_of(flat, slot));
-    tensors.push_back(copied_tensor(prefix + slot.name, {DType::float32, slot.shape, bytes}));
-  };
-  for (const ParameterSlot& slot : layout.slots()) {
-    add(kFirstMoment, slot, optimizer.first_moment());
-    add(kSecondMoment, slot, optimizer.second_moment());
-    if (!values.empty()) add(kMaster, slot, values);
-  }
-  return tensors;
-}
-
-void load_optimizer(const fs::path& checkpoint, const ParameterLayout& layout, AdamW& optimizer,
-                    std::span<float> values) {
-  const SafetensorsFile file(checkpoint / kOptimizer);
-  const bool masters = std::ranges::any_of(
-      file.tensors(), [](const auto& item) { return item.first.starts_with(kMaster); });
-  std::optional<SafetensorsFile> model;
-  if (!masters) model.emplace(checkpoint / "model.safetensors");
-  for (const ParameterSlot& slot : layout.slots()) {
-    load(file, kFirstMoment + slot.name, slot, optimizer.first_moment());
-    load(file, kSecondMoment + slot.name, slot, optimizer.second_moment());
-    if (masters) {
-      load(file, kMaster + slot.name, slot, values);
-    } else {
-      load(*model, slot.name, slot, values);
-    }
-  }
 }
 
 }  // namespace diffllama

@@ -1,4 +1,4 @@
-#include "training/checkpointing.h"
+#include "training/run_directory.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -10,14 +10,18 @@
 #include <csignal>
 #include <fstream>
 #include <iomanip>
+#include <limits>
 #include <sstream>
 #include <string>
+
+#include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "checkpoint/test_files.h"
 #include "diffllama/error.h"
 #include "training/data/checksum.h"
+#include "training/optimizer_state.h"
 #include "training/trainer_state.h"
 
 namespace diffllama {
@@ -83,14 +87,16 @@ void flip_byte(const fs::path& file, std::streamoff where) {
   stream.put(byte);
 }
 
-TEST(Checkpointing, GivesBackWhatWasSaved) {
+TEST(RunDirectory, GivesBackWhatWasSaved) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path() / "a" / "run");
+  const RunDirectory directory(scratch.path() / "a" / "run");
   EXPECT_FALSE(directory.newest({}).has_value());
   SmallRun run(12);
   run.state.tokens = std::int64_t{1} << 40;
   run.state.best_loss = 0.1;
   run.state.best_step = 8;
+  run.state.examples = 96;
+  run.state.evaluated_step = 11;
   run.state.mean_loss = 1.0 / 3;
   run.state.mean_count = 9;
   directory.save(run.content(), 0);
@@ -103,6 +109,8 @@ TEST(Checkpointing, GivesBackWhatWasSaved) {
   EXPECT_EQ(saved->state.tokens, std::int64_t{1} << 40);
   EXPECT_EQ(saved->state.best_loss, 0.1);
   EXPECT_EQ(saved->state.best_step, 8);
+  EXPECT_EQ(saved->state.examples, 96);
+  EXPECT_EQ(saved->state.evaluated_step, 11);
   EXPECT_EQ(saved->state.mean_loss, 1.0 / 3);
   EXPECT_EQ(saved->state.mean_count, 9);
   EXPECT_EQ(saved->state.recipe, R"({"model":{}})");
@@ -118,9 +126,9 @@ TEST(Checkpointing, GivesBackWhatWasSaved) {
   }
 }
 
-TEST(Checkpointing, ValuesMayLieInTheModelAlone) {
+TEST(RunDirectory, ValuesMayLieInTheModelAlone) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
   SmallRun run(3);
   CheckpointContent content = run.content(false);
   content.write_model = [&](const fs::path& path) {
@@ -141,9 +149,9 @@ TEST(Checkpointing, ValuesMayLieInTheModelAlone) {
   EXPECT_EQ(loaded.values[18], run.values[18]);
 }
 
-TEST(Checkpointing, KeepsTheLastAndTheBest) {
+TEST(RunDirectory, KeepsTheLastAndTheBest) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
   for (const std::int64_t step : {10, 20, 30, 40, 50}) {
     SmallRun run(step);
     if (step >= 20) run.state.best_step = 20;
@@ -162,20 +170,51 @@ TEST(Checkpointing, KeepsTheLastAndTheBest) {
   EXPECT_THAT(directory.steps(), ElementsAre(60, 70)) << "0: all are kept";
 }
 
-TEST(Checkpointing, HalfWrittenOnesAreNeitherSeenNorKept) {
+TEST(RunDirectory, AnEvaluationComesBehindItsCheckpoint) {
+  const TestDirectory scratch;
+  const RunDirectory directory(scratch.path());
+  for (const std::int64_t step : {10, 20}) directory.save(SmallRun(step).content(), 2);
+  const std::string weights = read_whole_file(directory.checkpoint(20) / "model.safetensors");
+  TrainerState state = directory.newest({})->state;
+  state.evaluated_step = state.best_step = 20;
+  state.best_loss = 2.5;
+  directory.update(state, 1);
+  const auto saved = directory.newest({});
+  ASSERT_TRUE(saved.has_value());
+  EXPECT_EQ(saved->state.best_loss, 2.5);
+  EXPECT_EQ(saved->state.evaluated_step, 20);
+  EXPECT_EQ(read_whole_file(saved->path / "model.safetensors"), weights);
+  EXPECT_EQ(fs::read_symlink(scratch.path() / "best"), "checkpoint-20");
+  EXPECT_THAT(directory.steps(), ElementsAre(20));
+}
+
+TEST(RunDirectory, ADirectoryThatNothingCameIntoGoes) {
+  const TestDirectory scratch;
+  { const RunDirectory directory(scratch.path() / "runs" / "first"); }
+  EXPECT_THAT(names_in(scratch.path()), IsEmpty());
+  fs::create_directory(scratch.path() / "runs");
+  {
+    const RunDirectory directory(scratch.path() / "runs" / "second");
+    directory.save(SmallRun(1).content(), 0);
+  }
+  { const RunDirectory directory(scratch.path() / "runs"); }
+  EXPECT_THAT(names_in(scratch.path() / "runs"), ElementsAre("second"));
+}
+
+TEST(RunDirectory, HalfWrittenOnesAreNeitherSeenNorKept) {
   const TestDirectory scratch;
   fs::create_directories(scratch.path() / ".diffllama-0123456789abcdef.tmp" / "deep");
   fs::create_directories(scratch.path() / ".checkpoint-3.old.unfinished");
   fs::create_directories(scratch.path() / "checkpoint-007");
   fs::create_directories(scratch.path() / "checkpoint-x");
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
   EXPECT_THAT(directory.steps(), IsEmpty());
   EXPECT_THAT(names_in(scratch.path()), ElementsAre("checkpoint-007", "checkpoint-x"));
 }
 
-TEST(Checkpointing, BrokenOnesAreNamedAndPassedOver) {
+TEST(RunDirectory, BrokenOnesAreNamedAndPassedOver) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
   for (const std::int64_t step : {1, 2}) directory.save(SmallRun(step).content(), 0);
   std::vector<std::string> warnings;
   const auto warn = [&](const std::string& text) { warnings.push_back(text); };
@@ -204,7 +243,7 @@ TEST(Checkpointing, BrokenOnesAreNamedAndPassedOver) {
 }
 
 // Read by pieces of 16 MiB, so that a large checkpoint is never in memory as a whole.
-TEST(Checkpointing, ChecksumsAreThoseOfTheWholeFile) {
+TEST(RunDirectory, ChecksumsAreThoseOfTheWholeFile) {
   const TestDirectory scratch;
   std::string text((std::size_t{33} << 20) + 5, 'm');
   for (std::size_t i = 0; i < text.size(); i += 997) text[i] = static_cast<char>('a' + i % 23);
@@ -216,17 +255,17 @@ TEST(Checkpointing, ChecksumsAreThoseOfTheWholeFile) {
   EXPECT_EQ(file_checksum(scratch.path() / "large"), expected.str());
 }
 
-TEST(Checkpointing, RenamedOnesAreRefused) {
+TEST(RunDirectory, RenamedOnesAreRefused) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
   directory.save(SmallRun(5).content(), 0);
   fs::rename(directory.checkpoint(5), directory.checkpoint(6));
   EXPECT_THAT(refusal([&] { directory.newest({}); }), HasSubstr("expected global_step 6, got 5"));
 }
 
-TEST(Checkpointing, TensorsThatDoNotFitAreNamed) {
+TEST(RunDirectory, TensorsThatDoNotFitAreNamed) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
   SmallRun run(1);
   directory.save(run.content(), 0);
   const ParameterLayout other(
@@ -243,9 +282,68 @@ TEST(Checkpointing, TensorsThatDoNotFitAreNamed) {
       HasSubstr("tensor exp_avg.b.weight: expected float32 [2], got no such tensor"));
 }
 
-TEST(Checkpointing, HostileStatesAreRefused) {
+// Fewer layers, say: their tensors fit, and the others would be gone with the next checkpoint.
+TEST(RunDirectory, TensorsThatAreLeftOverAreRefused) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
+  directory.save(SmallRun(1).content(), 0);
+  const ParameterLayout fewer(
+      std::vector<TensorSpec>{{.name = "a.weight", .gguf_name = "", .shape = {3, 5}}});
+  AdamW optimizer(fewer, {});
+  std::vector<float> values(16);
+  EXPECT_THAT(refusal([&] { load_optimizer(directory.checkpoint(1), fewer, optimizer, values); }),
+              AllOf(HasSubstr("optimizer.safetensors: expected the tensors of the parameters"),
+                    HasSubstr("\"exp_avg.norm.weight\", \"exp_avg_sq.norm.weight\", "
+                              "\"master.norm.weight\"")));
+}
+
+// With checksums that are right: a state that was forged, or written by a program with a fault.
+TEST(RunDirectory, NumbersThatNoRunReachesAreRefused) {
+  TrainerState state;
+  state.step = 5;
+  state.recipe = R"({"training": {"batch_size": 4, "gradient_accumulation_steps": 2}})";
+  const auto refused = [&](std::int64_t TrainerState::*member, std::int64_t value) {
+    TrainerState forged = state;
+    forged.*member = value;
+    const std::string text = write_trainer_state(forged, {{"config.json", "2:0"}});
+    return refusal([&] { parse_trainer_state(text, "state"); });
+  };
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(refused(&TrainerState::step, kMost),
+            "state: global_step: expected an integer from 0 to 9007199254740992, got "
+            "9223372036854775807");
+  EXPECT_THAT(refused(&TrainerState::step, -1), HasSubstr("state: global_step: "));
+  EXPECT_THAT(refused(&TrainerState::examples, kMost), HasSubstr("num_examples_seen: "));
+  EXPECT_THAT(refused(&TrainerState::tokens, -5), HasSubstr("num_input_tokens_seen: "));
+  EXPECT_THAT(refused(&TrainerState::optimizer_steps, 6), HasSubstr("optimizer_steps: "));
+  EXPECT_THAT(refused(&TrainerState::best_step, 6), HasSubstr("best_global_step: "));
+  EXPECT_THAT(refused(&TrainerState::evaluated_step, 6), HasSubstr("last_evaluation_step: "));
+  EXPECT_THAT(refused(&TrainerState::mean_count, 6), HasSubstr("mean_count: "));
+}
+
+// As versions wrote it that had no count of examples and evaluated before they saved.
+TEST(RunDirectory, OlderStatesAreRead) {
+  TrainerState state;
+  state.step = 5;
+  state.recipe = R"({"training": {"batch_size": 4, "gradient_accumulation_steps": 2}})";
+  nlohmann::json fields = nlohmann::json::parse(write_trainer_state(state, {{"a", "2:0"}}));
+  for (const char* field : {"num_examples_seen", "last_evaluation_step", "checksum"}) {
+    fields.erase(field);
+  }
+  const std::string text = fields.dump();
+  Checksum checksum;
+  checksum.add(text);
+  std::ostringstream sum;
+  sum << text.size() << ':' << std::hex << std::setw(16) << std::setfill('0') << checksum.value();
+  fields["checksum"] = sum.str();
+  const TrainerState read = parse_trainer_state(fields.dump(), "state").state;
+  EXPECT_EQ(read.examples, 40);
+  EXPECT_EQ(read.evaluated_step, 5);
+}
+
+TEST(RunDirectory, HostileStatesAreRefused) {
+  const TestDirectory scratch;
+  const RunDirectory directory(scratch.path());
   for (const char* text : {"", "[]", "{}", R"({"global_step": 1})", R"({"files": {"../x": "1:0"}})",
                            "\xff", R"({"checksum": 5})"}) {
     fs::create_directories(directory.checkpoint(1));
@@ -254,16 +352,16 @@ TEST(Checkpointing, HostileStatesAreRefused) {
   }
 }
 
-TEST(Checkpointing, TwoRunsDoNotShareADirectory) {
+TEST(RunDirectory, TwoRunsDoNotShareADirectory) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path());
-  EXPECT_THAT(refusal([&] { const CheckpointDirectory second(scratch.path()); }),
+  const RunDirectory directory(scratch.path());
+  EXPECT_THAT(refusal([&] { const RunDirectory second(scratch.path()); }),
               HasSubstr("another run is writing to"));
 }
 
-TEST(Checkpointing, FullDiskLeavesThePreviousOneWhole) {
+TEST(RunDirectory, FullDiskLeavesThePreviousOneWhole) {
   const TestDirectory scratch;
-  const CheckpointDirectory directory(scratch.path());
+  const RunDirectory directory(scratch.path());
   directory.save(SmallRun(1).content(), 1);
   // A file that cannot grow past 1000 bytes stands in for a disk without room.
   rlimit before{};
@@ -281,7 +379,7 @@ TEST(Checkpointing, FullDiskLeavesThePreviousOneWhole) {
 
 // A child saves one checkpoint after the other and says so; it is killed at once, wherever it then
 // is. Whatever it said was saved is there and whole.
-TEST(Checkpointing, KillLeavesAWholeOne) {
+TEST(RunDirectory, KillLeavesAWholeOne) {
   for (int round = 1; round <= 8; ++round) {
     const TestDirectory scratch;
     int ends[2];
@@ -289,7 +387,7 @@ TEST(Checkpointing, KillLeavesAWholeOne) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      const CheckpointDirectory directory(scratch.path());
+      const RunDirectory directory(scratch.path());
       for (std::int64_t step = 1;; ++step) {
         directory.save(SmallRun(step).content(), 1);
         if (write(ends[1], "s", 1) != 1) _exit(1);
@@ -303,7 +401,7 @@ TEST(Checkpointing, KillLeavesAWholeOne) {
     std::int64_t last_said = round;
     while (read(ends[0], &said, 1) == 1) ++last_said;
     close(ends[0]);
-    const CheckpointDirectory directory(scratch.path());
+    const RunDirectory directory(scratch.path());
     std::vector<std::string> warnings;
     const auto saved = directory.newest([&](const std::string& text) { warnings.push_back(text); });
     ASSERT_TRUE(saved.has_value());

@@ -4,36 +4,20 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
-#include <span>
-#include <string>
 #include <vector>
 
 #include "checkpoint/tensor_source.h"
 #include "diffllama/config.h"
-#include "training/optimizer.h"
-#include "training/parameter_layout.h"
+#include "training/trainer_state.h"
 
 namespace diffllama {
-
-/// Where a run stands; names in trainer_state.json are transformers' where it has one. Data and
-/// dropout need no more than the step: they are pure functions of it and the recipe's seed.
-struct TrainerState {
-  std::int64_t step = 0;             // "global_step": steps done
-  std::int64_t optimizer_steps = 0;  // fewer, where a step's labels counted nothing
-  std::int64_t tokens = 0;           // "num_input_tokens_seen"
-  std::optional<double> best_loss;   // "best_metric": lowest evaluation loss
-  std::int64_t best_step = 0;        // "best_global_step"
-  double mean_loss = 0;              // running mean, for the alarm
-  std::int64_t mean_count = 0;       // losses in it
-  std::string recipe;                // the effective recipe, JSON
-};
 
 /// What a checkpoint is made of.
 struct CheckpointContent {
   TrainerState state;
   /// Writes the model as transformers (or PEFT) does into an empty directory, each file flushed.
   std::function<void(const std::filesystem::path& directory)> write_model;
-  std::vector<TensorSource> optimizer;  // optimizer.safetensors
+  std::vector<TensorSource> optimizer;  // optimizer.safetensors (training/optimizer_state.h)
 };
 
 struct SavedCheckpoint {
@@ -44,14 +28,15 @@ struct SavedCheckpoint {
 /// The directory of a run: OUTPUT_DIR/checkpoint-STEP as transformers names them, and links `last`
 /// and `best` to two of them. A checkpoint appears under its name when all of it is on the disk:
 /// whatever ends the process, those that were there before are whole.
-class CheckpointDirectory {
+class RunDirectory {
  public:
   /// Makes the directory where it is absent, locks it against other runs, and removes what a killed
-  /// run left half written. Throws IoError.
-  explicit CheckpointDirectory(std::filesystem::path directory);
-  ~CheckpointDirectory();
-  CheckpointDirectory(const CheckpointDirectory&) = delete;
-  CheckpointDirectory& operator=(const CheckpointDirectory&) = delete;
+  /// run left half written. Directories that it made and that nothing came into go with it. Throws
+  /// IoError.
+  explicit RunDirectory(std::filesystem::path directory);
+  ~RunDirectory();
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
 
   const std::filesystem::path& path() const { return directory_; }
   std::filesystem::path checkpoint(std::int64_t step) const;
@@ -62,31 +47,26 @@ class CheckpointDirectory {
   /// `limit` (0: none) and but the best. Throws IoError when the disk is full: nothing of the new
   /// one stays and nothing is removed.
   void save(const CheckpointContent& content, std::int64_t limit) const;
+  /// Puts another state into checkpoint-STEP of that state, once an evaluation came behind it: its
+  /// other files stay as they are, the links and what is removed follow as in save(). Throws
+  /// IoError, FormatError.
+  void update(const TrainerState& state, std::int64_t limit) const;
   /// The newest that is whole; a broken one is warned of by name and passed over. Throws
   /// FormatError when there are some and all are broken.
   std::optional<SavedCheckpoint> newest(const WarningHandler& warn) const;
 
  private:
+  void link_and_remove(const TrainerState& state, std::int64_t limit) const;
   void remove_checkpoint(const std::filesystem::path& path) const;
   void link(const char* name, std::int64_t step) const;
 
   std::filesystem::path directory_;
+  std::vector<std::filesystem::path> made_;  // this one and those above, deepest first
   int lock_ = -1;
 };
 
 /// Reads trainer_state.json and verifies every file of the checkpoint. Throws IoError, FormatError
 /// that name the file.
 TrainerState verify_checkpoint(const std::filesystem::path& checkpoint);
-
-/// The optimizer's state by parameter name: exp_avg.NAME and exp_avg_sq.NAME, and, unless `values`
-/// is empty, the float32 values as master.NAME. Borrows all of them.
-std::vector<TensorSource> optimizer_tensors(const ParameterLayout& layout, AdamW& optimizer,
-                                            std::span<const float> values);
-
-/// Takes state and values back from a checkpoint: master.NAME, or, where there is none, the float32
-/// parameters of its model.safetensors. Throws IoError, FormatError naming the first tensor that is
-/// missing or of another shape.
-void load_optimizer(const std::filesystem::path& checkpoint, const ParameterLayout& layout,
-                    AdamW& optimizer, std::span<float> values);
 
 }  // namespace diffllama
