@@ -84,7 +84,6 @@ void load_optimizer(const std::filesystem::path& checkpoint, const ParameterLayo
   const SafetensorsFile file(checkpoint / kOptimizerFile);
   const bool masters = std::ranges::any_of(
       file.tensors(), [](const auto& item) { return item.first.starts_with(kMaster); });
-  refuse_others(file, layout);
   std::optional<SafetensorsFile> model;
   if (!masters) model.emplace(checkpoint / "model.safetensors");
   for (const ParameterSlot& slot : layout.slots()) {
@@ -96,6 +95,7 @@ void load_optimizer(const std::filesystem::path& checkpoint, const ParameterLayo
       load(*model, slot.name, slot, values);
     }
   }
+  refuse_others(file, layout);
 }
 
 }  // namespace diffllama

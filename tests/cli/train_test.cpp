@@ -452,11 +452,12 @@ TEST_F(Train, LabelsOutOfRangeAreNamed) {
 
 // What is wrong with data is said before it is tokenised, and of which file.
 TEST_F(Train, DataThatDoesNotFitIsNamed) {
-  const auto classify = [&](const std::string& lines, const Arguments& more = {}) {
+  const auto classify = [&](const std::string& lines, const Arguments& more = {},
+                            const std::string& steps = "1") {
     const std::string data = scratch_.file("data.jsonl", lines);
     return run_program(Arguments{"train", "-m", kTiny, "-o", output("data"), "--set",
                                  "data.kind=classification", "--set", "data.train=" + data,
-                                 "--max-steps", "1", "--batch-size", "1"} +
+                                 "--max-steps", steps, "--batch-size", "1"} +
                        more);
   };
   const std::string one = R"({"text": "To be or not to be that is the question", "label": "a"})"
@@ -471,8 +472,7 @@ TEST_F(Train, DataThatDoesNotFitIsNamed) {
   EXPECT_THAT(cut.err, HasSubstr("data.train: 1 of 2 examples have more than 4 tokens "
                                  "(data.sequence_length): their ends are cut off"));
   EXPECT_THAT(cut.err, HasSubstr("new, from training.seed: score.weight"));
-  const Result resumed =
-      classify(one + two, {"--set", "data.sequence_length=4", "--resume", "--max-steps", "2"});
+  const Result resumed = classify(one + two, {"--set", "data.sequence_length=4", "--resume"}, "2");
   expect_success(resumed);
   EXPECT_THAT(resumed.err, testing::Not(HasSubstr("new, from training.seed")));
 
