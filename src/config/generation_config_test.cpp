@@ -152,6 +152,8 @@ TEST(GenerationConfigFile, RefusesWithFieldValueAndWhatIsAllowed) {
       {R"({"repetition_penalty": 0})", "repetition_penalty: expected a finite number above 0"},
       {R"({"no_repeat_ngram_size": -1})", "no_repeat_ngram_size: expected an integer from 0"},
       {R"({"num_return_sequences": 0})", "num_return_sequences: expected an integer from 1"},
+      {R"({"do_sample": true, "num_return_sequences": 2147483647})",
+       "num_return_sequences: expected an integer from 1 to 65536, got 2147483647"},
       {R"({"num_return_sequences": 2})", "num_return_sequences: expected 1 without do_sample"},
       {R"({"eos_token_id": "x"})",
        "eos_token_id: expected an integer, a list of integers, or null"},

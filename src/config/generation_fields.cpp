@@ -146,6 +146,8 @@ class Table {
 
 constexpr Integers kAtLeast0{};
 constexpr Integers kAtLeast1{.low = 1};
+// Each sequence has a cache: many more would end in an allocation that fails and names no field.
+constexpr Integers kSequences{.low = 1, .high = 65'536};
 constexpr Numbers kShare{.low = 0, .high = 1};
 constexpr Numbers kAbove0{.low = 0, .above_low = true};
 
@@ -192,7 +194,7 @@ void add_sampling(Table& table) {
   table.add("min_p", &Config::min_p, kShare, value,
             "Draw from tokens this likely in proportion to the likeliest; 0: off");
   table.add("seed", &Config::seed, Anything{}, value, "The same seed gives the same draws");
-  table.add("num_return_sequences", &Config::num_return_sequences, kAtLeast1, value,
+  table.add("num_return_sequences", &Config::num_return_sequences, kSequences, value,
             "Sequences drawn for each prompt");
 }
 
