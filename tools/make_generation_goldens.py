@@ -3,11 +3,12 @@
 
     generate.json            greedy ids of models/diffllama-tiny
     logits_processors.json   scores after each processor and warper, alone and together
+    generation_config_fields.json  the fields of GenerationConfig
     perplexity.json          models/diffllama-tiny on tests/data/documents.jsonl
     smollm2.json             greedy ids of SmolLM2-135M-Instruct.Q4_1.gguf (tools/fetch_smollm2.sh)
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch transformers safetensors gguf
-    /tmp/venv/bin/python tools/make_generation_goldens.py generate processors perplexity
+    /tmp/venv/bin/python tools/make_generation_goldens.py generate processors fields perplexity
     /tmp/venv/bin/python tools/make_generation_goldens.py smollm2 --gguf FILE
     /tmp/venv/bin/python tools/make_generation_goldens.py perplexity --corpus FILE.jsonl
 
@@ -20,12 +21,14 @@ import json
 from pathlib import Path
 
 import torch
+import transformers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     DiffLlamaConfig,
     DiffLlamaForCausalLM,
     GenerationConfig,
+    WatermarkingConfig,
 )
 
 import reference
@@ -156,7 +159,7 @@ def left_padded_batch(model, records):
 
 
 def processors():
-    vocab = 24
+    vocab = 48  # selfhash looks at the 40 likeliest
     config = DiffLlamaConfig(
         vocab_size=vocab, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
         num_attention_heads=2, num_key_value_heads=2,
@@ -188,6 +191,29 @@ def processors():
         {"top_p": 0.01},
         {"min_p": 0.1},
         {"min_p": 0.9},
+        {"top_h": 0.4},
+        {"top_h": 0.9},
+        {"typical_p": 0.5},
+        {"typical_p": 0.95},
+        {"epsilon_cutoff": 0.03},
+        {"eta_cutoff": 0.1},
+        {"eta_cutoff": 0.6},
+        {"sequence_bias": [[[7], -3.0], [[5, 9], 4.0], [[3, 5, 2], 1.5], [[9, 3, 5, 2], 0.25]]},
+        {"bad_words_ids": [[4], [2], [5, 11], [3, 5, 8], [1, 1, 6]]},
+        {"forced_eos_token_id": [2, 6], "max_new_tokens": 4},
+        {"forced_eos_token_id": [2, 6], "max_new_tokens": 5},
+        {"exponential_decay_length_penalty": [1, 1.3], "eos_token_id": [2, 11]},
+        {"exponential_decay_length_penalty": [3, 1.3]},
+        {"suppress_tokens": [0, 5]},
+        {"begin_suppress_tokens": [1, 2]},
+        {"forced_bos_token_id": 4},
+        {"forced_bos_token_id": 4, "begin_suppress_tokens": [4]},
+        {"renormalize_logits": True},
+        {"temperature": 0.6, "top_k": 6, "renormalize_logits": True},
+        {"watermarking_config": {"greenlist_ratio": 0.25, "bias": 2.0}},
+        {"watermarking_config": {"greenlist_ratio": 0.5, "bias": 1.5, "hashing_key": 17,
+                                 "seeding_scheme": "selfhash", "context_width": 3}},
+        {"typical_p": 0.9, "epsilon_cutoff": 0.01, "eta_cutoff": 0.02, "top_h": 0.95},
         {"temperature": 0.7, "top_k": 8, "top_p": 0.8, "min_p": 0.05},
         {"temperature": 1.5, "top_k": 12, "top_p": 0.95},
         {
@@ -195,29 +221,54 @@ def processors():
             "eos_token_id": [2], "temperature": 0.8, "top_k": 10, "top_p": 0.85, "min_p": 0.02,
         },
     ]  # fmt: skip
+    contexts = {
+        "long": {"prompt_ids": prompt, "new_ids": new},
+        "first": {"prompt_ids": [3, 5], "new_ids": []},
+        "bos": {"prompt_ids": [1], "new_ids": []},
+    }
+    sorted_by = {"top_p", "top_h", "typical_p", "watermarking_config"}
     cases = []
     for scores_name, scores in dict(spread=spread, flat=flat, peaked=peaked, tied=tied).items():
         for options in settings:
-            if scores_name == "tied" and "top_p" in options:
+            if scores_name == "tied" and sorted_by & options.keys():
                 continue  # which of equal scores stays is the sort's choice
-            defaults = {"do_sample": True, "top_k": 0, "eos_token_id": [2], "max_new_tokens": 20}
-            generation = GenerationConfig(**(defaults | options))
-            model._prepare_special_tokens(generation, device="cpu")
-            chain = model._get_logits_processor(
-                generation, input_ids_seq_length=len(prompt), device="cpu"
-            )
-            result = chain(torch.tensor([prompt + new]), torch.tensor([scores]))[0]
-            top_p_is_clear(options, result, chain, prompt + new, scores)
-            cases.append({
-                "scores": scores_name,
-                "options": options,
-                "processed": [None if x == float("-inf") else x for x in result.tolist()],
-            })
+            begins = {"begin_suppress_tokens", "forced_bos_token_id"} & options.keys()
+            for name in contexts if begins else ["long"]:
+                cases.append(processor_case(model, contexts, name, scores_name, scores, options))
     write("logits_processors.json", {
-        "prompt_ids": prompt,
-        "new_ids": new,
+        "contexts": contexts,
         "scores": dict(spread=spread, flat=flat, peaked=peaked, tied=tied),
         "cases": cases,
+    })
+
+
+def processor_case(model, contexts, context, scores_name, scores, options):
+    prompt, new = contexts[context].values()
+    defaults = {"do_sample": True, "top_k": 0, "eos_token_id": [2], "max_new_tokens": 20}
+    generation = GenerationConfig(**(defaults | options))
+    generation.max_length = len(prompt) + generation.max_new_tokens
+    if "watermarking_config" in options:
+        generation.watermarking_config = WatermarkingConfig(**options["watermarking_config"])
+    model._prepare_special_tokens(generation, device="cpu")
+    chain = model._get_logits_processor(generation, input_ids_seq_length=len(prompt), device="cpu")
+    ids = torch.tensor([prompt + new])
+    result = chain(ids, torch.tensor([scores]))[0]
+    top_p_is_clear(options, result, chain, prompt + new, scores)
+    # What is ruled out must not hang on rounding.
+    exact = chain(ids, torch.tensor([scores], dtype=torch.float64))[0]
+    assert torch.equal(result.isinf(), exact.isinf()), f"{options}: at the edge"
+    return {
+        "scores": scores_name,
+        "context": context,
+        "options": options,
+        "processed": [None if x == float("-inf") else x for x in result.tolist()],
+    }
+
+
+def fields():
+    write("generation_config_fields.json", {
+        "transformers": transformers.__version__,
+        "fields": sorted(vars(GenerationConfig())),
     })
 
 
@@ -297,7 +348,7 @@ def smollm2(gguf):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "what", nargs="+", choices=["generate", "processors", "perplexity", "smollm2"]
+        "what", nargs="+", choices=["generate", "processors", "fields", "perplexity", "smollm2"]
     )
     parser.add_argument("--gguf", help="SmolLM2-135M-Instruct.Q4_1.gguf, for smollm2")
     parser.add_argument("--corpus", help="a .jsonl file, for perplexity")
@@ -307,6 +358,8 @@ def main():
         generate()
     if "processors" in arguments.what:
         processors()
+    if "fields" in arguments.what:
+        fields()
     if "perplexity" in arguments.what:
         perplexity(arguments.corpus)
     if "smollm2" in arguments.what:

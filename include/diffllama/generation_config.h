@@ -1,15 +1,46 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace diffllama {
 
+class Constraint;
+class LogitsProcessor;
+
+/// A number that is added to the score of a sequence's last token where the others stand before it.
+struct SequenceBias {
+  std::vector<std::int64_t> ids;  // not empty
+  double bias = 0;                // minus infinity bans
+};
+
+/// `exponential_decay_length_penalty`: past `start` new tokens the score of EOS grows by
+/// |score| (factor^n - 1), n counting the tokens since.
+struct ExponentialDecay {
+  std::int64_t start = 0;
+  double factor = 1;
+};
+
+/// A watermark in the choice of tokens (https://arxiv.org/abs/2306.04634): `bias` is added to the
+/// scores of a share of the vocabulary that follows from the tokens before.
+struct WatermarkingConfig {
+  enum class SeedingScheme { lefthash, selfhash };
+
+  double greenlist_ratio = 0.25;  // above 0, below 1
+  double bias = 2.0;
+  std::int64_t hashing_key = 15485863;  // >= 0
+  SeedingScheme seeding_scheme = SeedingScheme::lefthash;
+  std::int64_t context_width = 1;  // >= 1
+};
+
 /// Options of generation, named as transformers' GenerationConfig; a generation_config.json beside
-/// the model gives defaults.
+/// the model gives defaults. docs/generation.md has the list.
 struct GenerationConfig {
+  // How long
   std::int64_t max_new_tokens = 128;
   /// Prompt and new tokens together; where set it bounds a sequence in place of max_new_tokens. A
   /// caller who sets max_new_tokens over a file's defaults resets it.
@@ -17,19 +48,45 @@ struct GenerationConfig {
   std::int64_t min_new_tokens = 0;
   /// As max_length: where set, in place of min_new_tokens.
   std::optional<std::int64_t> min_length;
-  bool do_sample = false;                 // false: greedy, whatever the next four say
-  double temperature = 1.0;               // >= 0; 0: greedy
-  std::int64_t top_k = 50;                // 0 or -1: off
-  double top_p = 1.0;                     // 0 to 1; 1: off, 0: the most likely token alone
-  double min_p = 0.0;                     // 0 to 1; 0: off
-  double repetition_penalty = 1.0;        // > 0; 1: off
-  std::int64_t no_repeat_ngram_size = 0;  // 0: off
-  std::int64_t num_return_sequences = 1;  // more than 1 needs do_sample
-  std::uint64_t seed = 0;
+  std::optional<double> max_time;           // seconds, > 0
   std::vector<std::int64_t> eos_token_ids;  // empty: the model's
   std::optional<std::int64_t> pad_token_id;
-  std::vector<std::string> stop_strings;
   bool ignore_eos = false;
+  std::vector<std::string> stop_strings;
+
+  // What changes scores, in this order
+  std::vector<SequenceBias> sequence_bias;
+  double repetition_penalty = 1.0;        // > 0; 1: off
+  std::int64_t no_repeat_ngram_size = 0;  // 0: off
+  std::vector<std::vector<std::int64_t>> bad_words_ids;
+  std::optional<std::int64_t> forced_bos_token_id;  // the token after a prompt of one token
+  std::vector<std::int64_t> forced_eos_token_ids;   // the last token of a sequence of full length
+  std::optional<ExponentialDecay> exponential_decay_length_penalty;
+  std::vector<std::int64_t> suppress_tokens;
+  std::vector<std::int64_t> begin_suppress_tokens;          // not as the first new token
+  std::vector<std::pair<std::int64_t, double>> logit_bias;  // minus infinity bans
+  /// Taken off the score of a token that was generated before: once, and once each time.
+  double presence_penalty = 0;
+  double frequency_penalty = 0;
+  /// The caller's own, after those above and before those below.
+  std::vector<std::shared_ptr<LogitsProcessor>> logits_processors;
+  /// What the text may be; null: anything.
+  std::shared_ptr<const Constraint> constraint;
+
+  // Drawing; without do_sample the largest score is taken, whatever these say
+  bool do_sample = false;
+  double temperature = 1.0;     // >= 0; 0: greedy
+  std::optional<double> top_h;  // above 0, at most 1
+  std::int64_t top_k = 50;      // 0 or -1: off
+  double top_p = 1.0;           // 0 to 1; 1: off, 0: the most likely token alone
+  double min_p = 0.0;           // 0 to 1; 0: off
+  double typical_p = 1.0;       // above 0, at most 1; 1: off
+  double epsilon_cutoff = 0.0;  // 0 to 1; 0 and 1: off
+  double eta_cutoff = 0.0;      // 0 to 1; 0 and 1: off
+  std::optional<WatermarkingConfig> watermarking_config;
+  bool renormalize_logits = false;
+  std::uint64_t seed = 0;
+  std::int64_t num_return_sequences = 1;  // more than 1 needs do_sample
 };
 
 }  // namespace diffllama

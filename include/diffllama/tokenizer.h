@@ -95,6 +95,10 @@ class Tokenizer {
   std::optional<std::int64_t> token_to_id(std::string_view token) const;
   /// The token as the vocabulary writes it ("Ġthe"); empty for an id without one.
   std::string id_to_token(std::int64_t id) const;
+  /// The bytes that a token adds to a text; with `first`, where it begins one (some decoders leave
+  /// out a space there). Empty for special tokens and ids without a token. Bytes of one token need
+  /// not be whole characters. Ids outside the vocabulary throw InvalidArgument.
+  std::string token_bytes(std::int64_t id, bool first = false) const;
   std::optional<std::int64_t> bos_token_id() const;
   std::optional<std::int64_t> eos_token_id() const;
 

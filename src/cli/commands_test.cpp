@@ -222,6 +222,58 @@ TEST(GenerateCommand, WarnsOfOptionsThatChangeNothing) {
       HasSubstr("warning: --top-k"));
 }
 
+TEST(GenerateCommand, KeepsToASchemaAnExpressionOrAGrammar) {
+  const Folder folder;
+  const auto text_of = [&](const std::string& option, const std::string& value) {
+    const json line = json_lines(run({"generate", "-m", kTiny, "-p", "Count:", option, value,
+                                      "--max-new-tokens", "60", "--json"})
+                                     .text)
+                          .at(0);
+    EXPECT_EQ(line["stop_reason"], "eos");
+    return line["text"].get<std::string>();
+  };
+  EXPECT_THAT(text_of("--regex", "[0-9]{3}, \xc3\xa9"), testing::MatchesRegex("[0-9]+, \xc3\xa9"));
+  EXPECT_EQ(text_of("--regex", ""), "");
+  const std::string schema =
+      folder.write("schema.json", R"({"type": "object", "properties": {"name": {"type": "string",
+        "maxLength": 8}, "age": {"type": "integer", "minimum": 1, "maximum": 99}},
+        "required": ["name", "age"]})");
+  const json value = json::parse(text_of("--json-schema", schema));
+  EXPECT_LE(value["name"].get<std::string>().size(), 40U);
+  EXPECT_GE(value["age"], 1);
+  EXPECT_LE(value["age"], 99);
+  const std::string grammar = folder.write("list.gbnf", "root ::= \"<\" ([a-c] \",\"){2} \">\"");
+  EXPECT_THAT(text_of("--grammar", grammar), testing::MatchesRegex("<[a-c],[a-c],>"));
+  EXPECT_THAT(
+      [&] {
+        run({"generate", "-m", kTiny, "-p", "a", "--json-schema",
+             folder.write("bad.json", R"({"not": {}})")});
+      },
+      ThrowsMessage<FormatError>(HasSubstr("bad.json: json_schema: #/not: expected a keyword")));
+  EXPECT_THAT(
+      [&] {
+        run({"generate", "-m", kTiny, "-p", "a", "--regex", "("});
+      },
+      ThrowsMessage<FormatError>(HasSubstr("--regex: regex: regular expression")));
+}
+
+TEST(GenerateCommand, EndsAtAnyOfTheEosTokens) {
+  const json plain =
+      json_lines(
+          run({"generate", "-m", kTiny, "-p", "To be", "--max-new-tokens", "9", "--json"}).text)
+          .at(0);
+  const std::int64_t third = plain["ids"][2];
+  for (const std::string& list :
+       {"4000," + std::to_string(third), "[4000," + std::to_string(third) + "]"}) {
+    const json line =
+        json_lines(
+            run({"generate", "-m", kTiny, "-p", "To be", "--json", "--eos-token-id", list}).text)
+            .at(0);
+    EXPECT_EQ(line["stop_reason"], "eos");
+    EXPECT_EQ(line["ids"].back(), third);
+  }
+}
+
 TEST(GenerateCommand, RefusesAWrongCommandLine) {
   const auto expect = [](std::vector<std::string> more, const std::string& message) {
     std::vector<std::string> arguments = {"generate", "-m", kTiny};
@@ -240,6 +292,9 @@ TEST(GenerateCommand, RefusesAWrongCommandLine) {
     expect({"-p", "a", "--seed", seed}, "expected an integer from 0 to 18446744073709551615");
   }
   expect({"-p", "a", "--input-ids", "[[1]]"}, "excludes");
+  expect({"-p", "a", "--regex", "a", "--grammar", "x"}, "excludes");
+  expect({"-p", "a", "--bad-words-ids", "[1]"}, "bad_words_ids: expected");
+  expect({"-p", "a", "--eos-token-id", "1,x"}, "eos_token_id: expected");
   for (const char* ids : {"[1,2]", "5", "[[1.5]]", "[[1],\"a\"]", "[[1]", "[]", "", "[[2e3]]",
                           "[[9223372036854775808]]"}) {
     expect({"--input-ids", ids}, "expected lists of token ids");

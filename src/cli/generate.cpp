@@ -21,6 +21,7 @@
 #include "cli/common.h"
 #include "config/generation_config.h"
 #include "config/generation_fields.h"
+#include "diffllama/constraint.h"
 #include "diffllama/error.h"
 #include "diffllama/generation.h"
 #include "diffllama/tokenizer.h"
@@ -37,11 +38,16 @@ struct GenerateOptions {
   std::optional<std::string> input_ids;
   bool json = false;
 
+  // Each empty or one of them given: what the text may be.
+  std::string json_schema, regex, grammar;
+  bool regex_given = false;  // the empty one is one
+
   // What the command line says over generation_config.json, named as there.
   nlohmann::json given = nlohmann::json::object();
 };
 
-constexpr const char* kSamplingOptions[] = {"top_k", "top_p", "min_p", "seed"};
+constexpr const char* kSamplingOptions[] = {"top_k", "top_p",     "min_p",          "seed",
+                                            "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"};
 
 // An editor and echo end a text with a newline that is not meant as part of the prompt.
 std::string without_last_newline(std::string text) {
@@ -124,8 +130,9 @@ GenerationConfig generation_config(const GenerateOptions& options, const fs::pat
   if (!(config.do_sample && config.temperature > 0) &&
       std::ranges::any_of(kSamplingOptions, of_sampling)) {
     print_warning(
-        "--top-k, --top-p, --min-p and --seed change nothing without --do-sample or a "
-        "--temperature above 0");
+        "--top-k, --top-p, --min-p, --top-h, --typical-p, --epsilon-cutoff, --eta-cutoff and "
+        "--seed "
+        "change nothing without --do-sample or a --temperature above 0");
   }
   return config;
 }
@@ -154,6 +161,22 @@ std::vector<std::vector<std::int64_t>> read_token_ids(const GenerateOptions& opt
     if (prompts.back().empty() && bos) prompts.back() = {*bos};
   }
   return prompts;
+}
+
+std::shared_ptr<const Constraint> make_constraint(const GenerateOptions& options,
+                                                  const std::optional<Tokenizer>& tokenizer) {
+  const bool schema = !options.json_schema.empty(), grammar = !options.grammar.empty();
+  if (!schema && !grammar && !options.regex_given) return nullptr;
+  if (!tokenizer) throw IoError("expected a tokenizer for --json-schema, --regex or --grammar");
+  const std::string& path = schema ? options.json_schema : options.grammar;
+  try {
+    if (options.regex_given) return Constraint::from_regex(options.regex, *tokenizer);
+    const std::string text = read_file(path);
+    return schema ? Constraint::from_json_schema(text, *tokenizer)
+                  : Constraint::from_grammar(text, *tokenizer);
+  } catch (const InvalidArgument& error) {
+    throw FormatError((options.regex_given ? std::string("--regex") : path) + ": " + error.what());
+  }
 }
 
 // When a sequence's tokens came, in seconds from the start.
@@ -223,9 +246,10 @@ void print_speed(std::span<const std::vector<std::int64_t>> prompts,
 
 void run(const GenerateOptions& options) {
   const fs::path path = model_path(options.model);
-  const GenerationConfig config = generation_config(options, path);
+  GenerationConfig config = generation_config(options, path);
   std::optional<Tokenizer> tokenizer;
   const auto prompts = read_token_ids(options, path, tokenizer);
+  config.constraint = make_constraint(options, tokenizer);
   const Model model = load_model(options.model);
 
   const std::size_t count = prompts.size() * static_cast<std::size_t>(config.num_return_sequences);
@@ -343,6 +367,22 @@ void add_generation_option(CLI::App& command, nlohmann::json& given, const Gener
   }
 }
 
+void add_constraint_options(CLI::App& command, GenerateOptions& options) {
+  auto* schema = command.add_option("--json-schema", options.json_schema,
+                                    "File of a JSON schema that the text must satisfy");
+  auto* regex = command.add_option_function<std::string>(
+      "--regex",
+      [&options](const std::string& text) {
+        options.regex = text;
+        options.regex_given = true;
+      },
+      "Regular expression (ECMA-262) that the text must match as a whole");
+  auto* grammar = command.add_option("--grammar", options.grammar,
+                                     "File of a GBNF grammar that the text must follow");
+  schema->excludes(regex)->excludes(grammar);
+  regex->excludes(grammar);
+}
+
 }  // namespace
 
 void add_generate_command(CLI::App& app) {
@@ -357,6 +397,7 @@ void add_generate_command(CLI::App& app) {
   for (const GenerationField& field : generation_field_table()) {
     add_generation_option(*command, options->given, field);
   }
+  add_constraint_options(*command, *options);
   command->add_flag("--json", options->json,
                     "An object a line for each sequence: index (of the prompt), ids, text, "
                     "stop_reason (eos, length, stop_string), timings");

@@ -61,6 +61,13 @@ std::string find_problem(const GenerationConfig& config) {
            "got " +
            number_text(config.num_return_sequences);
   }
+  if (config.constraint && config.ignore_eos) {
+    return "ignore_eos: expected false with a constraint, whose text must end, got true";
+  }
+  const auto null = [](const auto& processor) { return processor == nullptr; };
+  if (std::ranges::any_of(config.logits_processors, null)) {
+    return "logits_processors: expected processors, got a null pointer";
+  }
   return {};
 }
 

@@ -111,7 +111,8 @@ TEST(GenerationConfigFile, NamesWhatItDoesNotDoInOneWarning) {
                   .warnings,
               ElementsAre("generation_config.json: not supported and ignored: dola_layers: "
                           "\"low\", penalty_alpha: 0.6; unknown and ignored: \"zap\""));
-  EXPECT_THAT(parse(R"({"penalty_alpha": 0, "suppress_tokens": []})").warnings, IsEmpty());
+  EXPECT_THAT(parse(R"({"penalty_alpha": 0, "encoder_repetition_penalty": 1.0})").warnings,
+              IsEmpty());
 }
 
 TEST(GenerationConfigFile, MinusOneIsNoTopK) {
@@ -123,7 +124,14 @@ TEST(GenerationConfigFile, WritesWhatItReads) {
   EXPECT_EQ(write_generation_config({}), "{}\n");
   const std::string text = R"({"max_new_tokens": 7, "do_sample": true, "temperature": 0.5,
     "top_k": 0, "eos_token_id": [5, 6], "pad_token_id": 3, "stop_strings": ["a"],
-    "seed": 18446744073709551615, "ignore_eos": true})";
+    "seed": 18446744073709551615, "ignore_eos": true, "top_h": 0.5, "typical_p": 0.25,
+    "epsilon_cutoff": 0.125, "eta_cutoff": 0.5, "presence_penalty": -1.5, "frequency_penalty": 2.5,
+    "sequence_bias": [[[1, 2], -0.5]], "logit_bias": [[3, 1.5], [4, false]],
+    "bad_words_ids": [[1], [2, 3]], "forced_bos_token_id": 7, "forced_eos_token_id": [8],
+    "exponential_decay_length_penalty": [10, 1.5], "suppress_tokens": [1],
+    "begin_suppress_tokens": [2], "renormalize_logits": true,
+    "watermarking_config": {"greenlist_ratio": 0.5, "bias": 1.5, "hashing_key": 3,
+                            "seeding_scheme": "selfhash", "context_width": 2}})";
   const std::string written = write_generation_config(parse(text).config);
   EXPECT_EQ(nlohmann::json::parse(written), nlohmann::json::parse(text));
   EXPECT_EQ(write_generation_config(parse(written).config), written);
@@ -144,6 +152,27 @@ TEST(GenerationConfigFile, RefusesWithFieldValueAndWhatIsAllowed) {
       {R"({"temperature": -0.5})", "temperature: expected a finite number >= 0, got -0.5"},
       {R"({"temperature": "hot"})", "temperature: expected a number, got \"hot\""},
       {R"({"top_k": -2})", "top_k: expected an integer from -1 to 2147483647, got -2"},
+      {R"({"top_h": 0})", "top_h: expected a number above 0 and at most 1, got 0"},
+      {R"({"typical_p": 1.5})", "typical_p: expected a number above 0 and at most 1, got 1.5"},
+      {R"({"epsilon_cutoff": -1})", "epsilon_cutoff: expected a number from 0 to 1"},
+      {R"({"bad_words_ids": [1]})", "bad_words_ids: expected a list of lists of token ids"},
+      {R"({"bad_words_ids": [[]]})", "bad_words_ids: expected lists that are not empty"},
+      {R"({"bad_words_ids": [[-1]]})", "bad_words_ids: expected an integer from 0"},
+      {R"({"sequence_bias": {"1": 2}})", "sequence_bias: expected a list of [[id, ...], bias]"},
+      {R"({"logit_bias": {"a": 2}})", "logit_bias: expected an object of token ids and biases"},
+      {R"({"logit_bias": [[1]]})", "logit_bias: expected an object of token ids and biases"},
+      {R"({"logit_bias": {"-1": 2}})", "logit_bias: expected an integer from 0"},
+      {R"({"forced_eos_token_id": -3})", "forced_eos_token_id: expected an integer from 0"},
+      {R"({"exponential_decay_length_penalty": [1]})",
+       "exponential_decay_length_penalty: expected a list of a count of tokens and a factor"},
+      {R"({"exponential_decay_length_penalty": [-1, 1.5]})",
+       "exponential_decay_length_penalty: expected an integer from 0"},
+      {R"({"watermarking_config": {"ngram_len": 5}})",
+       "watermarking_config: ngram_len: expected a field of a green list's watermark, got 5"},
+      {R"({"watermarking_config": {"seeding_scheme": "x"}})",
+       "seeding_scheme: expected lefthash or selfhash"},
+      {R"({"watermarking_config": {"greenlist_ratio": 1}})",
+       "watermarking_config.greenlist_ratio: expected a number above 0 and below 1, got 1"},
       {R"({"seed": -1})", "seed: expected an integer from 0 to 18446744073709551615, got -1"},
       {R"({"top_k": 1.5})", "top_k: expected an integer from -2^63 to 2^63-1, got 1.5"},
       {R"({"top_p": 1.5})", "top_p: expected a number from 0 to 1, got 1.5"},

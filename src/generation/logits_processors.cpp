@@ -2,25 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <limits>
 
 namespace diffllama {
 namespace {
 
-constexpr float kRuledOut = -std::numeric_limits<float>::infinity();
-
 bool inside(std::int64_t id, std::span<const float> scores) {
   return id >= 0 && id < static_cast<std::int64_t>(scores.size());
-}
-
-// The tokens that are not ruled out, by ascending id.
-std::span<std::int32_t> gather_candidates(std::span<const float> scores, LogitsScratch& scratch) {
-  scratch.candidates.clear();
-  for (std::size_t id = 0; id < scores.size(); ++id) {
-    if (scores[id] > kRuledOut) scratch.candidates.push_back(static_cast<std::int32_t>(id));
-  }
-  return scratch.candidates;
 }
 
 }  // namespace
@@ -57,56 +44,61 @@ void rule_out(std::span<float> scores, std::span<const std::int64_t> tokens) {
   }
 }
 
-void apply_temperature(std::span<float> scores, double temperature) {
-  const auto divisor = static_cast<float>(temperature);
-  for (float& score : scores) score /= divisor;
-}
-
-void top_k(std::span<float> scores, std::int64_t k, LogitsScratch& scratch) {
-  if (k >= static_cast<std::int64_t>(scores.size())) return;
-  scratch.values.assign(scores.begin(), scores.end());
-  const auto kth = scratch.values.begin() + (k - 1);
-  std::nth_element(scratch.values.begin(), kth, scratch.values.end(), std::greater<>());
-  const float least = *kth;
-  for (float& score : scores) {
-    if (score < least) score = kRuledOut;
+void sequence_bias(std::span<float> scores, std::span<const std::int64_t> ids,
+                   std::span<const SequenceBias> sequences, LogitsScratch& scratch) {
+  scratch.biases.clear();
+  for (const auto& [sequence, bias] : sequences) {
+    const std::span<const std::int64_t> prefix(sequence.data(), sequence.size() - 1);
+    if (prefix.size() > ids.size() || !inside(sequence.back(), scores)) continue;
+    if (!std::ranges::equal(ids.last(prefix.size()), prefix)) continue;
+    scratch.biases.emplace_back(sequence.back(), static_cast<float>(bias));
+  }
+  // A token's biases are added up first, as transformers does it.
+  std::ranges::stable_sort(scratch.biases, {}, &std::pair<std::int64_t, float>::first);
+  for (auto next = scratch.biases.begin(); next != scratch.biases.end();) {
+    const std::int64_t id = next->first;
+    float sum = 0;
+    for (; next != scratch.biases.end() && next->first == id; ++next) sum += next->second;
+    scores[static_cast<std::size_t>(id)] += sum;
   }
 }
 
-void top_p(std::span<float> scores, double p, LogitsScratch& scratch) {
-  const auto candidates = gather_candidates(scores, scratch);
-  if (candidates.empty()) return;
-  const auto score_of = [&](std::int32_t id) { return scores[static_cast<std::size_t>(id)]; };
-  std::ranges::sort(candidates, [&](std::int32_t a, std::int32_t b) {
-    return score_of(a) < score_of(b) || (score_of(a) == score_of(b) && a < b);
-  });
-  const double largest = score_of(candidates.back());
-  double total = 0;
-  for (const std::int32_t id : candidates) total += std::exp(score_of(id) - largest);
-  // The least likely tokens go while their probabilities together are at most 1 - p; probabilities
-  // and their sums are rounded to float32, as torch keeps them.
-  const auto removed_mass = static_cast<float>(1 - p);
-  double mass = 0;
-  for (const std::int32_t id : candidates.first(candidates.size() - 1)) {
-    mass += static_cast<float>(std::exp(score_of(id) - largest) / total);
-    if (!(static_cast<float>(mass) <= removed_mass)) break;
-    scores[static_cast<std::size_t>(id)] = kRuledOut;
+void presence_and_frequency_penalty(std::span<float> scores, std::span<const std::int64_t> ids,
+                                    double presence, double frequency, LogitsScratch& scratch) {
+  scratch.weights.assign(scores.size(), 0);
+  for (const std::int64_t id : ids) {
+    if (inside(id, scores)) ++scratch.weights[static_cast<std::size_t>(id)];
+  }
+  for (std::size_t id = 0; id < scores.size(); ++id) {
+    const double count = scratch.weights[id];
+    if (count > 0) scores[id] -= static_cast<float>(presence + count * frequency);
   }
 }
 
-void min_p(std::span<float> scores, double p, LogitsScratch& scratch) {
-  const auto candidates = gather_candidates(scores, scratch);
-  if (candidates.empty()) return;
-  const double largest = std::ranges::max(scores);
-  double total = 0;
-  for (const std::int32_t id : candidates) {
-    total += std::exp(scores[static_cast<std::size_t>(id)] - largest);
+void force(std::span<float> scores, std::span<const std::int64_t> tokens) {
+  std::ranges::fill(scores, kRuledOut);
+  for (const std::int64_t id : tokens) {
+    if (inside(id, scores)) scores[static_cast<std::size_t>(id)] = 0;
   }
-  const float least = static_cast<float>(p) * static_cast<float>(1 / total);
-  for (const std::int32_t id : candidates) {
+}
+
+void exponential_decay(std::span<float> scores, std::span<const std::int64_t> eos_token_ids,
+                       double factor, std::int64_t steps) {
+  const auto growth = static_cast<float>(std::pow(factor, static_cast<double>(steps)) - 1);
+  for (const std::int64_t id : eos_token_ids) {
+    if (!inside(id, scores)) continue;
     float& score = scores[static_cast<std::size_t>(id)];
-    if (static_cast<float>(std::exp(score - largest) / total) < least) score = kRuledOut;
+    if (std::isfinite(score)) score += std::abs(score) * growth;
   }
+}
+
+void renormalize(std::span<float> scores) {
+  const double largest = std::ranges::max(scores);
+  if (!std::isfinite(largest)) return;
+  double total = 0;
+  for (const float score : scores) total += std::exp(score - largest);
+  const double log_total = largest + std::log(total);
+  for (float& score : scores) score = static_cast<float>(score - log_total);
 }
 
 }  // namespace diffllama

@@ -8,6 +8,8 @@
 
 #include "base/random.h"
 #include "diffllama/error.h"
+#include "diffllama/logits_processor.h"
+#include "generation/logits_warpers.h"
 
 namespace diffllama {
 namespace {
@@ -44,6 +46,20 @@ void refuse_nan(std::span<const float> logits, const SelectionContext& context) 
               std::to_string(context.ids.size()) + " tokens: the weights or the input overflow");
 }
 
+// Of biases for the same sequence the last one counts, as in a Python dictionary.
+std::vector<SequenceBias> each_once(const std::vector<SequenceBias>& biases) {
+  std::map<std::vector<std::int64_t>, double> last;
+  for (const auto& [ids, bias] : biases) last[ids] = bias;
+  std::vector<SequenceBias> result;
+  for (const auto& [ids, bias] : biases) {
+    const auto found = last.find(ids);
+    if (found == last.end()) continue;
+    result.push_back({.ids = ids, .bias = found->second});
+    last.erase(found);
+  }
+  return result;
+}
+
 }  // namespace
 
 std::int64_t argmax(std::span<const float> scores) {
@@ -63,7 +79,7 @@ std::int64_t sample(std::span<const float> scores, double uniform, LogitsScratch
   const double largest = std::ranges::max(scores);
   if (!std::isfinite(largest)) {
     throw Error(largest < 0 ? "[generate] expected a token to choose from, got every one ruled out "
-                              "(no_repeat_ngram_size, min_new_tokens)"
+                              "(no_repeat_ngram_size, min_new_tokens, bad_words_ids, ...)"
                             : "[generate] expected finite logits, got infinity");
   }
   scratch.weights.resize(scores.size());
@@ -86,25 +102,105 @@ std::int64_t sample(std::span<const float> scores, double uniform, LogitsScratch
 }
 
 TokenSelector::TokenSelector(GenerationConfig config, std::vector<std::int64_t> eos_token_ids)
-    : config_(std::move(config)), eos_token_ids_(std::move(eos_token_ids)) {}
+    : config_(std::move(config)),
+      eos_token_ids_(std::move(eos_token_ids)),
+      biases_(each_once(config_.sequence_bias)) {
+  for (const auto& [id, bias] : config_.logit_bias) biases_.push_back({.ids = {id}, .bias = bias});
+  for (const std::vector<std::int64_t>& ids : config_.bad_words_ids) {
+    const bool eos = ids.size() == 1 && std::ranges::find(eos_token_ids_, ids[0]) !=
+                                            eos_token_ids_.end();  // transformers lets it be
+    if (!eos) bad_words_.push_back({.ids = ids, .bias = kRuledOut});
+  }
+  if (config_.watermarking_config) watermark_.emplace(*config_.watermarking_config);
+}
 
 void TokenSelector::process(std::span<float> scores, const SelectionContext& context) {
-  const auto length = static_cast<std::int64_t>(context.ids.size());
+  if (!biases_.empty()) sequence_bias(scores, context.ids, biases_, scratch_);
   if (config_.repetition_penalty != 1) {
     repetition_penalty(scores, context.ids, config_.repetition_penalty, scratch_);
   }
+  if (config_.presence_penalty != 0 || config_.frequency_penalty != 0) {
+    presence_and_frequency_penalty(
+        scores, context.ids.subspan(static_cast<std::size_t>(context.prompt_length)),
+        config_.presence_penalty, config_.frequency_penalty, scratch_);
+  }
+  ban(scores, context);
+  force_ends(scores, context);
+  for (const auto& processor : config_.logits_processors) processor->process(context.ids, scores);
+  if (!config_.logits_processors.empty()) refuse_nan(scores, context);
+  if (config_.constraint) constrain(scores, context);
+  if (samples()) warp(scores);
+  if (watermark_) watermark_->apply(scores, context.ids);
+  if (config_.renormalize_logits) renormalize(scores);
+}
+
+void TokenSelector::ban(std::span<float> scores, const SelectionContext& context) {
+  const auto length = static_cast<std::int64_t>(context.ids.size());
   if (config_.no_repeat_ngram_size > 0) {
     no_repeat_ngram(scores, context.ids, config_.no_repeat_ngram_size);
   }
+  if (!bad_words_.empty()) sequence_bias(scores, context.ids, bad_words_, scratch_);
   const bool too_short = config_.min_length
                              ? length < *config_.min_length
                              : length - context.prompt_length < config_.min_new_tokens;
   if (too_short) rule_out(scores, eos_token_ids_);
-  if (!samples()) return;
+}
+
+void TokenSelector::force_ends(std::span<float> scores, const SelectionContext& context) {
+  const auto length = static_cast<std::int64_t>(context.ids.size());
+  const std::int64_t longest =
+      config_.max_length.value_or(context.prompt_length + config_.max_new_tokens);
+  const auto& bos = config_.forced_bos_token_id;
+  if (bos && length == 1) force(scores, std::span(&*bos, 1));
+  if (!config_.forced_eos_token_ids.empty() && length == longest - 1) {
+    force(scores, config_.forced_eos_token_ids);
+  }
+  if (const auto& decay = config_.exponential_decay_length_penalty) {
+    const std::int64_t steps = length - context.prompt_length - decay->start;
+    if (steps > 0) exponential_decay(scores, eos_token_ids_, decay->factor, steps);
+  }
+  rule_out(scores, config_.suppress_tokens);
+  // A forced BOS comes first, and the text begins behind it.
+  const std::int64_t begin = context.prompt_length + (bos && context.prompt_length <= 1 ? 1 : 0);
+  if (length == begin) rule_out(scores, config_.begin_suppress_tokens);
+}
+
+void TokenSelector::constrain(std::span<float> scores, const SelectionContext& context) {
+  ConstraintCursor& cursor = cursors_.try_emplace(context.stream, config_.constraint).first->second;
+  cursor.follow(context.ids.subspan(static_cast<std::size_t>(context.prompt_length)));
+  cursor.allowed(allowed_);
+  if (cursor.complete()) {
+    for (const std::int64_t id : eos_token_ids_) {
+      const auto word = static_cast<std::size_t>(id) / 64;
+      if (id < 0 || id >= static_cast<std::int64_t>(scores.size())) continue;
+      if (word >= allowed_.size()) allowed_.resize(word + 1, 0);
+      allowed_[word] |= std::uint64_t{1} << (id % 64);
+    }
+  }
+  bool any = false;
+  for (std::size_t id = 0; id < scores.size(); ++id) {
+    const bool allowed = id / 64 < allowed_.size() && (allowed_[id / 64] >> (id % 64) & 1) != 0;
+    if (!allowed) scores[id] = kRuledOut;
+    any = any || scores[id] > kRuledOut;
+  }
+  if (any) return;
+  throw Error(std::string("[generate] constraint: expected a token that goes on, got ") +
+              (cursor.complete() ? "a whole text and no EOS token to end it"
+                                 : "every one that may follow ruled out by other options, or "
+                                   "absent from the vocabulary") +
+              " after " + std::to_string(context.ids.size()) + " tokens");
+}
+
+void TokenSelector::warp(std::span<float> scores) {
   if (config_.temperature != 1) apply_temperature(scores, config_.temperature);
+  if (config_.top_h) top_h(scores, *config_.top_h, scratch_);
   if (config_.top_k > 0) top_k(scores, config_.top_k, scratch_);
   if (config_.top_p < 1) top_p(scores, config_.top_p, scratch_);
   if (config_.min_p > 0) min_p(scores, config_.min_p, scratch_);
+  if (config_.typical_p < 1) typical_p(scores, config_.typical_p, scratch_);
+  const auto cuts = [](double cutoff) { return cutoff > 0 && cutoff < 1; };
+  if (cuts(config_.epsilon_cutoff)) epsilon_cutoff(scores, config_.epsilon_cutoff, scratch_);
+  if (cuts(config_.eta_cutoff)) eta_cutoff(scores, config_.eta_cutoff, scratch_);
 }
 
 std::int64_t TokenSelector::select(std::span<float> scores, const SelectionContext& context) {

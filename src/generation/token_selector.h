@@ -1,11 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "diffllama/generation_config.h"
+#include "generation/constraints/compiled_constraint.h"
 #include "generation/logits_processors.h"
+#include "generation/watermark.h"
 
 namespace diffllama {
 
@@ -23,9 +27,10 @@ struct SelectionContext {
   std::uint64_t stream = 0;  // picks the sequence's own random numbers
 };
 
-/// Chooses the next token of a sequence from its logits, as transformers' `generate` does: the
-/// processors repetition_penalty, no_repeat_ngram_size, min_length, min_new_tokens; then, when
-/// sampling, temperature, top_k, top_p, min_p and a draw; else the largest score.
+/// Chooses the next token of a sequence from its logits, as transformers' `generate` does: its
+/// processors in its order (generation/utils.py, _get_logits_processor) with logit_bias, the
+/// presence and frequency penalties and the constraint beside them; then a draw, or the largest
+/// score.
 class TokenSelector {
  public:
   /// `config` has no problem (config/generation_config.h); eos_token_ids are those that end a
@@ -41,9 +46,17 @@ class TokenSelector {
 
  private:
   bool samples() const { return config_.do_sample && config_.temperature > 0; }
+  void ban(std::span<float> scores, const SelectionContext& context);
+  void force_ends(std::span<float> scores, const SelectionContext& context);
+  void constrain(std::span<float> scores, const SelectionContext& context);
+  void warp(std::span<float> scores);
 
   GenerationConfig config_;
   std::vector<std::int64_t> eos_token_ids_;
+  std::vector<SequenceBias> biases_, bad_words_;  // logit_bias among them; each sequence once
+  std::optional<Watermark> watermark_;
+  std::map<std::uint64_t, ConstraintCursor> cursors_;  // by stream
+  std::vector<std::uint64_t> allowed_;
   LogitsScratch scratch_;
 };
 

@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 
 #include "base/random.h"
 #include "diffllama/error.h"
+#include "diffllama/logits_processor.h"
+#include "generation/constraints/compiled_constraint.h"
 
 namespace diffllama {
 namespace {
@@ -169,6 +172,69 @@ TEST(TokenSelector, MasksEosUntilTheLeastLength) {
   EXPECT_EQ(chosen(config), 1);
   config.min_length = 6;
   EXPECT_EQ(chosen(config), 2);
+}
+
+class Forbid : public LogitsProcessor {
+ public:
+  explicit Forbid(std::int64_t id, float score) : id_(id), score_(score) {}
+  void process(std::span<const std::int64_t> ids, std::span<float> scores) override {
+    seen = std::ssize(ids);
+    scores[static_cast<std::size_t>(id_)] = score_;
+  }
+  std::int64_t seen = 0;
+
+ private:
+  std::int64_t id_;
+  float score_;
+};
+
+TEST(TokenSelector, RunsTheCallersProcessors) {
+  const auto first = std::make_shared<Forbid>(1, -kInfinity);
+  GenerationConfig config;
+  config.logits_processors = {first, std::make_shared<Forbid>(3, -kInfinity)};
+  TokenSelector selector(config, {});
+  std::vector<float> scores = {0, 9, 1, 8};
+  const std::vector<std::int64_t> ids(5);
+  EXPECT_EQ(selector.select(scores, {.ids = ids, .prompt_length = 2}), 2);
+  EXPECT_EQ(first->seen, 5);
+  config.logits_processors = {std::make_shared<Forbid>(0, kNaN)};
+  EXPECT_THAT([&] { TokenSelector(config, {}).select(scores, {.ids = ids}); },
+              ThrowsMessage<Error>(HasSubstr("got NaN for token id 0")));
+}
+
+// Greedy and drawn, two sequences in turn, EOS only where the text is whole.
+TEST(TokenSelector, KeepsToTheConstraint) {
+  TokenBytes bytes = {.tokens = {"a", "b", "ab", "", "c"}, .first_tokens = {}};
+  GenerationConfig config;
+  config.constraint = compile_regex("(ab)+c?", bytes, {});
+  TokenSelector selector(config, {3});
+  const auto choose = [&](std::vector<std::int64_t> ids, std::uint64_t stream) {
+    std::vector<float> scores = {1, 2, 0, 9, 3, 99};  // the last has no token
+    ids.insert(ids.begin(), 4);                       // the prompt may be anything
+    return selector.select(scores, {.ids = ids, .prompt_length = 1, .stream = stream});
+  };
+  EXPECT_EQ(choose({}, 0), 0);
+  EXPECT_EQ(choose({0}, 0), 1);
+  EXPECT_EQ(choose({2}, 1), 3);
+  EXPECT_EQ(choose({0, 1}, 0), 3);
+  EXPECT_EQ(choose({2, 4}, 1), 3);
+  EXPECT_EQ(choose({0}, 0), 1);  // back again, as after tokens that were not kept
+  config.suppress_tokens = {1};
+  EXPECT_THAT(
+      [&] {
+        TokenSelector other(config, {3});
+        std::vector<float> scores(6, 0);
+        other.select(scores, {.ids = std::vector<std::int64_t>{0}, .prompt_length = 0});
+      },
+      ThrowsMessage<Error>(HasSubstr("constraint: expected a token that goes on")));
+  config.suppress_tokens = {};
+  EXPECT_THAT(
+      [&] {
+        TokenSelector other(config, {});
+        std::vector<float> scores(6, 0);
+        other.select(scores, {.ids = std::vector<std::int64_t>{2, 4}, .prompt_length = 0});
+      },
+      ThrowsMessage<Error>(HasSubstr("a whole text and no EOS token to end it")));
 }
 
 }  // namespace

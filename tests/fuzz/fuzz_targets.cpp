@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/adapter/adapter_head.h"
@@ -22,6 +23,7 @@
 #include "config/model_config.h"
 #include "diffllama/error.h"
 #include "fuzz/inputs.h"
+#include "generation/constraints/compiled_constraint.h"
 #include "model/forward_batch.h"
 #include "model/heads/losses.h"
 #include "model/heads/targets.h"
@@ -153,7 +155,11 @@ void model_config(Bytes bytes) {
 
 void generation_config(Bytes bytes) {
   attempt([&] {
-    find_problem(parse_generation_config(as_text(bytes), "generation_config.json", ignore_warning));
+    const GenerationConfig config =
+        parse_generation_config(as_text(bytes), "generation_config.json", ignore_warning);
+    // What is written is what was read.
+    parse_generation_config(write_generation_config(config), "generation_config.json",
+                            ignore_warning);
   });
 }
 
@@ -321,6 +327,47 @@ void labelled_texts(Bytes bytes) {
   });
 }
 
+/// Compiles a constraint over single bytes within tight limits, and follows it for a while.
+template <class Compile>
+void follow(const Compile& compile) {
+  attempt([&] {
+    TokenBytes bytes;
+    for (int byte = 0; byte < 256; ++byte) bytes.tokens.emplace_back(1, static_cast<char>(byte));
+    bytes.tokens.emplace_back("{\"a");
+    const auto constraint =
+        compile(std::move(bytes), ConstraintLimits{.steps = 20000, .memory = std::size_t{1} << 22});
+    std::vector<std::int64_t> ids;
+    for (int i = 0; i < 16; ++i) {
+      const Constraint::Next next = constraint->next(ids);
+      std::int64_t id = 0;
+      while (id < 257 && (next.allowed[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) == 0) {
+        ++id;
+      }
+      if (id == 257) break;
+      ids.push_back(id);
+    }
+    constraint->accepts("{\"a\": [1, true]}");
+  });
+}
+
+void json_schema(Bytes bytes) {
+  follow([&](TokenBytes tokens, const ConstraintLimits& limits) {
+    return compile_json_schema(as_text(bytes), std::move(tokens), limits);
+  });
+}
+
+void regex(Bytes bytes) {
+  follow([&](TokenBytes tokens, const ConstraintLimits& limits) {
+    return compile_regex(as_text(bytes), std::move(tokens), limits);
+  });
+}
+
+void gbnf(Bytes bytes) {
+  follow([&](TokenBytes tokens, const ConstraintLimits& limits) {
+    return compile_grammar(as_text(bytes), std::move(tokens), limits);
+  });
+}
+
 constexpr Target kTargets[] = {{"gguf", gguf},
                                {"safetensors", safetensors},
                                {"shard_index", shard_index},
@@ -339,7 +386,10 @@ constexpr Target kTargets[] = {{"gguf", gguf},
                                {"token_shard", token_shard},
                                {"squad", squad},
                                {"conllu", conllu},
-                               {"labelled_texts", labelled_texts}};
+                               {"labelled_texts", labelled_texts},
+                               {"json_schema", json_schema},
+                               {"regex", regex},
+                               {"gbnf", gbnf}};
 
 }  // namespace
 

@@ -1,0 +1,157 @@
+#include "generation/constraints/code_points.h"
+
+#include <algorithm>
+
+namespace diffllama {
+namespace {
+
+constexpr char32_t kFirstSurrogate = 0xD800;
+constexpr char32_t kLastSurrogate = 0xDFFF;
+
+int encode(char32_t code_point, std::uint8_t* bytes) {
+  const auto byte = [](char32_t value) { return static_cast<std::uint8_t>(value); };
+  const auto tail = [&](int shift) { return byte(0x80 | ((code_point >> shift) & 0x3F)); };
+  if (code_point < 0x80) {
+    bytes[0] = byte(code_point);
+    return 1;
+  }
+  if (code_point < 0x800) {
+    bytes[0] = byte(0xC0 | (code_point >> 6));
+    bytes[1] = tail(0);
+    return 2;
+  }
+  if (code_point < 0x10000) {
+    bytes[0] = byte(0xE0 | (code_point >> 12));
+    bytes[1] = tail(6);
+    bytes[2] = tail(0);
+    return 3;
+  }
+  bytes[0] = byte(0xF0 | (code_point >> 18));
+  bytes[1] = tail(12);
+  bytes[2] = tail(6);
+  bytes[3] = tail(0);
+  return 4;
+}
+
+// Cuts a range of code points of one length so that each piece is a product of byte ranges.
+void add_sequences(char32_t first, char32_t last, std::vector<ByteSequence>& sequences) {
+  for (int tail = 1; tail < 4; ++tail) {
+    const char32_t mask = (char32_t{1} << (6 * tail)) - 1;
+    if ((first & ~mask) == (last & ~mask)) continue;
+    if ((first & mask) != 0) {
+      add_sequences(first, first | mask, sequences);
+      add_sequences((first | mask) + 1, last, sequences);
+      return;
+    }
+    if ((last & mask) != mask) {
+      add_sequences(first, (last & ~mask) - 1, sequences);
+      add_sequences(last & ~mask, last, sequences);
+      return;
+    }
+  }
+  std::uint8_t low[4], high[4];
+  ByteSequence sequence;
+  sequence.length = encode(first, low);
+  encode(last, high);
+  for (int i = 0; i < sequence.length; ++i) sequence.bytes[i] = {low[i], high[i]};
+  sequences.push_back(sequence);
+}
+
+}  // namespace
+
+CodePoints CodePoints::of(char32_t first, char32_t last) {
+  CodePoints set;
+  set.add(first, last);
+  return set;
+}
+
+void CodePoints::add(char32_t first, char32_t last) {
+  last = std::min(last, kLast);
+  if (first > last) return;
+  if (first < kFirstSurrogate) {
+    ranges_.push_back({first, std::min<char32_t>(last, kFirstSurrogate - 1)});
+  }
+  if (last > kLastSurrogate)
+    ranges_.push_back({std::max<char32_t>(first, kLastSurrogate + 1), last});
+  normalize();
+}
+
+void CodePoints::add(const CodePoints& other) {
+  ranges_.insert(ranges_.end(), other.ranges_.begin(), other.ranges_.end());
+  normalize();
+}
+
+void CodePoints::normalize() {
+  std::ranges::sort(ranges_, {}, &Range::first);
+  std::vector<Range> merged;
+  for (const Range& range : ranges_) {
+    if (!merged.empty() && range.first <= merged.back().last + 1) {
+      merged.back().last = std::max(merged.back().last, range.last);
+    } else {
+      merged.push_back(range);
+    }
+  }
+  ranges_ = std::move(merged);
+}
+
+CodePoints CodePoints::complement() const {
+  CodePoints result;
+  char32_t next = 0;
+  for (const Range& range : ranges_) {
+    if (range.first > next) result.add(next, range.first - 1);
+    next = range.last + 1;
+  }
+  if (next <= kLast) result.add(next, kLast);
+  return result;
+}
+
+CodePoints CodePoints::intersection(const CodePoints& other) const {
+  CodePoints both = complement();
+  both.add(other.complement());
+  return both.complement();
+}
+
+bool CodePoints::contains(char32_t code_point) const {
+  const auto next = std::ranges::upper_bound(ranges_, code_point, {}, &Range::first);
+  return next != ranges_.begin() && std::prev(next)->last >= code_point;
+}
+
+std::vector<ByteSequence> utf8_sequences(const CodePoints& set) {
+  constexpr char32_t kLastOfLength[] = {0x7F, 0x7FF, 0xFFFF, CodePoints::kLast};
+  std::vector<ByteSequence> sequences;
+  for (auto [first, last] : set.ranges()) {
+    for (const char32_t end : kLastOfLength) {
+      if (first > end) continue;
+      add_sequences(first, std::min(last, end), sequences);
+      if (last <= end) break;
+      first = end + 1;
+    }
+  }
+  return sequences;
+}
+
+std::optional<char32_t> take_code_point(std::string_view& text) {
+  if (text.empty()) return std::nullopt;
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
+  const std::size_t length = byte(0) < 0x80 ? 1 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : 4;
+  if (byte(0) >= 0x80 && (byte(0) < 0xC2 || byte(0) > 0xF4)) return std::nullopt;
+  if (text.size() < length) return std::nullopt;
+  char32_t value = length == 1 ? byte(0) : byte(0) & (0x7F >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return std::nullopt;
+    value = value << 6 | (byte(i) & 0x3F);
+  }
+  constexpr char32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = value >= kFirstSurrogate && value <= kLastSurrogate;
+  if (value < kLeast[length] || value > CodePoints::kLast || surrogate) return std::nullopt;
+  text.remove_prefix(length);
+  return value;
+}
+
+void append_utf8(std::string& text, char32_t code_point) {
+  std::uint8_t bytes[4];
+  const int length = encode(code_point, bytes);
+  text.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(length));
+}
+
+}  // namespace diffllama

@@ -1,0 +1,308 @@
+#include "generation/constraints/schema.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/json.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+constexpr std::int64_t kMostCount = 1'000'000;
+constexpr std::size_t kMostMembers = 5000;
+
+enum class Takes { anything, schema, schemas, schema_map, count, number, names, text, types, list };
+
+struct Keyword {
+  std::string_view name;
+  Takes takes;
+};
+
+constexpr Keyword kKeywords[] = {
+    // What asks for nothing.
+    {"$schema", Takes::anything},
+    {"$id", Takes::anything},
+    {"$comment", Takes::anything},
+    {"title", Takes::anything},
+    {"description", Takes::anything},
+    {"default", Takes::anything},
+    {"examples", Takes::anything},
+    {"deprecated", Takes::anything},
+    {"readOnly", Takes::anything},
+    {"writeOnly", Takes::anything},
+    {"$defs", Takes::anything},
+    {"definitions", Takes::anything},
+    // What asks for something.
+    {"$ref", Takes::text},
+    {"type", Takes::types},
+    {"enum", Takes::list},
+    {"const", Takes::anything},
+    {"allOf", Takes::schemas},
+    {"anyOf", Takes::schemas},
+    {"oneOf", Takes::schemas},
+    {"properties", Takes::schema_map},
+    {"required", Takes::names},
+    {"additionalProperties", Takes::schema},
+    {"prefixItems", Takes::schemas},
+    {"items", Takes::schema},
+    {"minItems", Takes::count},
+    {"maxItems", Takes::count},
+    {"minLength", Takes::count},
+    {"maxLength", Takes::count},
+    {"pattern", Takes::text},
+    {"format", Takes::text},
+    {"minimum", Takes::number},
+    {"maximum", Takes::number},
+    {"exclusiveMinimum", Takes::number},
+    {"exclusiveMaximum", Takes::number},
+};
+
+constexpr std::pair<std::string_view, unsigned> kTypes[] = {
+    {"null", kNull},       {"boolean", kBoolean},
+    {"integer", kInteger}, {"number", kNumber | kInteger},
+    {"string", kString},   {"array", kArray},
+    {"object", kObject}};
+
+bool is_schema(const SchemaJson& value) { return value.is_object() || value.is_boolean(); }
+
+bool is_list_of(const SchemaJson& value, bool (*holds)(const SchemaJson&)) {
+  return value.is_array() && std::ranges::all_of(value, holds);
+}
+
+bool is_type_name(const SchemaJson& value) {
+  return value.is_string() &&
+         std::ranges::any_of(kTypes, [&](const auto& type) { return value == type.first; });
+}
+
+std::string what_is_wrong(Takes takes, const SchemaJson& value) {
+  const auto unless = [](bool holds, const char* expected) {
+    return holds ? std::string() : std::string(expected);
+  };
+  switch (takes) {
+    case Takes::anything:
+      return {};
+    case Takes::schema:
+      return unless(is_schema(value), "a schema");
+    case Takes::schemas:
+      return unless(!value.empty() && is_list_of(value, is_schema), "a list of schemas");
+    case Takes::schema_map:
+      return unless(value.is_object() && std::ranges::all_of(value, is_schema),
+                    "an object of schemas");
+    case Takes::count:
+      return unless(value.is_number() && value.get<double>() >= 0 &&
+                        value.get<double>() <= kMostCount &&
+                        value.get<double>() == std::floor(value.get<double>()),
+                    "an integer from 0 to 1000000");
+    case Takes::number:
+      return unless(value.is_number(), "a number");
+    case Takes::names:
+      return unless(is_list_of(value, [](const SchemaJson& name) { return name.is_string(); }),
+                    "a list of strings");
+    case Takes::text:
+      return unless(value.is_string(), "a string");
+    case Takes::types:
+      return unless(is_type_name(value) || is_list_of(value, is_type_name),
+                    "null, boolean, integer, number, string, array or object, or a list of these");
+    case Takes::list:
+      return unless(value.is_array() && !value.empty(), "a list of values");
+  }
+  return {};
+}
+
+std::size_t largest_object(const nlohmann::json& value) {
+  std::size_t largest = value.is_object() ? value.size() : 0;
+  if (!value.is_structured()) return largest;
+  for (const nlohmann::json& member : value) largest = std::max(largest, largest_object(member));
+  return largest;
+}
+
+std::string escape_pointer(std::string_view name) {
+  std::string text;
+  for (const char c : name) {
+    if (c == '~') {
+      text += "~0";
+    } else if (c == '/') {
+      text += "~1";
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
+// "%25" and "~1" of a part of a JSON pointer in a URI.
+std::string unescape_pointer(std::string_view part) {
+  std::string bytes, text;
+  for (std::size_t i = 0; i < part.size(); ++i) {
+    const auto digit = [&](std::size_t at) {
+      return at < part.size()
+                 ? std::string_view("0123456789abcdef").find(static_cast<char>(part[at] | 0x20))
+                 : std::string_view::npos;
+    };
+    if (part[i] == '%' && digit(i + 1) < 16 && digit(i + 2) < 16) {
+      bytes += static_cast<char>(digit(i + 1) * 16 + digit(i + 2));
+      i += 2;
+    } else {
+      bytes += part[i];
+    }
+  }
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (bytes[i] == '~' && i + 1 < bytes.size() && (bytes[i + 1] == '0' || bytes[i + 1] == '1')) {
+      text += bytes[++i] == '0' ? '~' : '/';
+    } else {
+      text += bytes[i];
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+SchemaDocument::SchemaDocument(std::string_view text, std::string where)
+    : where_(std::move(where)) {
+  // The strict parser refuses what is hostile; the other one keeps the order of properties, and
+  // looks through an object for each of its members.
+  try {
+    const nlohmann::json parsed = parse_json(text, where_);
+    if (largest_object(parsed) > kMostMembers) {
+      throw InvalidArgument(where_ + ": expected objects of at most " +
+                            std::to_string(kMostMembers) + " members, got " +
+                            std::to_string(largest_object(parsed)));
+    }
+  } catch (const FormatError& error) {
+    throw InvalidArgument(error.what());
+  }
+  root_ = SchemaJson::parse(text);
+  if (!is_schema(root_)) throw InvalidArgument(where_ + ": #: expected a schema");
+  number(root_, "#");
+  checked_.resize(values_.size(), false);
+}
+
+SchemaDocument::Id SchemaDocument::number(const SchemaJson& value, std::string path) {
+  std::string key;
+  if (value.is_object()) {
+    key = "{";
+    for (const auto& [name, member] : value.items()) {
+      key += std::to_string(name.size()) + ":" + name;
+      key += std::to_string(number(member, path + "/" + escape_pointer(name))) + ",";
+    }
+  } else if (value.is_array()) {
+    key = "[";
+    std::size_t index = 0;
+    for (const SchemaJson& item : value) {
+      key += std::to_string(number(item, path + "/" + std::to_string(index++))) + ",";
+    }
+  } else {
+    key = value.dump();
+  }
+  const auto [entry, added] = known_.try_emplace(std::move(key), static_cast<Id>(values_.size()));
+  if (added) {
+    values_.push_back(&value);
+    paths_.push_back(std::move(path));
+  }
+  ids_[&value] = entry->second;
+  return entry->second;
+}
+
+void SchemaDocument::fail(const SchemaJson& schema, const std::string& keyword,
+                          const std::string& expected) const {
+  const SchemaJson* found = schema.is_object() ? schema_keyword(schema, keyword.c_str()) : nullptr;
+  std::string place = path(id(schema));
+  if (!keyword.empty()) place += "/" + escape_pointer(keyword);
+  throw InvalidArgument(
+      where_ + ": " + place + ": expected " + expected + ", got " +
+      json_excerpt(found != nullptr ? nlohmann::json(*found) : nlohmann::json(schema)));
+}
+
+void SchemaDocument::check(const SchemaJson& schema) {
+  const Id number = id(schema);
+  if (checked_[number] || schema.is_boolean()) return;
+  checked_[number] = true;
+  for (const auto& [name, value] : schema.items()) {
+    const auto keyword = std::ranges::find(kKeywords, name, &Keyword::name);
+    if (keyword == std::end(kKeywords)) {
+      if (name.starts_with("x-")) continue;
+      fail(schema, name, "a keyword that is supported");
+    }
+    if (name == "$id" && &schema != &root_) fail(schema, name, "no $id but the document's own");
+    if (const std::string expected = what_is_wrong(keyword->takes, value); !expected.empty()) {
+      fail(schema, name, expected);
+    }
+  }
+}
+
+const SchemaJson& SchemaDocument::target(const SchemaJson& schema) const {
+  const std::string reference = schema.at("$ref").get<std::string>();
+  if (reference != "#" && !reference.starts_with("#/")) {
+    fail(schema, "$ref", "a reference into this document, #/...");
+  }
+  const SchemaJson* value = &root_;
+  std::string_view rest = std::string_view(reference).substr(1);
+  while (!rest.empty()) {
+    rest.remove_prefix(1);
+    const std::size_t end = std::min(rest.find('/'), rest.size());
+    const std::string name = unescape_pointer(rest.substr(0, end));
+    rest.remove_prefix(end);
+    const SchemaJson* next = nullptr;
+    if (value->is_object()) {
+      next = schema_keyword(*value, name.c_str());
+    } else if (value->is_array() && !name.empty() && name.size() < 8 &&
+               name.find_first_not_of("0123456789") == std::string::npos) {
+      const std::size_t index = std::stoul(name);
+      if (index < value->size()) next = &(*value)[index];
+    }
+    if (next == nullptr) fail(schema, "$ref", "a place that is in the document");
+    value = next;
+  }
+  if (!is_schema(*value)) fail(schema, "$ref", "the place of a schema");
+  return *value;
+}
+
+const SchemaJson* schema_keyword(const SchemaJson& schema, const char* keyword) {
+  if (!schema.is_object()) return nullptr;
+  const auto found = schema.find(keyword);
+  return found == schema.end() ? nullptr : &*found;
+}
+
+unsigned schema_types(const SchemaJson& schema) {
+  const SchemaJson* found = schema_keyword(schema, "type");
+  if (found == nullptr) return kAnyType;
+  unsigned types = 0;
+  const auto add = [&](const SchemaJson& name) {
+    for (const auto& [known, bits] : kTypes) types |= name == known ? bits : 0;
+  };
+  if (found->is_array()) {
+    for (const SchemaJson& name : *found) add(name);
+  } else {
+    add(*found);
+  }
+  return types;
+}
+
+unsigned value_types(const SchemaJson& value) {
+  if (value.is_null()) return kNull;
+  if (value.is_boolean()) return kBoolean;
+  if (value.is_string()) return kString;
+  if (value.is_array()) return kArray;
+  if (value.is_object()) return kObject;
+  const double number = value.get<double>();
+  return number == std::floor(number) ? kInteger | kNumber : static_cast<unsigned>(kNumber);
+}
+
+void add_number_bounds(const SchemaJson& schema, NumberBounds& bounds) {
+  const auto with = [&](const char* keyword, const auto& add) {
+    if (const SchemaJson* value = schema_keyword(schema, keyword)) add(value->get<double>());
+  };
+  with("minimum", [&](double value) { bounds.at_least(value, false); });
+  with("exclusiveMinimum", [&](double value) { bounds.at_least(value, true); });
+  with("maximum", [&](double value) { bounds.at_most(value, false); });
+  with("exclusiveMaximum", [&](double value) { bounds.at_most(value, true); });
+}
+
+std::int64_t schema_count(const SchemaJson& schema, const char* keyword, std::int64_t absent) {
+  const SchemaJson* value = schema_keyword(schema, keyword);
+  return value == nullptr ? absent : static_cast<std::int64_t>(value->get<double>());
+}
+
+}  // namespace diffllama
