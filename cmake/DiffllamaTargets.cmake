@@ -6,7 +6,7 @@
 set(DIFFLLAMA_LAYERS
   "base"
   "tensor config tokenizer"
-  "kernels checkpoint"
+  "kernels checkpoint chat"
   "model"
   "generation training"
   "engine"

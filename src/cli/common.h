@@ -60,5 +60,6 @@ void add_bench_command(CLI::App& app);
 void add_convert_command(CLI::App& app);
 void add_quantize_command(CLI::App& app);
 void add_train_command(CLI::App& app);
+void add_apply_chat_template_command(CLI::App& app);
 
 }  // namespace diffllama::cli
