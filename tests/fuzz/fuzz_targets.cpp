@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "chat/jinja/conversation_values.h"
+#include "chat/jinja/interpreter.h"
 #include "checkpoint/adapter/adapter_head.h"
 #include "checkpoint/adapter/lora_adapter.h"
 #include "checkpoint/checkpoint.h"
@@ -368,6 +370,28 @@ void gbnf(Bytes bytes) {
   });
 }
 
+// A template, a zero byte, and the conversation that it is given.
+void chat_template(Bytes bytes) {
+  const std::string_view text = as_text(bytes);
+  const std::size_t end = std::min(text.find('\0'), text.size());
+  const std::string_view conversation = text.substr(std::min(end + 1, text.size()));
+  attempt([&] {
+    jinja::Variables variables;
+    attempt([&] {
+      const jinja::Value given = jinja::parse_json_value(conversation, "conversation");
+      if (given.dict() == nullptr) return;
+      for (const auto& [name, value] : given.dict()->entries) {
+        variables.emplace_back(name.text()->bytes(), value);
+      }
+    });
+    const jinja::Body body = jinja::parse_template(text.substr(0, end), "template");
+    jinja::Limits limits;
+    limits.steps = 100'000;
+    limits.bytes = std::uint64_t{16} << 20;
+    jinja::render(body, variables, limits, "template");
+  });
+}
+
 constexpr Target kTargets[] = {{"gguf", gguf},
                                {"safetensors", safetensors},
                                {"shard_index", shard_index},
@@ -389,7 +413,8 @@ constexpr Target kTargets[] = {{"gguf", gguf},
                                {"labelled_texts", labelled_texts},
                                {"json_schema", json_schema},
                                {"regex", regex},
-                               {"gbnf", gbnf}};
+                               {"gbnf", gbnf},
+                               {"chat_template", chat_template}};
 
 }  // namespace
 
