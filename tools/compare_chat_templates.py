@@ -217,7 +217,7 @@ class Expressions:
     """Random expressions over a few variables, most of which have a value."""
 
     ATOMS = ["a", "s", "n", "f", "l", "d", "t", "u", "missing", "none", "true", "false", "0", "1", "-2", "3.5", "''",
-             "'ab c'", '"x\\ty"', "[1, 2, 3]", "['b', 'a', 'C']", "{'k': 1, 'z': [2]}", "(1, 'two')", "range(4)", "l2"]
+             "'ab c'", '"x\\ty"', "[1, 2, 3]", "['b', 'a', 'C']", "{'k': 1, 'z': [2]}", "(1, 'two')", "range(4)|list", "l2"]
     BINARY = ["+", "-", "*", "/", "//", "%", "~", "==", "!=", "<", ">=", "and", "or", "in", "not in"]
     FILTERS = ["length", "upper", "lower", "trim", "title", "capitalize", "string", "list", "first", "last", "sort",
                "reverse", "reverse|list", "join", "join('-')", "tojson", "tojson(indent=2)", "int", "float", "abs",

@@ -1,6 +1,4 @@
-#include <algorithm>
 #include <array>
-#include <set>
 #include <system_error>
 
 #include <nlohmann/json.hpp>
@@ -69,7 +67,7 @@ Texts config_templates(const json& config, const std::string& where) {
         !named.contains("template") || !named["template"].is_string()) {
       refuse(named);
     }
-    templates[named["name"]] = named["template"];
+    templates[named["name"].get<std::string>()] = named["template"].get<std::string>();
   }
   return templates;
 }
@@ -80,9 +78,9 @@ Texts special_tokens(const json& config, const json& map) {
     for (const char* name : kSpecialTokens) {
       if (tokens.contains(name) || !source->contains(name)) continue;
       const json& token = (*source)[name];
-      if (token.is_string()) tokens[name] = token;
+      if (token.is_string()) tokens[name] = token.get<std::string>();
       if (token.is_object() && token.contains("content") && token["content"].is_string()) {
-        tokens[name] = token["content"];
+        tokens[name] = token["content"].get<std::string>();
       }
     }
   }

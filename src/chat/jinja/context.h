@@ -19,7 +19,7 @@ struct Limits {
   /// Of all strings and lists that it makes, in bytes, whether they are still there or not.
   std::uint64_t bytes = std::uint64_t{512} << 20;
   /// Expressions and statements inside one another, those of called macros included.
-  int depth = 1200;
+  int depth = 800;
   /// Levels of lists and dicts in one another, and what one may hold altogether.
   int value_depth = 200;
   std::size_t value_weight = std::size_t{1} << 22;
@@ -29,7 +29,7 @@ struct Limits {
 class Context {
  public:
   explicit Context(const Limits& limits) : limits_(limits) {}
-  virtual ~Context();
+  ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
@@ -45,7 +45,8 @@ class Context {
   /// Gives an attribute of a namespace a value.
   void assign(Namespace& space, const std::string& name, Value value);
 
-  /// The items of what can be run through; a generator is consumed by it.
+  /// The items of what can be run through; a generator is consumed by it. Keep the pointer while
+  /// they are used: for a string or dict nobody else does.
   std::shared_ptr<const Sequence> items_of(const Value& value);
   /// The value's attribute as `value.name` has it, or undefined.
   Value attribute(const Value& value, const std::string& name);

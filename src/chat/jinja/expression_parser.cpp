@@ -75,7 +75,7 @@ std::string ExpressionParser::shown(const Token& token) {
     case Token::Kind::end:
       return "the end of the template";
     default:
-      return "'" + token.text.substr(0, 40) + "'";
+      return std::string("'").append(token.text, 0, 40) + "'";
   }
 }
 
@@ -456,7 +456,7 @@ ExpressionParser::Node ExpressionParser::parse_call(Node node) {
 
 std::string ExpressionParser::parse_dotted_name() {
   std::string name = expect_name();
-  while (skip_symbol(".")) name += "." + expect_name();
+  while (skip_symbol(".")) name.append(1, '.').append(expect_name());
   return name;
 }
 

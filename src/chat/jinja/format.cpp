@@ -65,7 +65,7 @@ FieldStyle parse_style(std::string_view spec) {
   }
   style.alternate = next_is('#');
   if (next_is('0') && style.align == 0) {
-    style.fill = "0";
+    style.fill.assign(1, '0');
     style.align = '=';
   }
   style.width = read_number(spec, at);
@@ -244,6 +244,10 @@ class Formatter {
 
   Value root(const std::string& name) {
     if (name.empty() || std::ranges::all_of(name, is_digit)) {
+      (name.empty() ? counted_ : numbered_) = true;
+      if (counted_ && numbered_) {
+        throw Failure("expected all fields of a format with numbers or none, got both");
+      }
       const std::size_t index = name.empty() ? next_++ : std::stoul(name.substr(0, 9));
       if (index < arguments_.positional.size()) return arguments_.positional[index];
       throw Failure("expected an argument for each field of a format, got " +
@@ -260,6 +264,7 @@ class Formatter {
   const Arguments& arguments_;
   TextWriter out_;
   std::size_t next_ = 0;
+  bool counted_ = false, numbered_ = false;  // there was {}, there was {0}
 };
 
 Value format(Context& context, const Value& self, const Arguments& arguments) {
@@ -317,7 +322,7 @@ class PercentFormatter {
       if (bytes[at] == ' ' && style.sign == '-') style.sign = ' ';
       if (bytes[at] == '#') style.alternate = true;
       if (bytes[at] == '0' && style.align != '<') {
-        style.fill = "0";
+        style.fill.assign(1, '0');
         style.align = '=';
       }
     }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <utility>
 
 #include "chat/jinja/functions.h"
 
@@ -46,7 +47,8 @@ Dict dict_of(Context& context, const Arguments& arguments) {
     if (from.dict() != nullptr) {
       dict = *from.dict();
     } else {
-      for (const Value& pair : context.items_of(from)->items) {
+      const auto all = context.items_of(from);
+      for (const Value& pair : all->items) {
         const auto parts = context.items_of(pair);
         if (parts->items.size() != 2) throw Failure("expected pairs for dict, got something else");
         dict.set(parts->items[0], parts->items[1]);
@@ -111,13 +113,13 @@ Value cycler(Context& context, const Arguments& arguments) {
 
 Value joiner(Context& context, const Arguments& arguments) {
   ArgumentReader reader(arguments, "joiner");
-  const Value separator = Value(to_text(context, reader.optional("sep").value_or(Value(", "))));
+  const std::optional<Value> given = reader.optional("sep");
   reader.done();
+  const auto separator =
+      std::make_shared<const Text>(given ? to_text(context, *given) : Text(std::string(", ")));
   const auto used = std::make_shared<bool>(false);
   return function("joiner", [separator, used](Context&, const Arguments&) {
-    const Value result = *used ? separator : Value("");
-    *used = true;
-    return result;
+    return Value(std::exchange(*used, true) ? *separator : Text());
   });
 }
 

@@ -185,14 +185,17 @@ class Interpreter {
         return text.value();
       };
     }
+    bool finished = false;  // a round, without break or continue: Jinja's `else` looks at that
     for (std::size_t i = 0; i < items->items.size(); ++i) {
       context_.spend_steps(1);
       const Inside inside(*this, parent);
       assign(statement.targets.front(), items->items[i]);
       scope_->set("loop", std::make_shared<const Loop>(Loop{items, i, depth, recurse, changed}));
-      if (execute(statement.body, out) == Flow::break_) break;
+      const Flow flow = execute(statement.body, out);
+      finished = finished || flow == Flow::next;
+      if (flow == Flow::break_) break;
     }
-    if (!items->items.empty()) return Flow::next;
+    if (finished) return Flow::next;
     const Inside inside(*this, parent);
     return execute(statement.otherwise, out);
   }
@@ -342,8 +345,9 @@ class Interpreter {
 
   Value name(const std::string& name) const {
     const Value* value = scope_->find(name);
-    return value != nullptr ? *value
-                            : Value(Undefined{"'" + name.substr(0, 60) + "' is undefined"});
+    return value != nullptr
+               ? *value
+               : Value(Undefined{std::string("'").append(name, 0, 60) + "' is undefined"});
   }
 
   Value evaluate(const Expression& expression) {
@@ -436,7 +440,8 @@ class Interpreter {
       arguments.named.emplace_back(name, evaluate(*value));
     }
     if (given.all_positional) {
-      for (const Value& item : context_.items_of(evaluate(*given.all_positional))->items) {
+      const auto all = context_.items_of(evaluate(*given.all_positional));
+      for (const Value& item : all->items) {
         arguments.positional.push_back(item);
       }
     }

@@ -31,7 +31,7 @@ bool is_printable(char32_t code) {
 
 // How a character stands in quotes.
 std::string escaped(char32_t code, std::string_view bytes, char quote) {
-  if (code == '\\' || code == static_cast<char32_t>(quote)) return "\\" + std::string(bytes);
+  if (code == '\\' || code == static_cast<char32_t>(quote)) return std::string("\\").append(bytes);
   if (code == '\n') return "\\n";
   if (code == '\r') return "\\r";
   if (code == '\t') return "\\t";

@@ -128,7 +128,8 @@ Value sort(Context& context, const Value& self, const Arguments& arguments) {
   const std::vector<Value> attributes = attribute_list(reader.optional("attribute"));
   reader.done();
   std::vector<Keyed> items;
-  for (const Value& item : context.items_of(self)->items) {
+  const auto all = context.items_of(self);
+  for (const Value& item : all->items) {
     Keyed& keyed = items.emplace_back(Keyed{{}, item});
     for (const Value& attribute : attributes) {
       const Value key = look_up(context, item, attribute);
@@ -184,7 +185,8 @@ Value sum(Context& context, const Value& self, const Arguments& arguments) {
   const auto attribute = reader.optional("attribute");
   Value total = reader.optional("start").value_or(Value(Integer{0}));
   reader.done();
-  for (const Value& item : context.items_of(self)->items) {
+  const auto all = context.items_of(self);
+  for (const Value& item : all->items) {
     total = arithmetic(context, "+", total, look_up(context, item, attribute));
   }
   return total;
@@ -197,7 +199,8 @@ Value unique(Context& context, const Value& self, const Arguments& arguments) {
   reader.done();
   std::set<std::string> seen;
   std::vector<Value> kept;
-  for (const Value& item : context.items_of(self)->items) {
+  const auto all = context.items_of(self);
+  for (const Value& item : all->items) {
     Value key = look_up(context, item, attribute);
     if (!case_sensitive) key = ignore_case(context, key);
     context.spend_steps(key.extent().weight);
@@ -217,7 +220,8 @@ Value groupby(Context& context, const Value& self, const Arguments& arguments) {
     return key.is_undefined() && otherwise ? *otherwise : key;
   };
   std::vector<Keyed> items;
-  for (const Value& item : context.items_of(self)->items) {
+  const auto all = context.items_of(self);
+  for (const Value& item : all->items) {
     const Value key = key_of_item(item);
     items.push_back({{case_sensitive ? key : ignore_case(context, key)}, item});
   }
@@ -250,7 +254,8 @@ Value batch(Context& context, const Value& self, const Arguments& arguments) {
   if (count < 1) throw Failure("expected a batch of at least 1, got " + std::to_string(count));
   std::vector<Value> batches;
   std::vector<Value> current;
-  for (const Value& item : context.items_of(self)->items) {
+  const auto all = context.items_of(self);
+  for (const Value& item : all->items) {
     current.push_back(item);
     if (static_cast<Integer>(current.size()) == count) {
       batches.push_back(context.list(std::move(current)));
@@ -312,7 +317,8 @@ Value choose(Context& context, const Value& self, const Arguments& arguments) {
   }
   if (!is_true(self)) return context.list({}, Kind::generator);  // None, too
   std::vector<Value> chosen;
-  for (const Value& item : context.items_of(self)->items) {
+  const auto all = context.items_of(self);
+  for (const Value& item : all->items) {
     context.spend_steps(1);
     const Value tested = look_up(context, item, attribute);
     const bool passes = test.empty() ? is_true(tested) : context.test(test, tested, rest);

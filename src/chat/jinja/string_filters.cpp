@@ -204,7 +204,7 @@ Value tojson(Context& context, const Value& self, const Arguments& arguments) {
   reader.done();
   if (indent) {
     style.has_indent = true;
-    style.item_separator = ",";
+    style.item_separator.assign(1, ',');
     const Integer width = std::clamp<Integer>(indent->as_integer().value_or(0), 0, 1 << 20);
     style.indent = indent->text() != nullptr ? indent->text()->bytes()
                                              : std::string(static_cast<std::size_t>(width), ' ');

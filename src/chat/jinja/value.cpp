@@ -208,10 +208,10 @@ bool less(const Value& a, const Value& b) {
 
 std::string key_of(const Value& value) {
   if (const Text* text = value.text()) return "s" + text->bytes();
-  if (const auto integer = value.as_integer()) return "i" + std::to_string(*integer);
+  if (const auto integer = value.as_integer()) return std::string("i") + std::to_string(*integer);
   if (const auto number = value.as_double()) {
     if (*number == std::floor(*number) && std::fabs(*number) < 9e18) {
-      return "i" + std::to_string(static_cast<std::int64_t>(*number));
+      return std::string("i") + std::to_string(static_cast<std::int64_t>(*number));
     }
     char digits[40];
     std::snprintf(digits, sizeof digits, "f%a", *number);
@@ -230,7 +230,7 @@ std::string key_of(const Value& value) {
   if (value.sequence() != nullptr || value.dict() != nullptr) {
     throw Failure("expected a key of a dict, got " + type_name(value));
   }
-  return "p" + std::to_string(reinterpret_cast<std::uintptr_t>(value.identity()));
+  return std::string("p") + std::to_string(reinterpret_cast<std::uintptr_t>(value.identity()));
 }
 
 }  // namespace diffllama::jinja

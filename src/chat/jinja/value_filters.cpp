@@ -127,6 +127,7 @@ Value round_number(Context& /*context*/, const Value& self, const Arguments& arg
   if (method == "ceil") return std::ceil(*number * scale) / scale;
   if (method == "floor") return std::floor(*number * scale) / scale;
   if (method != "common") throw Failure("expected common, ceil or floor, got " + method);
+  if (const auto integer = self.as_integer(); integer && precision >= 0) return *integer;
   if (precision < 0) return std::nearbyint(*number * scale) / scale;
   // As Python rounds: the decimal digits of the exact value, half to even.
   char buffer[700];
