@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "diffllama/generation_config.h"
 #include "diffllama/model.h"
 
 namespace diffllama::cli {
@@ -44,6 +45,9 @@ void print_warning(const std::string& text);
 /// Loads it; warnings go to stderr.
 Model load_model(const ModelOptions& options);
 
+/// What the model's generation_config.json says, a directory's or one in a GGUF file, or defaults.
+GenerationConfig default_generation_config(const std::filesystem::path& model);
+
 /// Ends the program with this status: what there is to say was said.
 struct ExitStatus {
   int status;
@@ -61,5 +65,6 @@ void add_convert_command(CLI::App& app);
 void add_quantize_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_apply_chat_template_command(CLI::App& app);
+void add_chat_command(CLI::App& app);
 
 }  // namespace diffllama::cli

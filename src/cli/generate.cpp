@@ -96,21 +96,6 @@ std::vector<std::vector<std::int64_t>> parse_input_ids(const std::string& text) 
   return prompts;
 }
 
-// generation_config.json beside the model, or in a GGUF file that was made from one.
-GenerationConfig default_generation_config(const fs::path& model) {
-  if (fs::is_regular_file(model)) {
-    const GgufFile file(model);
-    const auto text = file.text(kGenerationConfigKey);
-    if (!text) return {};
-    return parse_generation_config(*text, file.where() + ": " + kGenerationConfigKey,
-                                   print_warning);
-  }
-  const fs::path file = model / "generation_config.json";
-  const std::string text = read_file_if_there(file);
-  return text.empty() ? GenerationConfig()
-                      : parse_generation_config(text, file.string(), print_warning);
-}
-
 GenerationConfig generation_config(const GenerateOptions& options, const fs::path& model) {
   GenerationConfig config = default_generation_config(model);
   const auto wrong = [](const std::string& problem) {
@@ -384,6 +369,20 @@ void add_constraint_options(CLI::App& command, GenerateOptions& options) {
 }
 
 }  // namespace
+
+GenerationConfig default_generation_config(const fs::path& model) {
+  if (fs::is_regular_file(model)) {
+    const GgufFile file(model);
+    const auto text = file.text(kGenerationConfigKey);
+    if (!text) return {};
+    return parse_generation_config(*text, file.where() + ": " + kGenerationConfigKey,
+                                   print_warning);
+  }
+  const fs::path file = model / "generation_config.json";
+  const std::string text = read_file_if_there(file);
+  return text.empty() ? GenerationConfig()
+                      : parse_generation_config(text, file.string(), print_warning);
+}
 
 void add_generate_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(

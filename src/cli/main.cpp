@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
   diffllama::cli::add_quantize_command(app);
   diffllama::cli::add_train_command(app);
   diffllama::cli::add_apply_chat_template_command(app);
+  diffllama::cli::add_chat_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
