@@ -27,9 +27,9 @@ TensorFiles gguf_tensors(const GgufFile& file) {
   TensorFiles files;
   files.where = file.where();
   files.mappings.push_back(file.mapping());
-  if (file.mapping() != nullptr) files.paths.emplace_back(file.where());
+  files.paths = file.paths();
   for (const auto& [name, view] : file.tensors()) {
-    files.tensors[name] = StoredTensor{view, file.where() + ": tensor " + name};
+    files.tensors[name] = StoredTensor{view, file.tensor_where(name)};
   }
   // They are part of the configuration.
   for (const char* name :
@@ -40,14 +40,18 @@ TensorFiles gguf_tensors(const GgufFile& file) {
 }
 
 void warn_of_extra(const TensorFiles& files, const WarningHandler& warn) {
-  if (files.tensors.empty()) return;
+  const std::size_t count = files.tensors.size() + files.unread.size();
+  if (count == 0) return;
   std::string names;
   std::size_t listed = 0;
-  for (const auto& [name, tensor] : files.tensors) {
-    if (++listed > 20) break;
-    names += (names.empty() ? "" : ", ") + json_excerpt(nlohmann::json(name));
-  }
-  if (listed > 20) names += ", ... (" + std::to_string(files.tensors.size()) + " in all)";
+  const auto add = [&](const auto& map) {
+    for (auto at = map.begin(); at != map.end() && listed < 20; ++at, ++listed) {
+      names += (names.empty() ? "" : ", ") + json_excerpt(nlohmann::json(at->first));
+    }
+  };
+  add(files.tensors);
+  add(files.unread);
+  if (listed < count) names += ", ... (" + std::to_string(count) + " in all)";
   emit_warning(warn, files.where + ": tensors that the model does not use: " + names);
 }
 

@@ -23,12 +23,19 @@ bool is_there(const fs::path& path) {
 
 void add_file(const fs::path& path, TensorFiles& files) {
   const SafetensorsFile file(path);
+  const auto refuse_twice = [&](const std::string& name, const std::string& other) {
+    throw FormatError(path.string() + ": expected each tensor in one shard, got " +
+                      json_excerpt(json(name)) + " also in " + other);
+  };
   for (const auto& [name, view] : file.tensors()) {
     const auto [at, added] =
         files.tensors.try_emplace(name, StoredTensor{view, path.string() + ": tensor " + name});
-    if (!added) {
-      throw FormatError(path.string() + ": expected each tensor in one shard, got " +
-                        json_excerpt(json(name)) + " also in " + at->second.where);
+    if (!added) refuse_twice(name, at->second.where);
+    if (files.unread.contains(name)) refuse_twice(name, "another shard");
+  }
+  for (const auto& [name, unread] : file.unread()) {
+    if (!files.unread.emplace(name, unread).second || files.tensors.contains(name)) {
+      refuse_twice(name, "another shard");
     }
   }
   files.mappings.push_back(file.mapping());
@@ -82,13 +89,17 @@ void add_shards(const fs::path& index_path, TensorFiles& files) {
     throw IoError(where + ": expected the shards that it names, missing: " + missing);
   }
   for (const auto& [shard, names] : shards) {
-    const fs::path path = index_path.parent_path() / shard;
-    add_file(path, files);
+    add_file(index_path.parent_path() / shard, files);
+  }
+  // An index may name what no shard holds, the head of a tied model for one: what the model needs
+  // is asked for later.
+  for (const auto& [shard, names] : shards) {
+    const std::string path = (index_path.parent_path() / shard).string();
     for (const std::string& name : names) {
       const auto found = files.tensors.find(name);
-      if (found == files.tensors.end() || !found->second.where.starts_with(path.string() + ": ")) {
-        throw FormatError(path.string() + ": expected the tensor " + json_excerpt(json(name)) +
-                          ", which " + kIndexName + " places here, got none");
+      if (found != files.tensors.end() && !found->second.where.starts_with(path + ": ")) {
+        throw FormatError(path + ": expected the tensor " + json_excerpt(json(name)) + ", which " +
+                          kIndexName + " places here, got it in " + found->second.where);
       }
     }
   }

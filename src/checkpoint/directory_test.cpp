@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <fstream>
 #include <map>
 #include <numeric>
 
@@ -358,9 +360,74 @@ TEST_F(Shards, RefuseATensorThatIsNotInItsShard) {
   const std::string name = "model.norm.weight";
   parts_[name] = parts_[name] == "a.safetensors" ? "b.safetensors" : "a.safetensors";
   EXPECT_THAT(refused_shards(), HasSubstr("expected the tensor \"model.norm.weight\", which"));
-  parts_.erase(name);
-  parts_["nowhere"] = "a.safetensors";
-  EXPECT_THAT(refused_shards(), HasSubstr("expected the tensor \"nowhere\", which"));
+}
+
+TEST_F(Shards, MayBeNamedForTensorsThatNothingNeeds) {
+  parts_["model.layers.0.self_attn.rotary_emb.inv_freq"] = "a.safetensors";
+  EXPECT_EQ(refused_shards(), "accepted");
+  for (auto& [file, tensors] : shards_) tensors.erase("model.norm.weight");
+  EXPECT_THAT(refused_shards(), HasSubstr("missing: model.norm.weight [8]"));
+}
+
+TEST_F(Directory, TakesATiedMatrixStoredUnderTheHeadsName) {
+  for (const char* architecture : {"DiffLlamaForCausalLM", "LlamaForCausalLM"}) {
+    json config = small_config(architecture);
+    Tensors tensors = model_tensors(config);
+    tensors.erase("model.embed_tokens.weight");
+    EXPECT_THAT(refused(config, tensors), HasSubstr("missing: model.embed_tokens.weight [7, 8]"));
+    config["tie_word_embeddings"] = true;
+    const Checkpoint checkpoint = open(config, tensors);
+    EXPECT_THAT(warnings_, IsEmpty());
+    EXPECT_TRUE(checkpoint.config().tie_word_embeddings);
+    EXPECT_EQ(checkpoint.find("lm_head.weight"), nullptr);
+    std::vector<float> row(8);
+    checkpoint.find("model.embed_tokens.weight")->read_row(3, row);
+    EXPECT_EQ(row.front(), 24);
+    tensors.erase("lm_head.weight");
+    EXPECT_THAT(refused(config, tensors), HasSubstr("missing: model.embed_tokens.weight [7, 8]"));
+  }
+}
+
+// Puts a tensor of any dtype behind those of a safetensors file.
+void append_tensor(const fs::path& path, const std::string& name, const json& entry,
+                   const std::string& data) {
+  std::string file = read_whole_file(path);
+  std::uint64_t size = 0;
+  std::memcpy(&size, file.data(), sizeof size);
+  json header = json::parse(file.substr(8, size));
+  const std::string body = file.substr(8 + size);
+  header[name] = entry;
+  header[name]["data_offsets"] = {body.size(), body.size() + data.size()};
+  const std::string text = header.dump();
+  std::ofstream(path, std::ios::binary) << raw<std::uint64_t>(text.size()) << text << body << data;
+}
+
+TEST_F(Directory, TakesUnusedTensorsOfEveryDtype) {
+  const json config = small_config();
+  const Tensors tensors = model_tensors(config);
+  open(config, tensors);
+  const fs::path path = directory_.path() / "model.safetensors";
+  append_tensor(path, "scale", {{"dtype", "F8_E4M3"}, {"shape", json::array()}}, "x");
+  append_tensor(path, "count", {{"dtype", "U64"}, {"shape", {1}}}, std::string(8, 'x'));
+  open();
+  EXPECT_THAT(warnings_, ElementsAre(HasSubstr(R"(does not use: "count", "scale")")));
+
+  Tensors without = tensors;
+  without.erase("model.norm.weight");
+  open(config, tensors);
+  write_tensors(path, without);
+  append_tensor(path, "model.norm.weight", {{"dtype", "F8_E5M2"}, {"shape", {8}}}, "12345678");
+  EXPECT_THAT(refusal([&] { open(); }),
+              HasSubstr("wrong type: model.norm.weight (expected float32, float16 or bfloat16, got "
+                        "F8_E5M2)"));
+}
+
+TEST_F(Directory, NamesAGitLfsPointer) {
+  open(small_config(), model_tensors(small_config()));
+  directory_.write("model.safetensors",
+                   "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n");
+  EXPECT_THAT(refusal([&] { open(); }),
+              AllOf(HasSubstr("model.safetensors"), HasSubstr("Git LFS pointer")));
 }
 
 TEST_F(Shards, RefuseAnIndexOfAnotherShape) {

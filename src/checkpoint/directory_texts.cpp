@@ -1,11 +1,14 @@
 #include "checkpoint/directory_texts.h"
 
 #include <array>
+#include <span>
 #include <utility>
 
 #include "base/atomic_file.h"
 #include "base/json.h"
+#include "base/lfs_pointer.h"
 #include "base/regular_file.h"
+#include "config/model_config.h"
 
 namespace diffllama {
 namespace {
@@ -41,10 +44,33 @@ std::string chat_template_of(const std::string& tokenizer_config, const std::str
   return "";
 }
 
+std::string tokenizer_config_for_every_version(const std::string& text, const std::string& where) {
+  json config = parse_json(text, where);
+  if (!config.is_object()) return text;
+  bool changed = false;
+  if (const auto name = config.find("tokenizer_class");
+      name != config.end() && *name == "TokenizersBackend") {
+    *name = "PreTrainedTokenizerFast";
+    changed = true;
+  }
+  if (const auto extra = config.find("extra_special_tokens");
+      extra != config.end() && extra->is_array() && !config.contains("additional_special_tokens")) {
+    json tokens = *extra;
+    config.erase(extra);
+    config["additional_special_tokens"] = std::move(tokens);
+    changed = true;
+  }
+  if (!changed) return text;
+  return config.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
 DirectoryTexts read_directory_texts(const fs::path& directory) {
   DirectoryTexts texts;
   texts.directory = directory.string();
-  for (const auto& [name, text] : kFiles) texts.*text = read_file_if_there(directory / name);
+  for (const auto& [name, text] : kFiles) {
+    texts.*text = read_file_if_there(directory / name);
+    refuse_lfs_pointer(std::as_bytes(std::span(texts.*text)), (directory / name).string());
+  }
   texts.chat_template = read_file_if_there(directory / kChatTemplate);
   if (texts.chat_template.empty()) {
     texts.chat_template =
@@ -55,8 +81,14 @@ DirectoryTexts read_directory_texts(const fs::path& directory) {
 
 std::map<std::string, std::string> directory_files(const DirectoryTexts& texts) {
   std::map<std::string, std::string> files;
-  for (const auto& [name, text] : kFiles) {
-    if (!(texts.*text).empty()) files[name] = texts.*text;
+  for (const auto& [name, member] : kFiles) {
+    std::string text = texts.*member;
+    if (text.empty()) continue;
+    if (member == &DirectoryTexts::config) text = config_for_every_version(text, name);
+    if (member == &DirectoryTexts::tokenizer_config) {
+      text = tokenizer_config_for_every_version(text, name);
+    }
+    files[name] = text;
   }
   if (texts.chat_template != chat_template_of(texts.tokenizer_config, "tokenizer_config.json")) {
     files[kChatTemplate] = texts.chat_template;

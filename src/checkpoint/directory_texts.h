@@ -23,11 +23,17 @@ struct DirectoryTexts {
 DirectoryTexts read_directory_texts(const std::filesystem::path& directory);
 
 /// Those that are not empty, by the files' names; chat_template.jinja only where
-/// tokenizer_config.json does not hold it. Throws FormatError as read_directory_texts does.
+/// tokenizer_config.json does not hold it. What transformers before 5 cannot read in config.json
+/// and tokenizer_config.json is written so that they can. Throws FormatError.
 std::map<std::string, std::string> directory_files(const DirectoryTexts& texts);
 
-/// Writes directory_files(texts), each atomically. Throws IoError.
+/// Writes directory_files(texts), each atomically. Throws IoError, FormatError.
 void write_directory_texts(const std::filesystem::path& directory, const DirectoryTexts& texts);
+
+/// The text of a tokenizer_config.json with names that transformers 5 and the versions before both
+/// know: the class TokenizersBackend is PreTrainedTokenizerFast there, a list of
+/// extra_special_tokens is additional_special_tokens. Text that needs no change stays as it is.
+std::string tokenizer_config_for_every_version(const std::string& text, const std::string& where);
 
 /// The chat template that the text of a tokenizer_config.json holds; empty without one.
 std::string chat_template_of(const std::string& tokenizer_config, const std::string& where);

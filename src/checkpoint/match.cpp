@@ -21,6 +21,25 @@ std::vector<std::string> accepted_names(const TensorSpec& spec, Architecture arc
   return {spec.name};
 }
 
+bool is_there(const TensorFiles& files, const std::string& name) {
+  return files.tensors.contains(name) || files.unread.contains(name);
+}
+
+// The same, and the head's name for the embeddings where that is how a tied model stores the one
+// matrix.
+std::vector<std::string> names_for(const TensorSpec& spec, const ModelConfig& config,
+                                   TensorNaming naming, const TensorFiles& files) {
+  std::vector<std::string> names = accepted_names(spec, config.architecture, naming);
+  const bool one_matrix =
+      config.tie_word_embeddings && config.architecture == Architecture::causal_lm;
+  if (naming == TensorNaming::transformers && one_matrix &&
+      spec.name == base_model_prefix(config.architecture) + "embed_tokens.weight" &&
+      std::ranges::none_of(names, [&](const auto& name) { return is_there(files, name); })) {
+    names.emplace_back("lm_head.weight");
+  }
+  return names;
+}
+
 // A hostile layer count must not fill the memory with names of missing tensors.
 void check_layer_count(const ModelConfig& config, const TensorFiles& files) {
   constexpr std::int64_t kListed = 1000;
@@ -41,11 +60,17 @@ std::map<std::string, StoredTensor> take_model_tensors(const ModelConfig& config
   TensorProblems problems;
   for (const TensorSpec& spec : tensor_specs(config)) {
     auto found = files.tensors.end();
-    for (const std::string& name : accepted_names(spec, config.architecture, naming)) {
+    const UnreadTensor* unread = nullptr;
+    for (const std::string& name : names_for(spec, config, naming, files)) {
       if (found == files.tensors.end()) found = files.tensors.find(name);
+      if (const auto at = files.unread.find(name); at != files.unread.end()) unread = &at->second;
     }
     if (found == files.tensors.end()) {
-      if (spec.required) problems.add_missing(spec);
+      if (unread != nullptr) {
+        problems.add_dtype(spec.name, unread->dtype);
+      } else if (spec.required) {
+        problems.add_missing(spec);
+      }
       continue;
     }
     problems.check(spec, found->second.view);

@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "base/regular_file.h"
+#include "checkpoint/gguf/gguf.h"
 #include "checkpoint/tensor_files.h"
 #include "diffllama/error.h"
 
@@ -35,7 +36,10 @@ void add_shards(const fs::path& directory, std::vector<fs::path>& files) {
 std::vector<fs::path> model_files(const fs::path& model) {
   std::vector<fs::path> files = {model};
   std::error_code error;
-  if (!fs::is_directory(model, error)) return files;
+  if (!fs::is_directory(model, error)) {
+    for (const fs::path& part : gguf_parts_named(model)) files.push_back(part);
+    return files;
+  }
   for (const char* name : kNames) {
     if (fs::exists(model / name, error)) files.push_back(model / name);
   }

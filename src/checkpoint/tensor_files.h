@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/safetensors/safetensors.h"
 
 namespace diffllama {
 
@@ -15,12 +16,14 @@ namespace diffllama {
 struct TensorFiles {
   std::string where;  // the path that was opened, for messages
   std::map<std::string, StoredTensor> tensors;
+  std::map<std::string, UnreadTensor> unread;  // of dtypes that no weight has
   std::vector<std::shared_ptr<const void>> mappings;
   std::vector<std::filesystem::path> paths;  // of the files
 };
 
 /// The weights of a Hugging Face directory: model.safetensors, or else the shards that
-/// model.safetensors.index.json names. Throws IoError, FormatError.
+/// model.safetensors.index.json names, which may also name tensors that no shard holds. Throws
+/// IoError, FormatError.
 TensorFiles open_directory_tensors(const std::filesystem::path& directory);
 
 /// Reads a model.safetensors.index.json: the tensors of each shard, by the shards' file names,
@@ -32,7 +35,8 @@ std::map<std::string, std::vector<std::string>> parse_shard_index(std::string_vi
 enum class TensorNaming { transformers, gguf };
 
 /// Takes the tensors of a model with this config out of `files`, by their names in
-/// tensor_specs(config); what the model does not use stays there. Throws one FormatError that names
+/// tensor_specs(config); what the model does not use stays there. A tied causal LM that stores its
+/// one matrix as lm_head.weight alone has it as its embeddings. Throws one FormatError that names
 /// all missing and mis-shaped tensors.
 std::map<std::string, StoredTensor> take_model_tensors(const ModelConfig& config,
                                                        TensorNaming naming, TensorFiles& files);

@@ -21,10 +21,10 @@ class TensorProblems {
       add(shapes_, spec.name + " (expected " + to_string(spec.shape) + ", got " +
                        to_string(stored.shape) + ")");
     }
-    if (!is_weight_dtype(stored.dtype)) {
-      add(dtypes_, spec.name + " (expected float32, float16 or bfloat16, got " +
-                       std::string(dtype_name(stored.dtype)) + ")");
-    }
+    if (!is_weight_dtype(stored.dtype)) add_dtype(spec.name, std::string(dtype_name(stored.dtype)));
+  }
+  void add_dtype(const std::string& name, const std::string& dtype) {
+    add(dtypes_, name + " (expected float32, float16 or bfloat16, got " + dtype + ")");
   }
   /// Throws FormatError "WHERE: expected EXPECTED; missing: ...; mis-shaped: ...", if there is any.
   void raise(const std::string& where, const std::string& expected) const {

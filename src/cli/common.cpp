@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "base/text.h"
+#include "checkpoint/model_path.h"
 #include "diffllama/error.h"
 
 namespace diffllama::cli {
@@ -96,7 +97,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
 }
 
 fs::path model_path(const ModelOptions& options) {
-  if (!options.model.empty()) return options.model;
+  if (!options.model.empty()) return find_model(options.model);
   if (const char* model = std::getenv("DIFFLLAMA_MODEL"); model != nullptr && *model != '\0')
     return model;
   const fs::path in_source = fs::path(DIFFLLAMA_MODELS_IN_SOURCE) / kDefaultModel;

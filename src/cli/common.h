@@ -36,7 +36,7 @@ void add_cache_option(CLI::App& command, CacheType& type);
 std::string cache_type_name(CacheType type);
 
 /// The path that -m gives; without it $DIFFLLAMA_MODEL, or diffllama-tiny in the source tree or the
-/// installed prefix. Throws IoError that says where it looked.
+/// installed prefix; in a directory, find_model(). Throws IoError that says where it looked.
 std::filesystem::path model_path(const ModelOptions& options);
 /// A line on stderr, the one door for messages: what came from outside is made printable.
 void print_line(const std::string& text);

@@ -24,8 +24,12 @@ struct ForwardOptions {
 };
 
 ForwardInputs read_inputs(const ForwardOptions& options) {
-  ForwardInputs inputs =
-      read_input_tensors(SafetensorsFile(options.inputs).tensors(), options.inputs);
+  const SafetensorsFile file(options.inputs);
+  for (const auto& [name, unread] : file.unread()) {
+    throw InvalidArgument(options.inputs + ": " + shortened(name) +
+                          ": expected a dtype that is read here, got " + unread.dtype);
+  }
+  ForwardInputs inputs = read_input_tensors(file.tensors(), options.inputs);
   inputs.logits_to_keep = options.logits_to_keep;
   inputs.output_hidden_states = options.hidden_states;
   inputs.output_attentions = options.attentions;

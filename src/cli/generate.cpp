@@ -17,7 +17,7 @@
 #include "base/regular_file.h"
 #include "base/text.h"
 #include "checkpoint/gguf/gguf.h"
-#include "checkpoint/gguf/gguf_config.h"
+#include "checkpoint/gguf/gguf_end_tokens.h"
 #include "cli/common.h"
 #include "config/generation_config.h"
 #include "config/generation_fields.h"
@@ -49,9 +49,10 @@ struct GenerateOptions {
 constexpr const char* kSamplingOptions[] = {"top_k", "top_p",     "min_p",          "seed",
                                             "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"};
 
-// An editor and echo end a text with a newline that is not meant as part of the prompt.
+// An editor and echo end a text with a newline, LF or CR LF, that is not meant as part of the
+// prompt.
 std::string without_last_newline(std::string text) {
-  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\n')) text.resize(text.size() - (text.ends_with("\r\n") ? 2 : 1));
   return text;
 }
 
@@ -372,11 +373,7 @@ void add_constraint_options(CLI::App& command, GenerateOptions& options) {
 
 GenerationConfig default_generation_config(const fs::path& model) {
   if (fs::is_regular_file(model)) {
-    const GgufFile file(model);
-    const auto text = file.text(kGenerationConfigKey);
-    if (!text) return {};
-    return parse_generation_config(*text, file.where() + ": " + kGenerationConfigKey,
-                                   print_warning);
+    return read_gguf_generation_config(GgufFile(model), print_warning);
   }
   const fs::path file = model / "generation_config.json";
   const std::string text = read_file_if_there(file);

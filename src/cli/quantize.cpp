@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/text.h"
+#include "checkpoint/model_path.h"
 #include "cli/common.h"
 #include "cli/progress.h"
 
@@ -13,6 +14,7 @@ namespace {
 struct Options {
   std::string in, out, type;
   int threads = 0;
+  bool pad_vocab = false;
 };
 
 std::string check_type(const std::string& name) {
@@ -23,9 +25,10 @@ std::string check_type(const std::string& name) {
 void run(const Options& options) {
   QuantizeOptions quantize;
   quantize.parallel = Parallel(options.threads);
+  quantize.pad_vocab = options.pad_vocab;
   quantize.warn = print_warning;
   quantize.progress = write_progress();
-  quantize_model(options.in, options.out, *find_quantized_type(options.type), quantize);
+  quantize_model(find_model(options.in), options.out, *find_quantized_type(options.type), quantize);
 }
 
 }  // namespace
@@ -46,6 +49,9 @@ void add_quantize_command(CLI::App& app) {
                    "Threads; 0: one per core. Never changes a byte")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  command->add_flag("--pad-vocab", options->pad_vocab,
+                    "Where a directory's tokenizer has more tokens than the embeddings have rows, "
+                    "give these a row for each, the mean of the others");
   command->callback([options] { run(*options); });
 }
 

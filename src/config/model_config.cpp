@@ -38,11 +38,17 @@ ModelType parse_model_type(const JsonFields& fields) {
   }
   // Without a model_type, as when one class of transformers is loaded by name, the class tells.
   if (const json* name = first_architecture(fields)) {
-    for (const ModelType type : {ModelType::diffllama, ModelType::llama}) {
-      if (find_architecture(type, name->get<std::string>())) return type;
-    }
+    if (const auto type = find_model_type_of_class(name->get<std::string>())) return *type;
   }
   fields.reject("model_type", model_type_names());
+}
+
+// Old files name the causal LM otherwise: LLaMAForCausalLM.
+bool is_causal_lm_name(std::string name) {
+  std::ranges::transform(name, name.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return name.ends_with("forcausallm");
 }
 
 Architecture parse_architecture(const JsonFields& fields, ModelType type,
@@ -53,12 +59,14 @@ Architecture parse_architecture(const JsonFields& fields, ModelType type,
                            architecture_name(type, Architecture::causal_lm));
     return Architecture::causal_lm;
   }
-  const auto architecture = find_architecture(type, name->get<std::string>());
-  if (!architecture) {
+  const auto text = name->get<std::string>();
+  if (const auto architecture = find_architecture(type, text)) return *architecture;
+  const bool known = find_model_type_of_class(text).has_value();
+  if (known || !is_causal_lm_name(text)) {
     fields.reject("architectures", architecture_names(type) + " first for model_type \"" +
                                        std::string(model_type_name(type)) + "\"");
   }
-  return *architecture;
+  return Architecture::causal_lm;
 }
 
 void parse_sizes(const JsonFields& fields, ModelConfig& config) {
@@ -77,6 +85,16 @@ void parse_sizes(const JsonFields& fields, ModelConfig& config) {
     fields.reject("num_attention_heads", "an integer above 0");
   }
   config.head_dim = head_dim ? *head_dim : config.hidden_size / config.num_attention_heads;
+}
+
+// Llama applies it in training alone, transformers' DiffLlama always.
+void check_attention_dropout(const JsonFields& fields, ModelType type, double dropout) {
+  if (type == ModelType::diffllama && dropout != 0) {
+    fields.reject("attention_dropout", "0 (attention dropout is not supported)");
+  }
+  if (!(dropout >= 0 && dropout < 1)) {
+    fields.reject("attention_dropout", "a number from 0 to below 1");
+  }
 }
 
 void parse_layers(const JsonFields& fields, ModelConfig& config) {
@@ -98,9 +116,7 @@ void parse_layers(const JsonFields& fields, ModelConfig& config) {
   config.lambda_std_dev = lambda_std_dev.value_or(config.lambda_std_dev);
   std::optional<double> attention_dropout;
   fields.read("attention_dropout", attention_dropout);
-  if (attention_dropout && *attention_dropout != 0) {
-    fields.reject("attention_dropout", "0 (attention dropout is not supported)");
-  }
+  check_attention_dropout(fields, config.model_type, attention_dropout.value_or(0));
 }
 
 void parse_tokens(const JsonFields& fields, ModelConfig& config) {

@@ -176,6 +176,74 @@ TEST(ModelConfig, NoArchitectureIsACausalLanguageModel) {
   }
 }
 
+TEST(ModelConfig, AnOtherwiseNamedCausalLmIsOne) {
+  for (const char* name : {"LLaMAForCausalLM", "MistralForCausalLM", "DIFFLLAMAFORCAUSALLM"}) {
+    for (const char* type : {"llama", "diffllama"}) {
+      json document = small();
+      document["model_type"] = type;
+      document["architectures"] = {name};
+      const auto parsed = parse_text(document.dump());
+      EXPECT_EQ(parsed.config.architecture, Architecture::causal_lm);
+      EXPECT_THAT(parsed.warnings, IsEmpty());
+      document["architectures"] = {"LlavaForConditionalGeneration"};
+      EXPECT_THAT(refusal_of_text(document.dump()), HasSubstr("architectures: expected"));
+    }
+  }
+}
+
+TEST(ModelConfig, LlamasAttentionDropoutIsForTraining) {
+  const auto llama = [](const char* dropout) {
+    return with(R"({"model_type": "llama", "architectures": null, "attention_dropout": )" +
+                std::string(dropout) + "}");
+  };
+  EXPECT_EQ(attention_dropout(parse_text(llama("0.1")).config), 0.1);
+  EXPECT_EQ(attention_dropout(parse_text(llama("null")).config), 0);
+  EXPECT_EQ(attention_dropout(ModelConfig{}), 0);
+  EXPECT_THAT(refusal_of_text(llama("1")),
+              HasSubstr("attention_dropout: expected a number from 0 to below 1, got 1"));
+  EXPECT_THAT(refusal_of_text(llama("-0.1")), HasSubstr("from 0 to below 1, got -0.1"));
+  const std::string text = write_model_config(parse_text(llama("0.25")).config);
+  EXPECT_EQ(attention_dropout(parse_text(text).config), 0.25);
+}
+
+// transformers before 5 reads rope_theta and rope_scaling alone.
+TEST(ModelConfig, WritesRotarySettingsInBothStyles) {
+  const auto written = [](const std::string& fields) {
+    return json::parse(write_model_config(parse(fields).config));
+  };
+  const json plain = written(R"({"rope_parameters": {"rope_type": "default", "rope_theta": 5.0}})");
+  EXPECT_EQ(plain.at("rope_theta"), 5.0);
+  EXPECT_TRUE(plain.at("rope_scaling").is_null());
+  const json llama3 = written(R"({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5.0,
+      "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}})");
+  EXPECT_EQ(llama3.at("rope_theta"), 5.0);
+  EXPECT_EQ(llama3.at("rope_scaling"), (json{{"rope_type", "llama3"},
+                                             {"factor", 8.0},
+                                             {"low_freq_factor", 1.0},
+                                             {"high_freq_factor", 4.0},
+                                             {"original_max_position_embeddings", 2048}}));
+  const json longrope = written(R"({"head_dim": 4, "rope_parameters": {"rope_type": "longrope",
+      "short_factor": [1, 2], "long_factor": [3, 4], "original_max_position_embeddings": 512}})");
+  EXPECT_EQ(longrope.at("original_max_position_embeddings"), 512);
+}
+
+TEST(ModelConfig, AddsTheOlderSpellingWhereItIsNeeded) {
+  const auto made = [](const std::string& fields) {
+    return config_for_every_version(with(fields), "config.json");
+  };
+  for (const char* fields :
+       {"{}", R"({"rope_theta": 5.0})",
+        R"({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}})",
+        R"({"rope_parameters": {"rope_theta": 5.0}, "rope_theta": 5.0})"}) {
+    EXPECT_EQ(made(fields), with(fields));
+  }
+  const std::string changed = made(R"({"rope_parameters": {"rope_theta": 5.0}, "x": [1]})");
+  EXPECT_EQ(json::parse(changed).at("rope_theta"), 5.0);
+  EXPECT_EQ(json::parse(changed).at("x"), json({1}));
+  EXPECT_EQ(parse_text(changed).config.rope.theta, 5.0);
+  EXPECT_EQ(config_for_every_version(changed, "config.json"), changed);
+}
+
 TEST(ModelConfig, ReadsLabels) {
   const auto named = parse(R"({"id2label": {"1": "b", "0": "a", "2": "c"}})").config;
   EXPECT_THAT(named.labels, ElementsAre("a", "b", "c"));
@@ -362,9 +430,8 @@ TEST(WriteModelConfig, ReadsBackAsTheSameAndKeepsUnknownFields) {
     EXPECT_EQ(second.mlp_bias, first.mlp_bias);
     const json document = json::parse(text);
     EXPECT_EQ(document.contains("zap"), fields.find("zap") != std::string::npos);
-    EXPECT_FALSE(document.contains("torch_dtype"));
-    EXPECT_FALSE(document.contains("rope_theta"));
-    EXPECT_FALSE(document.contains("rope_scaling"));
+    EXPECT_EQ(document.contains("torch_dtype"), document.contains("dtype"));
+    EXPECT_EQ(document.at("rope_theta"), first.rope.theta);
   }
 }
 

@@ -15,6 +15,20 @@ namespace {
 
 using nlohmann::json;
 
+// rope_theta and rope_scaling that say what rope_parameters says.
+void put_old_rope(json& document) {
+  json scaling = document.at("rope_parameters");
+  document["rope_theta"] = scaling.at("rope_theta");
+  scaling.erase("rope_theta");
+  const bool plain = scaling.value("rope_type", "default") == "default";
+  document["rope_scaling"] = plain ? json(nullptr) : scaling;
+  // longrope's is looked for here.
+  const auto original = scaling.find("original_max_position_embeddings");
+  if (scaling.value("rope_type", "") == "longrope" && original != scaling.end()) {
+    document["original_max_position_embeddings"] = *original;
+  }
+}
+
 template <class T>
 json or_null(const std::optional<T>& value) {
   return value ? json(*value) : json(nullptr);
@@ -45,6 +59,8 @@ void put_labels(json& document, const std::vector<std::string>& labels) {
   document["label2id"] = std::move(label2id);
 }
 
+// The rotary settings in transformers 5's style and in that of versions before, which read
+// rope_parameters as nothing.
 void put_rope(json& document, const ModelConfig& config) {
   // Older spellings that would win over, or contradict, what is written here.
   for (const char* field : {"rope_theta", "rope_scaling", "partial_rotary_factor",
@@ -52,9 +68,17 @@ void put_rope(json& document, const ModelConfig& config) {
     document.erase(field);
   }
   document["rope_parameters"] = rope_to_json(config);
+  put_old_rope(document);
 }
 
 }  // namespace
+
+double attention_dropout(const ModelConfig& config) {
+  if (config.model_type == ModelType::diffllama || config.source_json.empty()) return 0;
+  const json document = parse_json(config.source_json, "source_json");
+  const auto found = document.is_object() ? document.find("attention_dropout") : document.end();
+  return found != document.end() && found->is_number() ? found->get<double>() : 0;
+}
 
 std::string write_model_config(const ModelConfig& config) {
   json document = json::object();
@@ -82,7 +106,7 @@ std::string write_model_config(const ModelConfig& config) {
   document["eos_token_id"] = eos_json(config.eos_token_ids);
   document["tie_word_embeddings"] = config.tie_word_embeddings;
   document["attention_bias"] = config.attention_bias;
-  document["attention_dropout"] = 0.0;
+  document["attention_dropout"] = attention_dropout(config);
   if (config.model_type == ModelType::llama) {
     document["mlp_bias"] = config.mlp_bias;
   } else {
@@ -97,10 +121,28 @@ std::string write_model_config(const ModelConfig& config) {
   put(document, "hidden_dropout", config.hidden_dropout);
   document.erase("token_classification_bias");
   if (!config.token_classification_bias) document["token_classification_bias"] = false;
-  document.erase("torch_dtype");
-  document.erase("dtype");
-  if (config.dtype) document["dtype"] = torch_dtype_name(*config.dtype);
+  for (const char* field : {"dtype", "torch_dtype"}) {
+    document.erase(field);
+    if (config.dtype) document[field] = torch_dtype_name(*config.dtype);
+  }
   // Label names from the API may be any bytes.
+  return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string config_for_every_version(const std::string& text, const std::string& where) {
+  json document = parse_json(text, where);
+  if (!document.is_object()) return text;
+  const auto rope = document.find("rope_parameters");
+  const bool new_style = rope != document.end() && rope->is_object() && !rope->empty();
+  if (!new_style || document.contains("rope_theta") || document.contains("rope_scaling")) {
+    return text;
+  }
+  const ModelConfig config = parse_model_config(text, where, [](const std::string&) {});
+  // What a version that sees neither takes.
+  if (config.rope.type == RopeType::default_rope && config.rope.theta == RopeParameters{}.theta) {
+    return text;
+  }
+  put_rope(document, config);
   return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

@@ -118,6 +118,12 @@ std::optional<Architecture> find_architecture(ModelType type, std::string_view n
   return find(kArchitectures, name.substr(prefix.size()));
 }
 std::string architecture_names(ModelType type) { return list(kArchitectures, class_prefix(type)); }
+std::optional<ModelType> find_model_type_of_class(std::string_view name) {
+  for (const auto& [unused, type] : kModelTypes) {
+    if (find_architecture(type, name)) return type;
+  }
+  return std::nullopt;
+}
 
 std::string_view torch_dtype_name(DType dtype) { return name_of(kTorchDTypes, dtype); }
 std::optional<DType> find_torch_dtype(std::string_view name) { return find(kTorchDTypes, name); }

@@ -32,6 +32,8 @@ std::string problem_type_names();
 std::string architecture_name(ModelType type, Architecture architecture);
 std::optional<Architecture> find_architecture(ModelType type, std::string_view name);
 std::string architecture_names(ModelType type);
+/// The type that has a class of this name.
+std::optional<ModelType> find_model_type_of_class(std::string_view name);
 
 /// torch's names: "float32" or "float", "float16" or "half", "bfloat16", "float64" or "double".
 /// Empty for a dtype that is not one of them.

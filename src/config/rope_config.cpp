@@ -206,6 +206,10 @@ json rope_to_json(const ModelConfig& config) {
   if (uses_original_length(rope.type)) {
     put(object, "original_max_position_embeddings", rope.original_max_position_embeddings);
   }
+  if (rope.type == RopeType::llama3 && !rope.original_max_position_embeddings) {
+    // transformers before 5 asks for it.
+    object["original_max_position_embeddings"] = config.max_position_embeddings;
+  }
   if (rope.type == RopeType::yarn || rope.type == RopeType::longrope) {
     put(object, "attention_factor", rope.attention_factor);
   }

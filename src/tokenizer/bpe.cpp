@@ -54,7 +54,8 @@ std::vector<std::pair<std::uint32_t, std::uint32_t>> MergeTable::pairs() const {
   for (const Slot& slot : slots_) {
     if (slot.pair != kEmpty) used.push_back(slot);
   }
-  std::ranges::sort(used, {}, [](const Slot& slot) { return slot.merge.rank; });
+  std::ranges::sort(used, {},
+                    [](const Slot& slot) { return std::pair(slot.merge.rank, slot.pair); });
   std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
   pairs.reserve(used.size());
   for (const Slot& slot : used) {

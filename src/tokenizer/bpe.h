@@ -58,6 +58,10 @@ class Bpe : public TokenizerModel {
   /// Adds the next merge in rank. Throws FormatError when a part or the result is not in the
   /// vocabulary.
   void add_merge(std::string_view left, std::string_view right);
+  /// A merge whose rank may be that of others: of these the leftmost in a text comes first.
+  void set_merge(std::uint32_t left, std::uint32_t right, MergeTable::Merge merge) {
+    merges_.set(left, right, merge);
+  }
 
   const Vocabulary& vocabulary() const override { return vocabulary_; }
   std::unique_ptr<TokenizerModel::Encoder> make_encoder() const override;

@@ -5,9 +5,11 @@
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/gguf_pre_rules.h"
+#include "tokenizer/gguf_spm.h"
 #include "tokenizer/json_members.h"
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/tokenizer_impl.h"
+#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {
@@ -20,6 +22,7 @@ constexpr std::int32_t kNormal = 1;
 constexpr std::int32_t kControl = 3;
 constexpr std::int32_t kUserDefined = 4;
 constexpr std::int32_t kUnused = 5;
+constexpr std::int32_t kByte = 6;
 
 bool has_type(const json& value, const char* type) {
   return value.is_object() && value.value("type", "") == type;
@@ -40,10 +43,11 @@ std::vector<json> pre_tokenizers(const json& value) {
 }
 
 // The value of tokenizer.ggml.pre; nothing where GGUF has none.
-std::optional<std::string> pre_name(const std::vector<json>& parts) {
+std::optional<std::string> pre_name(const std::vector<json>& parts, bool ignore_merges) {
   const json& last = parts.back();
   if (flag(last, "add_prefix_space", true)) return std::nullopt;
   const bool splits_itself = flag(last, "use_regex", true);
+  if (splits_itself && ignore_merges) return std::nullopt;
   if (parts.size() == 1 && splits_itself) return "gpt-2";
   if (parts.size() != 2) return std::nullopt;
   const json& first = parts.front();
@@ -55,11 +59,35 @@ std::optional<std::string> pre_name(const std::vector<json>& parts) {
   if (pattern == first.end() || !pattern->is_object() || !pattern->contains("Regex")) {
     return std::nullopt;
   }
-  const auto name = gguf_pre_name(pattern->value("Regex", ""));
+  const auto name = gguf_pre_name(pattern->value("Regex", ""), ignore_merges);
   if (!name || first.value("behavior", "") != "Isolated" || flag(first, "invert", false)) {
     return std::nullopt;
   }
   return std::string(*name);
+}
+
+bool is_byte_token(std::string_view token) {
+  return token.size() == 6 && token.starts_with("<0x") && token.ends_with(">");
+}
+
+// Tokens that merges make have scores that fall with the rank; for the others they change nothing.
+void add_scores(const Bpe& model, GgufVocabulary& out) {
+  const auto merges = model.merges();
+  out.scores.assign(out.tokens.size(), -static_cast<float>(merges.size() + 1));
+  std::vector<bool> made(out.tokens.size());
+  for (std::size_t rank = 0; rank < merges.size(); ++rank) {
+    const auto& [left, right] = merges[rank];
+    std::string token(*model.vocabulary().token_of(left));
+    token += *model.vocabulary().token_of(right);
+    const auto id = model.vocabulary().id_of(token);
+    if (!id || made[*id]) continue;
+    made[*id] = true;
+    out.scores[*id] = -static_cast<float>(rank);
+  }
+  for (std::size_t id = 0; id < out.tokens.size(); ++id) {
+    if (out.token_type[id] == kNormal && is_byte_token(out.tokens[id])) out.token_type[id] = kByte;
+    if (out.token_type[id] != kNormal) out.scores[id] = 0;
+  }
 }
 
 void list_tokens(const Tokenizer::Impl& parts, std::int64_t size, GgufVocabulary& out) {
@@ -126,13 +154,20 @@ ordered_json added_tokens(const Tokenizer::Impl& parts) {
   return list;
 }
 
-ordered_json bpe_model(const Bpe& model) {
+ordered_json bpe_model(const Bpe& model, const std::optional<std::string>& unk_token,
+                       bool byte_fallback, bool ignore_merges) {
   const Vocabulary& vocabulary = model.vocabulary();
   ordered_json::object_t vocab;
   vocab.reserve(vocabulary.size());
   for (std::int64_t id = 0; id < vocabulary.id_limit(); ++id) {
     // Straight into the list of members: the tokens differ, and looking for one each time is slow.
-    if (const auto token = vocabulary.token_of(id)) {
+    const auto token = vocabulary.token_of(id);
+    if (token && replace_invalid_utf8(*token) != *token) {
+      throw FormatError(vocabulary.where() +
+                        ": expected tokens of UTF-8 for a tokenizer.json, got " +
+                        quote_token(*token));
+    }
+    if (token && vocabulary.id_of(*token) == id) {
       vocab.std::vector<std::pair<const std::string, ordered_json>>::emplace_back(*token, id);
     }
   }
@@ -142,12 +177,12 @@ ordered_json bpe_model(const Bpe& model) {
   }
   return {{"type", "BPE"},
           {"dropout", nullptr},
-          {"unk_token", nullptr},
+          {"unk_token", unk_token ? ordered_json(*unk_token) : ordered_json()},
           {"continuing_subword_prefix", nullptr},
           {"end_of_word_suffix", nullptr},
-          {"fuse_unk", false},
-          {"byte_fallback", false},
-          {"ignore_merges", false},
+          {"fuse_unk", byte_fallback},
+          {"byte_fallback", byte_fallback},
+          {"ignore_merges", ignore_merges},
           {"vocab", std::move(vocab)},
           {"merges", std::move(merges)}};
 }
@@ -173,24 +208,36 @@ GgufVocabulary to_gguf_vocabulary(const TokenizerFiles& files, std::int64_t size
   auto parts = parse_tokenizer_parts(files, warn);
   const json rest = parse_json(split_tokenizer_json(files.tokenizer_json).rest, files.where);
   const std::vector<json> pre = pre_tokenizers(rest.value("pre_tokenizer", json()));
-  if (pre.empty() || !has_type(pre.back(), "ByteLevel") ||
-      !has_type(rest.value("decoder", json()), "ByteLevel")) {
-    throw FormatError(files.where + ": expected a byte-level BPE tokenizer, got another kind");
+  const std::optional<bool> space_prefix = spm_space_prefix(rest);
+  const bool is_bpe = dynamic_cast<const Bpe*>(parts->model.get()) != nullptr;
+  if (!is_bpe || (!space_prefix && (pre.empty() || !has_type(pre.back(), "ByteLevel") ||
+                                    !has_type(rest.value("decoder", json()), "ByteLevel")))) {
+    throw FormatError(files.where +
+                      ": expected a byte-level BPE tokenizer, or one with byte "
+                      "fallback as SentencePiece's, got another kind");
   }
   GgufVocabulary out;
-  out.model = "gpt2";
-  const auto name = pre_name(pre);
-  if (!name && warn) {
-    warn(files.where +
-         ": pre_tokenizer: GGUF has no name for this splitting rule; programs that do not read "
-         "tokenizer.huggingface.json may split otherwise");
-  }
-  out.pre = name.value_or("default");
   list_tokens(*parts, size, out);
-  const Vocabulary& vocabulary = parts->model->vocabulary();
-  for (const auto& [left, right] : as_bpe(*parts).merges()) {
-    out.merges.push_back(std::string(*vocabulary.token_of(left)) + " " +
-                         std::string(*vocabulary.token_of(right)));
+  if (space_prefix) {
+    out.model = "llama";
+    out.pre = "default";
+    out.add_space_prefix = space_prefix;
+    add_scores(as_bpe(*parts), out);
+  } else {
+    out.model = "gpt2";
+    const auto name =
+        pre_name(pre, flag(rest.value("model", json::object()), "ignore_merges", false));
+    if (!name && warn) {
+      warn(files.where +
+           ": pre_tokenizer: GGUF has no name for this splitting rule; programs that do not read "
+           "tokenizer.huggingface.json may split otherwise");
+    }
+    out.pre = name.value_or("default");
+    const Vocabulary& vocabulary = parts->model->vocabulary();
+    for (const auto& [left, right] : as_bpe(*parts).merges()) {
+      out.merges.push_back(std::string(*vocabulary.token_of(left)) + " " +
+                           std::string(*vocabulary.token_of(right)));
+    }
   }
   out.bos_token_id = parts->bos_token_id;
   out.eos_token_id = parts->eos_token_id;
@@ -199,29 +246,54 @@ GgufVocabulary to_gguf_vocabulary(const TokenizerFiles& files, std::int64_t size
   const std::vector<std::int64_t> around = Tokenizer(std::move(parts)).encode("").ids;
   out.add_bos_token = !around.empty() && out.bos_token_id == around.front();
   out.add_eos_token =
-      around.size() > (out.add_bos_token ? 1U : 0U) && out.eos_token_id == around.back();
+      around.size() > (*out.add_bos_token ? 1U : 0U) && out.eos_token_id == around.back();
   return out;
 }
 
+namespace {
+
+// The splitting rule and the byte-level alphabet.
+ordered_json byte_level_sequence(const GgufPreRule& rule) {
+  ordered_json steps = ordered_json::array();
+  for (const std::string_view pattern : rule.patterns) {
+    steps.push_back({{"type", "Split"},
+                     {"pattern", {{"Regex", pattern}}},
+                     {"behavior", "Isolated"},
+                     {"invert", false}});
+  }
+  steps.push_back(byte_level(false, false));
+  return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
+}
+
+}  // namespace
+
 std::string to_tokenizer_json(const GgufVocabulary& vocabulary, const std::string& where) {
   const auto parts = make_tokenizer_parts(vocabulary, where);
-  const ordered_json split = {{"type", "Split"},
-                              {"pattern", {{"Regex", *gguf_pre_pattern(vocabulary.pre)}}},
-                              {"behavior", "Isolated"},
-                              {"invert", false}};
-  const bool add_bos = vocabulary.add_bos_token && parts->bos_token_id;
+  const bool adds_bos = vocabulary.model == "llama" || gguf_pre_rule(vocabulary.pre)->adds_bos;
+  const bool add_bos = vocabulary.add_bos_token.value_or(adds_bos) && parts->bos_token_id;
   const bool add_eos = vocabulary.add_eos_token && parts->eos_token_id;
-  const ordered_json document = {
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", added_tokens(*parts)},
-      {"normalizer", nullptr},
-      {"pre_tokenizer",
-       {{"type", "Sequence"}, {"pretokenizers", {split, byte_level(false, false)}}}},
-      {"post_processor", template_processor(*parts, add_bos, add_eos)},
-      {"decoder", byte_level(true, true)},
-      {"model", bpe_model(as_bpe(*parts))}};
+  ordered_json document = {{"version", "1.0"},
+                           {"truncation", nullptr},
+                           {"padding", nullptr},
+                           {"added_tokens", added_tokens(*parts)},
+                           {"normalizer", nullptr},
+                           {"pre_tokenizer", nullptr},
+                           {"post_processor", template_processor(*parts, add_bos, add_eos)},
+                           {"decoder", byte_level(true, true)}};
+  if (vocabulary.model == "llama") {
+    const bool space_prefix = vocabulary.add_space_prefix.value_or(true);
+    document["normalizer"] = spm_normalizer_json(space_prefix);
+    document["decoder"] = spm_decoder_json(space_prefix);
+    std::optional<std::string> unknown;
+    if (parts->unk_token_id) {
+      unknown = vocabulary.tokens.at(static_cast<std::size_t>(*parts->unk_token_id));
+    }
+    document["model"] = bpe_model(as_bpe(*parts), unknown, /*byte_fallback=*/true, false);
+  } else {
+    const GgufPreRule rule = *gguf_pre_rule(vocabulary.pre);
+    document["pre_tokenizer"] = byte_level_sequence(rule);
+    document["model"] = bpe_model(as_bpe(*parts), std::nullopt, false, rule.ignore_merges);
+  }
   return document.dump(2) + "\n";
 }
 

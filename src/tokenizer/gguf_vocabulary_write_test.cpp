@@ -44,7 +44,7 @@ TEST(GgufVocabularyWrite, ListsTokensMergesAndFlags) {
   EXPECT_THAT(vocabulary.merges, ElementsAre("a b", "1 1"));
   EXPECT_EQ(vocabulary.bos_token_id, 4);
   EXPECT_FALSE(vocabulary.eos_token_id);
-  EXPECT_TRUE(vocabulary.add_bos_token);
+  EXPECT_EQ(vocabulary.add_bos_token, true);
   EXPECT_FALSE(vocabulary.add_eos_token);
 }
 
@@ -90,6 +90,51 @@ TEST(GgufVocabularyWrite, ComesBackAsATokenizerJson) {
   }
 }
 
+TEST(GgufVocabularyWrite, EveryRuleComesBackAsATokenizerJson) {
+  GgufVocabulary vocabulary = written(tokenizer_json(kByteLevel));
+  vocabulary.add_bos_token.reset();
+  for (const char* pre : {"starcoder", "falcon", "deepseek-llm", "deepseek-coder", "deepseek-v3",
+                          "qwen35", "tekken", "gpt-4o", "dbrx", "llama3"}) {
+    vocabulary.pre = pre;
+    const Tokenizer before = make_tokenizer(vocabulary, "m.gguf");
+    const Tokenizer after =
+        parse_tokenizer({"tokenizer.json", to_tokenizer_json(vocabulary, "m.gguf"), "", ""}, {});
+    for (const char* text : {"abba<tool>a", "<s>11111", "a1b11", ""}) {
+      EXPECT_EQ(after.encode(text).ids, before.encode(text).ids) << pre << " " << text;
+    }
+  }
+}
+
+TEST(GgufVocabularyWrite, AVocabularyWithScoresComesBackAsATokenizerJson) {
+  GgufVocabulary vocabulary;
+  vocabulary.model = "llama";
+  vocabulary.tokens = {"<unk>", "<s>", "</s>", "<0x0A>", "\u2581", "a", "b", "\u2581a", "ab"};
+  vocabulary.token_type = {2, 3, 3, 6, 1, 1, 1, 1, 1};
+  vocabulary.scores = {0, 0, 0, 0, -9, -8, -7, -1, -2};
+  const Tokenizer before = make_tokenizer(vocabulary, "m.gguf");
+  const Tokenizer after =
+      parse_tokenizer({"tokenizer.json", to_tokenizer_json(vocabulary, "m.gguf"), "", ""}, {});
+  for (const char* text : {"ab", " a b", "a\nab</s>b", ""}) {
+    EXPECT_EQ(after.encode(text).ids, before.encode(text).ids) << text;
+    EXPECT_EQ(after.decode(after.encode(text).ids, true),
+              before.decode(before.encode(text).ids, true));
+  }
+  // And as a vocabulary again.
+  const std::string json = to_tokenizer_json(vocabulary, "m.gguf");
+  const GgufVocabulary again = to_gguf_vocabulary(
+      {"tokenizer.json", json, R"({"bos_token": "<s>", "eos_token": "</s>"})", ""}, 0, {});
+  EXPECT_EQ(again.model, "llama");
+  EXPECT_EQ(again.tokens, vocabulary.tokens);
+  EXPECT_THAT(again.token_type, ElementsAre(3, 3, 3, 6, 1, 1, 1, 1, 1));
+  EXPECT_EQ(again.add_space_prefix, true);
+  EXPECT_EQ(again.add_bos_token, true);
+  for (const char* text : {"ab", " a b", "a\nab</s>b", "abab a"}) {
+    EXPECT_EQ(make_tokenizer(again, "m.gguf").encode(text).ids, before.encode(text).ids) << text;
+  }
+  vocabulary.tokens[5] = "\xff";
+  EXPECT_THROW(to_tokenizer_json(vocabulary, "m.gguf"), FormatError);
+}
+
 TEST(GgufVocabularyWrite, RefusesOtherKinds) {
   const auto refusal = [](const std::string& pre_tokenizer) {
     try {
@@ -102,7 +147,7 @@ TEST(GgufVocabularyWrite, RefusesOtherKinds) {
   for (const char* pre_tokenizer :
        {"null", R"({"type": "WhitespaceSplit"})", R"({"type": "Sequence", "pretokenizers": []})"}) {
     EXPECT_THAT(refusal(pre_tokenizer),
-                HasSubstr("expected a byte-level BPE tokenizer, got another kind"));
+                HasSubstr("expected a byte-level BPE tokenizer, or one with byte fallback"));
   }
 }
 

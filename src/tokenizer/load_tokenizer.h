@@ -36,9 +36,10 @@ Tokenizer make_tokenizer(const GgufVocabulary& vocabulary, const std::string& wh
 std::unique_ptr<Tokenizer::Impl> make_tokenizer_parts(const GgufVocabulary& vocabulary,
                                                       const std::string& where);
 
-/// The keys of GGUF for a byte-level BPE tokenizer. Ids without a token get an unused one, and so
-/// do those up to `size`, the rows of the embeddings. A splitting rule that GGUF has no name for
-/// becomes "default", with a warning. Throws FormatError for other kinds of tokenizers.
+/// The keys of GGUF for a BPE tokenizer, byte-level or with byte fallback as SentencePiece's. Ids
+/// without a token get an unused one, and so do those up to `size`, the rows of the embeddings. A
+/// splitting rule that GGUF has no name for becomes "default", with a warning. Throws FormatError
+/// for other kinds of tokenizers.
 GgufVocabulary to_gguf_vocabulary(const TokenizerFiles& files, std::int64_t size,
                                   const WarningHandler& warn);
 /// The other way round: the text of a tokenizer.json that gives the ids of make_tokenizer. Throws

@@ -1,6 +1,8 @@
+#include <span>
 #include <utility>
 
 #include "base/json.h"
+#include "base/lfs_pointer.h"
 #include "base/regular_file.h"
 #include "diffllama/error.h"
 #include "tokenizer/json_members.h"
@@ -77,6 +79,7 @@ Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler
   }
   const std::filesystem::path directory = file.parent_path();
   const std::string tokenizer = read_file(file);
+  refuse_lfs_pointer(std::as_bytes(std::span(tokenizer)), file.string());
   const std::string config = read_file_if_there(directory / "tokenizer_config.json");
   const std::string map = read_file_if_there(directory / "special_tokens_map.json");
   if (file.extension() == ".model") {

@@ -36,16 +36,18 @@ void Vocabulary::add(std::string_view token, std::int64_t id) {
   entry_of_id_[index] = static_cast<std::uint32_t>(entries_.size());
 }
 
-void Vocabulary::finish() {
-  std::sort(entries_.begin(), entries_.end(),
-            [&](const Entry& a, const Entry& b) { return text(a) < text(b); });
+void Vocabulary::finish(bool largest_id_counts) {
+  std::sort(entries_.begin(), entries_.end(), [&](const Entry& a, const Entry& b) {
+    const int order = text(a).compare(text(b));
+    return order != 0 ? order < 0 : a.id > b.id;
+  });
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     entry_of_id_[entries_[i].id] = static_cast<std::uint32_t>(i + 1);
-    if (i > 0 && text(entries_[i - 1]) == text(entries_[i])) {
+    if (!largest_id_counts && i > 0 && text(entries_[i - 1]) == text(entries_[i])) {
       throw FormatError(where_ + ": expected each token once, got " +
                         quote_token(text(entries_[i])) + " with the ids " +
-                        std::to_string(entries_[i - 1].id) + " and " +
-                        std::to_string(entries_[i].id));
+                        std::to_string(entries_[i].id) + " and " +
+                        std::to_string(entries_[i - 1].id));
     }
   }
 }

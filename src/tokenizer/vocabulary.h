@@ -26,8 +26,9 @@ class Vocabulary {
 
   /// Throws FormatError for an id that is taken or too large, and for too many tokens.
   void add(std::string_view token, std::int64_t id);
-  /// Readies look-ups, once every token is in. Throws FormatError for a token with two ids.
-  void finish();
+  /// Readies look-ups, once every token is in. Throws FormatError for a token with two ids, unless
+  /// its largest id is to be the one that is found.
+  void finish(bool largest_id_counts = false);
 
   std::optional<std::uint32_t> id_of(std::string_view token) const;
   /// The token of an id, which may be any number; nothing for an id that is not used.

@@ -65,6 +65,10 @@ std::map<std::string, std::string> tokenizer_files(const fs::path& path, const M
   }
   std::map<std::string, std::string> files;
   for (const char* name : kTokenizerFiles) copy_if_there(directory, name, files);
+  if (const auto config = files.find("tokenizer_config.json"); config != files.end()) {
+    config->second = tokenizer_config_for_every_version(
+        config->second, (directory / "tokenizer_config.json").string());
+  }
   return files;
 }
 
@@ -112,6 +116,12 @@ ModelSource::ModelSource(const Recipe& recipe, const WarningHandler& warn)
   } else {
     checkpoint_ = std::make_shared<const Checkpoint>(Checkpoint::open(recipe.model.from, warn));
     config_ = checkpoint_->config();
+  }
+  if (const double dropout = attention_dropout(config_); dropout != 0) {
+    throw ConfigError(
+        "model: attention_dropout: expected 0 (attention dropout is not supported in "
+        "training), got " +
+        number_text(dropout));
   }
 }
 

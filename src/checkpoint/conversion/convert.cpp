@@ -7,6 +7,7 @@
 #include "base/overwrite.h"
 #include "checkpoint/conversion/gguf_to_directory.h"
 #include "checkpoint/conversion/merged_model.h"
+#include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_model.h"
 #include "checkpoint/model_files.h"
 #include "diffllama/error.h"
@@ -17,12 +18,14 @@ namespace {
 namespace fs = std::filesystem;
 
 void to_gguf(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
-  const GgufModel model = open_gguf_model(in, options.warn, options.adapter);
+  const GgufModel model = open_gguf_model(
+      in, options.warn, {.adapter = options.adapter, .pad_vocab = options.pad_vocab});
   std::vector<TensorSource> tensors = model.rotary;
   for (const GgufTensor& tensor : model.tensors) {
     tensors.push_back(unchanged_tensor(tensor, options.expanded));
   }
-  model.metadata.write(out, with_progress(std::move(tensors), options.progress));
+  model.metadata.write(out, with_progress(std::move(tensors), options.progress),
+                       options.part_bytes);
 }
 
 }  // namespace
@@ -60,6 +63,20 @@ void convert_model(const fs::path& in, const fs::path& out, const ConvertOptions
         out.string() + ": expected " +
         (to_file ? "a directory for a GGUF file" : "a .gguf file for a directory") + ", got " +
         (to_file ? "a .gguf file" : "another name"));
+  }
+  if (options.pad_vocab && (from_file || !to_file)) {
+    throw InvalidArgument(out.string() +
+                          ": expected a directory to a .gguf file with --pad-vocab, got another");
+  }
+  if (options.part_bytes != 0 && !to_file) {
+    throw InvalidArgument(out.string() +
+                          ": expected a .gguf file with --split-max-size, got another name");
+  }
+  // Parts for which another number is chosen have other names.
+  const auto parts = static_cast<std::int64_t>(gguf_parts_named(in).size());
+  if (options.part_bytes != 0 && parts > 0) {
+    fs::path prefix = out;
+    refuse_overwriting(gguf_part_path(prefix.replace_extension(), 0, parts), {in});
   }
   if (to_file) return to_gguf(in, out, options);
   if (from_file) return write_gguf_as_directory(in, out, options);

@@ -6,12 +6,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include <nlohmann/json.hpp>
+
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/codec/row_codec.h"
 #include "checkpoint/conversion/quantize.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_test_writer.h"
 #include "checkpoint/safetensors/safetensors.h"
+#include "config/model_config.h"
 
 namespace diffllama {
 namespace {
@@ -67,7 +70,8 @@ TEST_F(Convert, ADirectoryComesBackAsItWas) {
     SCOPED_TRACE(name);
     convert(golden, path(name + ".gguf"));
     convert(path(name + ".gguf"), path(name));
-    expect_same_file(golden / "config.json", path(name) / "config.json");
+    EXPECT_EQ(read_whole_file(path(name) / "config.json"),
+              config_for_every_version(read_whole_file(golden / "config.json"), "config.json"));
     expect_same_file(golden / "model.safetensors", path(name) / "model.safetensors");
     ++converted;
   }
@@ -140,6 +144,69 @@ TEST_F(Convert, AFileOfLlamaCppBecomesADirectory) {
   EXPECT_FALSE(fs::exists(path("m") / "tokenizer.json"));
   convert(golden, path("half"), DType::bfloat16);
   EXPECT_EQ(Checkpoint::open(path("half")).config().dtype, DType::bfloat16);
+}
+
+// A tokenizer with more tokens than the embeddings have rows, tied and not.
+TEST_F(Convert, PadsTheVocabularyWhereTold) {
+  for (const bool tied : {false, true}) {
+    SCOPED_TRACE(tied);
+    const fs::path from = path(tied ? "tied" : "untied");
+    fs::create_directory(from);
+    nlohmann::json config =
+        nlohmann::json::parse(read_whole_file(kForward / "llama_causal/config.json"));
+    config["tie_word_embeddings"] = tied;
+    std::vector<TensorSource> tensors;
+    const SafetensorsFile golden(kForward / "llama_causal/model.safetensors");
+    for (const auto& [name, view] : golden.tensors()) {
+      if (!tied || name != "lm_head.weight") tensors.push_back(copied_tensor(name, view));
+    }
+    write_safetensors(from / "model.safetensors", std::move(tensors));
+    const std::int64_t rows = config["vocab_size"];
+    nlohmann::json vocab;
+    for (std::int64_t i = 0; i < rows + 3; ++i)
+      vocab[std::string(1, static_cast<char>('!' + i))] = i;
+    const nlohmann::json tokenizer = {
+        {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+        {"decoder", {{"type", "ByteLevel"}}},
+        {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", nlohmann::json::array()}}}};
+    const std::string folder = from.filename().string();
+    directory_.write(folder + "/config.json", config.dump());
+    directory_.write(folder + "/tokenizer.json", tokenizer.dump());
+    EXPECT_THAT(refused(from, path("m.gguf")), HasSubstr("(with --pad-vocab the embeddings get"));
+
+    const auto silent = [](const std::string&) {};
+    const fs::path file = path(folder + ".gguf");
+    convert_model(from, file, {.pad_vocab = true, .warn = silent, .progress = {}});
+    const Checkpoint padded = Checkpoint::open(file, silent);
+    EXPECT_EQ(padded.config().vocab_size, rows + 3);
+    for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"}) {
+      const StoredTensor* stored = padded.find(name);
+      ASSERT_EQ(stored != nullptr, !tied || std::string_view(name) != "lm_head.weight");
+      if (stored == nullptr) continue;
+      std::vector<float> row(static_cast<std::size_t>(stored->view.shape[1]));
+      std::vector<double> sums(row.size());
+      for (std::int64_t i = 0; i < rows; ++i) {
+        stored->read_row(i, row);
+        for (std::size_t k = 0; k < row.size(); ++k) sums[k] += row[k];
+      }
+      for (std::int64_t i = rows; i < rows + 3; ++i) {
+        stored->read_row(i, row);
+        for (std::size_t k = 0; k < row.size(); ++k) {
+          EXPECT_EQ(row[k], static_cast<float>(sums[k] / static_cast<double>(rows)));
+        }
+      }
+    }
+    convert_model(file, path(folder + "_back"), {.warn = silent, .progress = {}});
+    EXPECT_EQ(Checkpoint::open(path(folder + "_back"), silent).config().vocab_size, rows + 3);
+    quantize_model(from, path(folder + "_q.gguf"), *find_quantized_type("F16"),
+                   {.pad_vocab = true, .warn = silent, .progress = {}});
+    EXPECT_EQ(Checkpoint::open(path(folder + "_q.gguf"), silent).config().vocab_size, rows + 3);
+  }
+  EXPECT_THAT(refusal([&] {
+                convert_model(path("tied.gguf"), path("n"),
+                              {.pad_vocab = true, .warn = {}, .progress = {}});
+              }),
+              HasSubstr("expected a directory to a .gguf file with --pad-vocab"));
 }
 
 TEST_F(Convert, RefusesWhatCannotBeHeld) {

@@ -48,6 +48,7 @@ DirectoryTexts read_gguf_texts(const GgufFile& file, const ModelConfig& config,
   }
   const GgufVocabulary vocabulary = read_gguf_vocabulary(file);
   if (vocabulary.tokens.empty()) return texts;
+  warn_of_missing_pre(vocabulary, file.where(), warn);
   try {
     texts.tokenizer_json = to_tokenizer_json(vocabulary, file.where());
   } catch (const FormatError& error) {

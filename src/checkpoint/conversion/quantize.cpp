@@ -24,7 +24,7 @@ class RowEncoder {
       : tensor_(tensor),
         dtype_(dtype),
         parallel_(parallel),
-        rows_(tensor.stored.view.shape.size() > 1 ? tensor.stored.view.shape[0] : 1),
+        rows_(tensor.stored.view.shape.size() > 1 ? tensor.shape()[0] : 1),
         columns_(tensor.stored.view.shape.back()),
         row_bytes_(static_cast<std::size_t>(columns_) / block_elements(dtype) *
                    block_bytes(dtype)) {}
@@ -88,7 +88,7 @@ TensorSource checked_copy(const GgufTensor& tensor, const Parallel& parallel) {
 }
 
 TensorSource encoded(const GgufTensor& tensor, DType dtype, const Parallel& parallel) {
-  return {tensor.name, dtype, tensor.stored.view.shape,
+  return {tensor.name, dtype, tensor.shape(),
           [&tensor, dtype, &parallel](const TensorSource::Sink& sink) {
             RowEncoder(tensor, dtype, parallel).write(sink);
           }};
@@ -102,7 +102,7 @@ void quantize_model(const std::filesystem::path& in, const std::filesystem::path
   if (out.extension() != ".gguf") {
     throw InvalidArgument(out.string() + ": expected the name of a .gguf file, got another");
   }
-  GgufModel model = open_gguf_model(in, options.warn);
+  GgufModel model = open_gguf_model(in, options.warn, {.pad_vocab = options.pad_vocab});
   const TensorTypes types(type, model);
   std::vector<TensorSource> tensors = model.rotary;
   bool twice = false;

@@ -9,7 +9,8 @@
 namespace diffllama {
 
 struct QuantizeOptions {
-  Parallel parallel{1};  // never changes a byte
+  Parallel parallel{1};    // never changes a byte
+  bool pad_vocab = false;  // as ConvertOptions has it
   WarningHandler warn;
   WriteProgress progress;  // may be empty
 };

@@ -1,6 +1,7 @@
 #include "checkpoint/gguf/gguf.h"
 
 #include <cstring>
+#include <utility>
 
 #include "base/json.h"
 #include "checkpoint/gguf/gguf_types.h"
@@ -115,6 +116,30 @@ std::vector<std::int64_t> GgufFile::integers(std::string_view key) const {
     integers.push_back(*number);
   }
   return integers;
+}
+
+std::optional<std::int64_t> GgufFile::layer_size(std::string_view key, std::int64_t layers) const {
+  const auto found = metadata_.find(key);
+  if (found == metadata_.end() || !found->second.is_array) return integer(key);
+  const GgufValue& value = found->second;
+  const std::string expected =
+      "an integer, or a list of int32 or uint32 with one entry for each of the " +
+      std::to_string(layers) + " layers, all equal";
+  const bool fits = value.type == GgufType::int32 || value.type == GgufType::uint32;
+  if (!fits || value.count == 0 || std::cmp_not_equal(value.count, layers)) {
+    refuse(key, expected, describe(value));
+  }
+  const std::size_t size = gguf_type_bytes(value.type);
+  const auto first = gguf_integer(value.type, value.bytes.data());
+  for (std::uint64_t i = 1; i < value.count; ++i) {
+    const auto number = gguf_integer(value.type, value.bytes.data() + i * size);
+    if (number != first) {
+      refuse(key, expected,
+             std::to_string(*first) + " for layer 0 and " + std::to_string(*number) +
+                 " for layer " + std::to_string(i));
+    }
+  }
+  return first;
 }
 
 std::vector<double> GgufFile::numbers(std::string_view key) const {

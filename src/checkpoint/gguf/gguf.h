@@ -17,6 +17,15 @@
 
 namespace diffllama {
 
+/// The name of part `number` (from 0) of a model in `count` files: PREFIX-00001-of-00003.gguf.
+std::filesystem::path gguf_part_path(const std::filesystem::path& prefix, std::int64_t number,
+                                     std::int64_t count);
+/// The paths of all parts, by the name of the first; none for another name.
+std::vector<std::filesystem::path> gguf_parts_named(const std::filesystem::path& first);
+inline constexpr const char* kSplitNumberKey = "split.no";
+inline constexpr const char* kSplitCountKey = "split.count";
+inline constexpr const char* kSplitTensorsKey = "split.tensors.count";
+
 /// Types of metadata values, with the numbers that the format gives them.
 enum class GgufType : std::uint32_t {
   uint8 = 0,
@@ -47,18 +56,26 @@ struct GgufValue {
 /// limits, alignment, and that the tensors' bytes lie inside the file and apart from each other.
 /// Besides the file it takes at most 64 MiB.
 ///
+/// A model in several files, as llama-gguf-split writes it, is opened by the first of them, whose
+/// name ends in "-00001-of-0000N.gguf" and whose keys count; the others lie beside it.
+///
 /// Typed access: an absent key gives nothing or an empty list, a value of another type throws a
 /// FormatError that names file, key, expected and found type.
 class GgufFile {
  public:
-  /// Maps the file. Throws IoError, FormatError.
+  /// Maps the file, and its other parts where it has any. Throws IoError, for a part that is not
+  /// there and for a Git LFS pointer too; FormatError.
   explicit GgufFile(const std::filesystem::path& path);
   /// Reads a file that lies in memory and outlives this object; messages start with `where`.
   GgufFile(std::span<const std::byte> bytes, std::string where);
 
   const std::string& where() const { return where_; }
+  /// The files, the first part first; none in memory.
+  std::vector<std::filesystem::path> paths() const;
+  /// "PATH: tensor NAME", PATH being the part that holds it.
+  std::string tensor_where(const std::string& name) const;
   /// Keeps the tensors' bytes valid after this object is gone; null for a file in memory.
-  std::shared_ptr<const void> mapping() const { return file_; }
+  std::shared_ptr<const void> mapping() const { return files_; }
 
   const std::map<std::string_view, GgufValue>& metadata() const { return metadata_; }
   /// Shapes are outermost first, the reverse of the file's order.
@@ -77,19 +94,29 @@ class GgufFile {
   std::vector<std::string_view> texts(std::string_view key) const;
   std::vector<std::int64_t> integers(std::string_view key) const;
   std::vector<double> numbers(std::string_view key) const;
+  /// A size that may differ between layers elsewhere: an integer, or a list of int32 or uint32 with
+  /// one entry for each of the layers, which must be equal.
+  std::optional<std::int64_t> layer_size(std::string_view key, std::int64_t layers) const;
 
   /// Throws FormatError "WHERE: key KEY: expected EXPECTED, got FOUND".
   [[noreturn]] void refuse(std::string_view key, const std::string& expected,
                            const std::string& found) const;
 
  private:
+  using Files = std::vector<std::shared_ptr<const MappedFile>>;
+
   friend class GgufParser;
+  GgufFile() = default;
+  /// Reads one file.
+  void map(const std::filesystem::path& path);
+  void add_parts();
+  void add_part(const std::filesystem::path& path, std::int64_t number, std::int64_t count);
   const GgufValue* scalar(std::string_view key, const char* expected,
                           bool (*accepts)(GgufType)) const;
   const GgufValue* list(std::string_view key, const char* expected,
                         bool (*accepts)(GgufType)) const;
 
-  std::shared_ptr<const MappedFile> file_;
+  std::shared_ptr<Files> files_;
   std::string where_;
   std::map<std::string_view, GgufValue> metadata_;
   std::map<std::string, TensorView> tensors_;

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "checkpoint/codec/row_codec.h"
+#include "checkpoint/gguf/gguf_end_tokens.h"
 #include "config/model_config.h"
 #include "config/warnings.h"
 #include "diffllama/error.h"
@@ -75,6 +76,14 @@ class ConfigReader {
     if (!value) file_.refuse(key(name), "an integer", "none");
     return *value;
   }
+  std::optional<std::int64_t> layer_size(const char* name) const {
+    return file_.layer_size(key(name), config_.num_hidden_layers);
+  }
+  std::int64_t required_layer_size(const char* name) const {
+    const auto value = layer_size(name);
+    if (!value) file_.refuse(key(name), "an integer", "none");
+    return *value;
+  }
   // A factor in a file is a positive number; anything else would end in NaN logits.
   std::optional<double> positive(const char* name) const {
     const auto value = file_.number(key(name));
@@ -93,20 +102,21 @@ class ConfigReader {
       file_.refuse(key("expert_count"), "0, since mixtures of experts are not supported",
                    std::to_string(experts));
     }
-    if (const auto parts = file_.integer("split.count").value_or(1); parts > 1) {
-      file_.refuse("split.count", "a whole model in one file, as llama-gguf-split --merge makes it",
-                   std::to_string(parts) + " files");
+    // One that lies in memory has no other parts beside it.
+    const auto parts = file_.integer(kSplitCountKey).value_or(1);
+    if (parts > 1 && std::cmp_not_equal(file_.paths().size(), parts)) {
+      file_.refuse(kSplitCountKey, "a whole model", std::to_string(parts) + " files");
     }
   }
 
   void read_sizes() {
     config_.num_hidden_layers = required("block_count");
     config_.hidden_size = required("embedding_length");
-    config_.intermediate_size = required("feed_forward_length");
+    config_.intermediate_size = required_layer_size("feed_forward_length");
     config_.max_position_embeddings = required("context_length");
-    config_.num_attention_heads = required("attention.head_count");
+    config_.num_attention_heads = required_layer_size("attention.head_count");
     config_.num_key_value_heads =
-        file_.integer(key("attention.head_count_kv")).value_or(config_.num_attention_heads);
+        layer_size("attention.head_count_kv").value_or(config_.num_attention_heads);
     const auto epsilon = positive("attention.layer_norm_rms_epsilon");
     if (!epsilon) file_.refuse(key("attention.layer_norm_rms_epsilon"), "a number", "none");
     config_.rms_norm_eps = *epsilon;
@@ -247,8 +257,8 @@ class ConfigReader {
   void read_special_ids() {
     config_.bos_token_id = special_id("bos_token_id");
     config_.pad_token_id = special_id("padding_token_id");
-    config_.eos_token_ids.clear();
-    if (const auto eos = special_id("eos_token_id")) config_.eos_token_ids.push_back(*eos);
+    for (const char* name : {"eos_token_id", "eot_token_id", "eom_token_id"}) special_id(name);
+    config_.eos_token_ids = gguf_end_tokens(file_);
   }
 
   void warn_of_unknown_keys(const WarningHandler& warn) const {
@@ -308,6 +318,7 @@ ModelConfig read_gguf_config(const GgufFile& file, const WarningHandler& warn) {
       file.refuse(kVerbatim, "DiffLlamaForCausalLM, the one class that GGUF holds",
                   class_name(config.architecture));
     }
+    add_end_tokens(gguf_end_tokens(file), config.eos_token_ids);
     return config;
   }
   ModelConfig config = ConfigReader(file, type).read(warn);

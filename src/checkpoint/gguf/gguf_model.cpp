@@ -1,14 +1,18 @@
 #include "checkpoint/gguf/gguf_model.h"
 
+#include <algorithm>
 #include <cassert>
 #include <map>
 #include <utility>
 
+#include "base/json.h"
 #include "base/mapped_file.h"
+#include "checkpoint/codec/row_codec.h"
 #include "checkpoint/conversion/merged_model.h"
 #include "checkpoint/directory_texts.h"
 #include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/gguf/gguf_tokenizer.h"
+#include "config/json_fields.h"
 #include "config/names.h"
 #include "config/warnings.h"
 #include "diffllama/error.h"
@@ -34,38 +38,61 @@ std::string general_name(const DirectoryTexts& texts) {
   return (path.has_filename() ? path : path.parent_path()).filename().string();
 }
 
-void add_vocabulary(const DirectoryTexts& texts, const ModelConfig& config, GgufWriter& out,
-                    const WarningHandler& warn) {
-  const auto without_one = [&](const std::string& why) {
-    emit_warning(warn, why);
-    out.set("tokenizer.ggml.model", "no_vocab");
-  };
-  if (texts.tokenizer_json.empty()) {
-    return without_one(texts.directory + ": no tokenizer.json; the file gets no vocabulary");
+// The tokens behind which the directory's texts end: generation_config.json's, else config.json's.
+std::vector<std::int64_t> end_tokens(const DirectoryTexts& texts, const ModelConfig& config) {
+  std::vector<std::int64_t> ids;
+  if (!texts.generation_config.empty()) {
+    const std::string where = texts.directory + "/generation_config.json";
+    const nlohmann::json document = parse_json(texts.generation_config, where);
+    if (document.is_object()) JsonFields(document, where).read_integers("eos_token_id", ids);
   }
-  GgufVocabulary vocabulary;
-  try {
-    vocabulary = to_gguf_vocabulary({texts.directory + "/tokenizer.json", texts.tokenizer_json,
-                                     texts.tokenizer_config, texts.special_tokens_map},
-                                    config.vocab_size, warn);
-  } catch (const FormatError& error) {
-    return without_one(std::string(error.what()) + "; the file gets no vocabulary");
-  }
-  if (std::cmp_greater(vocabulary.tokens.size(), config.vocab_size)) {
-    throw FormatError(texts.directory + "/tokenizer.json: expected at most vocab_size tokens, " +
-                      std::to_string(config.vocab_size) + ", got " +
-                      std::to_string(vocabulary.tokens.size()));
-  }
+  return ids.empty() ? config.eos_token_ids : ids;
+}
+
+// EOS is the tokenizer's, or the first that ends a text; the others are EOT and EOM.
+void add_special_ids(const DirectoryTexts& texts, const ModelConfig& config,
+                     GgufVocabulary& vocabulary) {
   if (!vocabulary.bos_token_id) vocabulary.bos_token_id = config.bos_token_id;
-  if (!vocabulary.eos_token_id && !config.eos_token_ids.empty()) {
-    vocabulary.eos_token_id = config.eos_token_ids.front();
-  }
   if (!vocabulary.padding_token_id) vocabulary.padding_token_id = config.pad_token_id;
   for (auto* id :
        {&vocabulary.bos_token_id, &vocabulary.eos_token_id, &vocabulary.padding_token_id}) {
     if (*id && (**id < 0 || **id >= config.vocab_size)) id->reset();  // only warned of elsewhere
   }
-  write_gguf_vocabulary(vocabulary, out);
+  const std::vector<std::int64_t> ends = end_tokens(texts, config);
+  const bool own =
+      vocabulary.eos_token_id && std::ranges::find(ends, *vocabulary.eos_token_id) == ends.end();
+  if (own && ends.size() >= 3) vocabulary.eos_token_id.reset();  // there are three places
+  for (const std::int64_t id : ends) {
+    if (id < 0 || id >= config.vocab_size) continue;
+    for (auto* place :
+         {&vocabulary.eos_token_id, &vocabulary.eot_token_id, &vocabulary.eom_token_id}) {
+      if (!*place) *place = id;
+      if (*place == id) break;
+    }
+  }
+}
+
+// The tokenizer of a directory; no tokens where GGUF has no vocabulary of its kind.
+GgufVocabulary read_vocabulary(const DirectoryTexts& texts, std::int64_t size,
+                               const WarningHandler& warn) {
+  if (texts.tokenizer_json.empty()) {
+    emit_warning(warn, texts.directory + ": no tokenizer.json; the file gets no vocabulary");
+    return {};
+  }
+  try {
+    return to_gguf_vocabulary({texts.directory + "/tokenizer.json", texts.tokenizer_json,
+                               texts.tokenizer_config, texts.special_tokens_map},
+                              size, warn);
+  } catch (const FormatError& error) {
+    emit_warning(warn, std::string(error.what()) + "; the file gets no vocabulary");
+    return {};
+  }
+}
+
+void write_vocabulary(const GgufVocabulary& vocabulary, GgufWriter& out) {
+  if (!vocabulary.tokens.empty()) return write_gguf_vocabulary(vocabulary, out);
+  out.set("tokenizer.ggml.model", "no_vocab");
+  write_gguf_special_ids(vocabulary, out);
 }
 
 // What makes the way back exact.
@@ -97,29 +124,75 @@ void check_class(const ModelConfig& config, const std::string& where) {
                     architecture_name(config.model_type, config.architecture));
 }
 
-GgufModel of_directory(const fs::path& path, const WarningHandler& warn, const fs::path& adapter) {
-  const MergedModel merged = merge_model(Checkpoint::open(path, warn), adapter, warn);
+// The mean of a matrix's rows, each value summed in float64.
+std::shared_ptr<const std::vector<float>> mean_row(const GgufTensor& tensor) {
+  const std::int64_t rows = tensor.stored.view.shape[0];
+  const auto columns = static_cast<std::size_t>(tensor.stored.view.shape[1]);
+  std::vector<double> sums(columns);
+  std::vector<float> row(columns);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    tensor.read_row(i, row);
+    for (std::size_t k = 0; k < columns; ++k) sums[k] += row[k];
+  }
+  for (std::size_t k = 0; k < columns; ++k) {
+    row[k] = static_cast<float>(sums[k] / static_cast<double>(rows));
+  }
+  return std::make_shared<const std::vector<float>>(std::move(row));
+}
+
+// Gives the matrices with a row for each token as many rows as there are tokens.
+void pad_rows(std::int64_t rows, GgufModel& model) {
+  for (GgufTensor& tensor : model.tensors) {
+    if (tensor.name != "token_embd.weight" && tensor.name != "output.weight") continue;
+    tensor.padding = mean_row(tensor);
+    tensor.padding_rows = rows - tensor.stored.view.shape[0];
+  }
+}
+
+std::string with_vocab_size(const std::string& text, const std::string& where, std::int64_t size) {
+  nlohmann::json config = parse_json(text, where);
+  config["vocab_size"] = size;
+  return config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+GgufModel of_directory(const fs::path& path, const WarningHandler& warn,
+                       const GgufModelOptions& options) {
+  const MergedModel merged = merge_model(Checkpoint::open(path, warn), options.adapter, warn);
   const auto& checkpoint = merged.checkpoint;
   check_class(checkpoint->config(), path.string());
+  const std::string config_where = (path / "config.json").string();
   GgufModel model;
   model.where = path.string();
   model.config = checkpoint->config();
   model.files.push_back(checkpoint);
-  const ModelConfig& config = model.config;
   DirectoryTexts texts = read_directory_texts(path);
-  texts.config = merged.config_text(texts.config, (path / "config.json").string());
-  model.rotary = write_gguf_config(config, (path / "config.json").string(), model.metadata);
-  for (const TensorSpec& spec : tensor_specs(config)) {
+  texts.config = merged.config_text(texts.config, config_where);
+  for (const TensorSpec& spec : tensor_specs(model.config)) {
     const StoredTensor* stored = checkpoint->find(spec.name);
     if (stored == nullptr) continue;
-    const bool interleave = config.model_type == ModelType::llama;
+    const bool interleave = model.config.model_type == ModelType::llama;
     model.tensors.push_back({spec.gguf_name, *stored, interleave ? spec.rotary_heads : 0});
   }
+  GgufVocabulary vocabulary = read_vocabulary(texts, model.config.vocab_size, warn);
+  const auto tokens = static_cast<std::int64_t>(vocabulary.tokens.size());
+  if (tokens > model.config.vocab_size) {
+    if (!options.pad_vocab) {
+      throw FormatError(texts.directory + "/tokenizer.json: expected at most vocab_size tokens, " +
+                        std::to_string(model.config.vocab_size) + ", got " +
+                        std::to_string(tokens) +
+                        " (with --pad-vocab the embeddings get a row for each)");
+    }
+    pad_rows(tokens, model);
+    model.config.vocab_size = tokens;
+    texts.config = with_vocab_size(texts.config, config_where, tokens);
+  }
+  model.rotary = write_gguf_config(model.config, config_where, model.metadata);
   model.metadata.set("general.type", "model");
   model.metadata.set("general.name", general_name(texts));
   model.metadata.set("general.file_type", plain_file_type(model.tensors.front().stored.view.dtype));
   model.metadata.set("general.quantization_version", kQuantizationVersion);
-  add_vocabulary(texts, config, model.metadata, warn);
+  add_special_ids(texts, model.config, vocabulary);
+  write_vocabulary(vocabulary, model.metadata);
   add_verbatim(texts, model.metadata);
   add_source_types(model.tensors, model.metadata);
   return model;
@@ -139,7 +212,9 @@ void put_parameters(const MergedModel& merged, GgufModel& model) {
   for (auto& [name, tensor] : tensors) model.tensors.push_back(std::move(tensor));
 }
 
-GgufModel of_file(const fs::path& path, const WarningHandler& warn, const fs::path& adapter) {
+GgufModel of_file(const fs::path& path, const WarningHandler& warn,
+                  const GgufModelOptions& options) {
+  const fs::path& adapter = options.adapter;
   const GgufFile file(path);
   const MergedModel merged = merge_model(Checkpoint::from_gguf(file, warn), adapter, warn);
   check_class(merged.checkpoint->config(), path.string());
@@ -148,9 +223,11 @@ GgufModel of_file(const fs::path& path, const WarningHandler& warn, const fs::pa
   model.config = merged.checkpoint->config();
   model.files.push_back(file.mapping());
   model.files.push_back(merged.checkpoint);
-  for (const auto& [key, value] : file.metadata()) model.metadata.set(key, value);
+  for (const auto& [key, value] : file.metadata()) {
+    if (!key.starts_with("split.")) model.metadata.set(key, value);
+  }
   for (const auto& [name, view] : file.tensors()) {
-    model.tensors.push_back({name, {view, file.where() + ": tensor " + name}});
+    model.tensors.push_back({name, {view, file.tensor_where(name)}});
   }
   if (adapter.empty()) return model;
   put_parameters(merged, model);
@@ -163,7 +240,17 @@ GgufModel of_file(const fs::path& path, const WarningHandler& warn, const fs::pa
 
 }  // namespace
 
+Shape GgufTensor::shape() const {
+  Shape shape = stored.view.shape;
+  shape[0] += padding_rows;
+  return shape;
+}
+
 void GgufTensor::read_row(std::int64_t row, std::span<float> out) const {
+  if (padding_rows != 0 && row >= stored.view.shape[0]) {
+    std::ranges::copy(*padding, out.begin());
+    return;
+  }
   if (rotary_heads == 0) return stored.read_row(row, out);
   if (stored.view.shape.size() > 1) {
     return stored.read_row(source_row(row, stored.view.shape[0], rotary_heads), out);
@@ -183,11 +270,23 @@ std::span<const std::byte> GgufTensor::row_bytes(std::int64_t row) const {
 }
 
 GgufModel open_gguf_model(const fs::path& path, const WarningHandler& warn,
-                          const fs::path& adapter) {
+                          const GgufModelOptions& options) {
   std::error_code error;
-  return fs::is_directory(path, error) ? of_directory(path, warn, adapter)
-                                       : of_file(path, warn, adapter);
+  return fs::is_directory(path, error) ? of_directory(path, warn, options)
+                                       : of_file(path, warn, options);
 }
+
+namespace {
+
+void write_padding(const GgufTensor& tensor, const TensorSource::Sink& sink) {
+  if (tensor.padding_rows == 0) return;
+  const TensorView& view = tensor.stored.view;
+  std::vector<std::byte> row(view.bytes.size() / static_cast<std::size_t>(view.shape[0]));
+  encode_row(view.dtype, *tensor.padding, row);
+  for (std::int64_t i = 0; i < tensor.padding_rows; ++i) sink(row);
+}
+
+}  // namespace
 
 TensorSource unchanged_tensor(const GgufTensor& tensor, DType expanded) {
   const TensorView& view = tensor.stored.view;
@@ -195,7 +294,7 @@ TensorSource unchanged_tensor(const GgufTensor& tensor, DType expanded) {
   if (vector || tensor.stored.add_row) {
     const DType plain = block_elements(view.dtype) == 1 ? view.dtype : expanded;
     return rounded_tensor(
-        tensor.name, vector ? DType::float32 : plain, view.shape,
+        tensor.name, vector ? DType::float32 : plain, tensor.shape(),
         [tensor](std::int64_t row, std::span<float> out) { tensor.read_row(row, out); });
   }
   const auto write = [tensor](const TensorSource::Sink& sink) {
@@ -206,9 +305,10 @@ TensorSource unchanged_tensor(const GgufTensor& tensor, DType expanded) {
         sink(tensor.row_bytes(row));
       }
     }
+    write_padding(tensor, sink);
     Checkpoint::release(tensor.stored);
   };
-  return {tensor.name, view.dtype, view.shape, write};
+  return {tensor.name, view.dtype, tensor.shape(), write};
 }
 
 std::uint32_t plain_file_type(DType dtype) {

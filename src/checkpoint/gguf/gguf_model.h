@@ -20,10 +20,15 @@ struct GgufTensor {
   /// Heads whose rotary pairs the file wants side by side while `stored` has them apart; 0: the
   /// rows are in order.
   std::int64_t rotary_heads = 0;
+  /// Rows behind those that are stored, all of them `padding`; null: none.
+  std::int64_t padding_rows = 0;
+  std::shared_ptr<const std::vector<float>> padding = nullptr;
 
+  /// With the padding.
+  Shape shape() const;
   /// Row `row` of the file as float32; any thread may call it.
   void read_row(std::int64_t row, std::span<float> out) const;
-  /// Its bytes as they are stored. Only for matrices.
+  /// Its bytes as they are stored. Only for matrices, and rows that are stored.
   std::span<const std::byte> row_bytes(std::int64_t row) const;
 };
 
@@ -37,11 +42,18 @@ struct GgufModel {
   std::vector<std::shared_ptr<const void>> files;  // keeps the bytes valid
 };
 
-/// The model in a Hugging Face directory, or in a GGUF file with all of its keys and tensors; with
-/// a PEFT adapter merged into it where one is given. Throws IoError, FormatError, ConfigError;
-/// FormatError also for classes other than causal LMs.
+struct GgufModelOptions {
+  std::filesystem::path adapter = {};  // PEFT's, to be merged into the weights; empty: none
+  /// Gives the embeddings of a directory a row for every token of a larger tokenizer, the mean of
+  /// the others (and lm_head too, where no token's score is then above all others); else such a
+  /// tokenizer is refused.
+  bool pad_vocab = false;
+};
+
+/// The model in a Hugging Face directory, or in a GGUF file with all of its keys and tensors.
+/// Throws IoError, FormatError, ConfigError; FormatError also for classes other than causal LMs.
 GgufModel open_gguf_model(const std::filesystem::path& path, const WarningHandler& warn,
-                          const std::filesystem::path& adapter = {});
+                          const GgufModelOptions& options = {});
 
 /// A tensor in its type: vectors as float32 (llama.cpp computes with no other), matrices as stored.
 /// A block-quantised one that an adapter changed becomes `expanded`.

@@ -284,7 +284,7 @@ TEST_F(GgufModelFile, RefusesHeadsThatDoNotFit) {
   EXPECT_THAT(refused_with("llama.expert_count", 8U),
               HasSubstr("mixtures of experts are not supported, got 8"));
   EXPECT_THAT(refused_with("split.count", 2, raw<std::uint16_t>(3)),
-              HasSubstr("expected a whole model in one file"));
+              HasSubstr("m.gguf: expected a name that ends in -00001-of-00003.gguf"));
 }
 
 TEST_F(GgufModelFile, WarnsOfKeysThatAreNotRead) {
@@ -304,7 +304,8 @@ TEST_F(GgufModelFile, RefusesVocabulariesThatDoNotFit) {
       refused_with("tokenizer.ggml.tokens", Words(6, "a")),
       HasSubstr("key \"tokenizer.ggml.tokens\": expected at most 5 tokens, one for each row "
                 "of token_embd.weight, got 6"));
-  for (const char* name : {"bos_token_id", "eos_token_id", "padding_token_id"}) {
+  for (const char* name :
+       {"bos_token_id", "eos_token_id", "padding_token_id", "eot_token_id", "eom_token_id"}) {
     const std::string key = std::string("tokenizer.ggml.") + name;
     EXPECT_EQ(refused_with(key, 4U), "accepted");
     EXPECT_THAT(refused_with(key, 5U),
@@ -312,6 +313,42 @@ TEST_F(GgufModelFile, RefusesVocabulariesThatDoNotFit) {
     EXPECT_THAT(refused_with(key, 5, raw<std::int32_t>(-1)), HasSubstr("got -1"));
     EXPECT_THAT(refused_with(key, 10, raw(UINT64_MAX)), HasSubstr("an integer up to 2^63-1"));
   }
+}
+
+TEST_F(GgufModelFile, TakesSizesThatAreEqualInAllLayers) {
+  const auto with = [&](const std::string& key, const std::string& list) {
+    file_ = {};
+    file_.add("general.architecture", arch_);
+    for (const char* name :
+         {"block_count", "context_length", "embedding_length", "feed_forward_length",
+          "attention.head_count", "attention.head_count_kv"}) {
+      const std::uint32_t size = std::string_view(name) == "block_count"               ? 1
+                                 : std::string_view(name) == "attention.head_count"    ? 4
+                                 : std::string_view(name) == "attention.head_count_kv" ? 2
+                                 : std::string_view(name) == "feed_forward_length"     ? 6
+                                                                                       : 8;
+      if (key != name) add(name, size);
+    }
+    add("attention.layer_norm_rms_epsilon", 1e-6F);
+    file_.add("llama." + key, 9, list);
+    add_weights();
+    return refused();
+  };
+  const auto list = [](std::uint32_t type, const std::vector<std::uint32_t>& values) {
+    std::string bytes = raw(type) + raw<std::uint64_t>(values.size());
+    for (const std::uint32_t value : values) bytes += raw(value);
+    return bytes;
+  };
+  for (const std::uint32_t type : {4U, 5U}) {
+    EXPECT_EQ(with("feed_forward_length", list(type, {6})), "accepted");
+    EXPECT_EQ(with("attention.head_count", list(type, {4})), "accepted");
+    EXPECT_EQ(with("attention.head_count_kv", list(type, {2})), "accepted");
+  }
+  EXPECT_THAT(with("attention.head_count_kv", list(4, {2, 2})),
+              HasSubstr("one entry for each of the 1 layers, all equal, got an array of 2 uint32"));
+  EXPECT_THAT(with("attention.head_count_kv", list(4, {})), HasSubstr("got an array of 0 uint32"));
+  EXPECT_THAT(with("feed_forward_length", list(6, {6})), HasSubstr("got an array of 1 float32"));
+  EXPECT_THAT(with("embedding_length", list(4, {8})), HasSubstr("expected an integer"));
 }
 
 TEST_F(GgufModelFile, ReadsRotaryScaling) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/lfs_pointer.h"
 #include "base/text.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_types.h"
@@ -242,9 +243,17 @@ class GgufParser {
   std::vector<Entry> entries_;
 };
 
-GgufFile::GgufFile(const std::filesystem::path& path)
-    : file_(std::make_shared<const MappedFile>(path)), where_(path.string()) {
-  GgufParser(file_->bytes(), *this).parse();
+GgufFile::GgufFile(const std::filesystem::path& path) {
+  map(path);
+  add_parts();
+}
+
+void GgufFile::map(const std::filesystem::path& path) {
+  where_ = path.string();
+  const auto file = std::make_shared<const MappedFile>(path);
+  files_ = std::make_shared<Files>(1, file);
+  refuse_lfs_pointer(file->bytes(), where_);
+  GgufParser(file->bytes(), *this).parse();
 }
 
 GgufFile::GgufFile(std::span<const std::byte> bytes, std::string where) : where_(std::move(where)) {

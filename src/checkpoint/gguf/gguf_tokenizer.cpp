@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "checkpoint/gguf/gguf_config.h"
+#include "checkpoint/gguf/gguf_types.h"
+#include "config/warnings.h"
 #include "tokenizer/load_tokenizer.h"
 
 namespace diffllama {
@@ -22,6 +24,22 @@ std::vector<std::string> read_texts(const GgufFile& file, std::string_view key) 
     }
   }
   return {texts.begin(), texts.end()};
+}
+
+// float32, or int32 in some old files.
+std::vector<float> read_scores(const GgufFile& file) {
+  constexpr std::string_view kScores = "tokenizer.ggml.scores";
+  const auto found = file.metadata().find(kScores);
+  if (found == file.metadata().end()) return {};
+  std::vector<float> scores;
+  if (is_gguf_integer(found->second.type)) {
+    for (const std::int64_t score : file.integers(kScores)) {
+      scores.push_back(static_cast<float>(score));
+    }
+  } else {
+    for (const double score : file.numbers(kScores)) scores.push_back(static_cast<float>(score));
+  }
+  return scores;
 }
 
 }  // namespace
@@ -41,9 +59,25 @@ GgufVocabulary read_gguf_vocabulary(const GgufFile& file) {
   vocabulary.eos_token_id = file.integer("tokenizer.ggml.eos_token_id");
   vocabulary.unknown_token_id = file.integer("tokenizer.ggml.unknown_token_id");
   vocabulary.padding_token_id = file.integer("tokenizer.ggml.padding_token_id");
-  vocabulary.add_bos_token = file.boolean("tokenizer.ggml.add_bos_token").value_or(false);
+  vocabulary.eot_token_id = file.integer("tokenizer.ggml.eot_token_id");
+  vocabulary.eom_token_id = file.integer("tokenizer.ggml.eom_token_id");
+  vocabulary.add_bos_token = file.boolean("tokenizer.ggml.add_bos_token");
   vocabulary.add_eos_token = file.boolean("tokenizer.ggml.add_eos_token").value_or(false);
+  vocabulary.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix");
+  if (vocabulary.model == "llama") vocabulary.scores = read_scores(file);
   return vocabulary;
+}
+
+void write_gguf_special_ids(const GgufVocabulary& vocabulary, GgufWriter& out) {
+  const auto set_id = [&](const char* key, const std::optional<std::int64_t>& id) {
+    if (id) out.set(key, static_cast<std::uint32_t>(*id));
+  };
+  set_id("tokenizer.ggml.bos_token_id", vocabulary.bos_token_id);
+  set_id("tokenizer.ggml.eos_token_id", vocabulary.eos_token_id);
+  set_id("tokenizer.ggml.eot_token_id", vocabulary.eot_token_id);
+  set_id("tokenizer.ggml.eom_token_id", vocabulary.eom_token_id);
+  set_id("tokenizer.ggml.unknown_token_id", vocabulary.unknown_token_id);
+  set_id("tokenizer.ggml.padding_token_id", vocabulary.padding_token_id);
 }
 
 void write_gguf_vocabulary(const GgufVocabulary& vocabulary, GgufWriter& out) {
@@ -51,22 +85,34 @@ void write_gguf_vocabulary(const GgufVocabulary& vocabulary, GgufWriter& out) {
   out.set("tokenizer.ggml.pre", vocabulary.pre);
   out.set("tokenizer.ggml.tokens", vocabulary.tokens);
   out.set("tokenizer.ggml.token_type", vocabulary.token_type);
-  out.set("tokenizer.ggml.merges", vocabulary.merges);
-  const auto set_id = [&](const char* key, const std::optional<std::int64_t>& id) {
-    if (id) out.set(key, static_cast<std::uint32_t>(*id));
-  };
-  set_id("tokenizer.ggml.bos_token_id", vocabulary.bos_token_id);
-  set_id("tokenizer.ggml.eos_token_id", vocabulary.eos_token_id);
-  set_id("tokenizer.ggml.unknown_token_id", vocabulary.unknown_token_id);
-  set_id("tokenizer.ggml.padding_token_id", vocabulary.padding_token_id);
-  out.set("tokenizer.ggml.add_bos_token", vocabulary.add_bos_token);
+  if (vocabulary.model == "llama") {
+    out.set("tokenizer.ggml.scores", vocabulary.scores);
+  } else {
+    out.set("tokenizer.ggml.merges", vocabulary.merges);
+  }
+  write_gguf_special_ids(vocabulary, out);
+  if (vocabulary.add_bos_token) {
+    out.set("tokenizer.ggml.add_bos_token", *vocabulary.add_bos_token);
+  }
   out.set("tokenizer.ggml.add_eos_token", vocabulary.add_eos_token);
-  out.set("tokenizer.ggml.add_space_prefix", false);
+  out.set("tokenizer.ggml.add_space_prefix", vocabulary.add_space_prefix.value_or(false));
+}
+
+void warn_of_missing_pre(const GgufVocabulary& vocabulary, const std::string& where,
+                         const WarningHandler& warn) {
+  if (vocabulary.model != "gpt2" || !vocabulary.pre.empty()) return;
+  emit_warning(warn, where +
+                         ": key \"tokenizer.ggml.pre\": none, text is split as GPT-2's tokenizer "
+                         "splits it, which may not be the model's way");
 }
 
 Tokenizer read_gguf_tokenizer(const GgufFile& file, const WarningHandler& warn) {
   const auto text = file.text(kTokenizerJsonKey);
-  if (!text) return make_tokenizer(read_gguf_vocabulary(file), file.where());
+  if (!text) {
+    const GgufVocabulary vocabulary = read_gguf_vocabulary(file);
+    warn_of_missing_pre(vocabulary, file.where(), warn);
+    return make_tokenizer(vocabulary, file.where());
+  }
   return parse_tokenizer(
       {file.where() + ": " + kTokenizerJsonKey, *text, file.text(kTokenizerConfigKey).value_or(""),
        file.text(kSpecialTokensMapKey).value_or("")},

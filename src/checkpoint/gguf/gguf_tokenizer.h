@@ -13,6 +13,13 @@ namespace diffllama {
 /// them.
 GgufVocabulary read_gguf_vocabulary(const GgufFile& file);
 
+/// Warns of a byte-level vocabulary that does not say how text is split.
+void warn_of_missing_pre(const GgufVocabulary& vocabulary, const std::string& where,
+                         const WarningHandler& warn);
+
+/// Sets the ids of special tokens alone.
+void write_gguf_special_ids(const GgufVocabulary& vocabulary, GgufWriter& out);
+
 /// Sets those keys.
 void write_gguf_vocabulary(const GgufVocabulary& vocabulary, GgufWriter& out);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <set>
 
 #include "base/atomic_file.h"
@@ -69,17 +70,22 @@ void check(const TensorSource& tensor) {
   }
 }
 
-// The descriptions of all tensors, each with its place in the data.
-std::string tensor_infos(const std::vector<TensorSource>& tensors) {
-  std::string infos;
+void check_all(std::span<const TensorSource> tensors) {
   std::set<std::string_view> names;
-  std::uint64_t offset = 0;
   for (const TensorSource& tensor : tensors) {
     check(tensor);
     if (!names.insert(tensor.name).second) {
       throw InvalidArgument("[gguf_writer] expected each tensor name once, got " + tensor.name +
                             " twice");
     }
+  }
+}
+
+// The descriptions of all tensors, each with its place in the data.
+std::string tensor_infos(std::span<const TensorSource> tensors) {
+  std::string infos;
+  std::uint64_t offset = 0;
+  for (const TensorSource& tensor : tensors) {
     append_string(infos, tensor.name);
     append(infos, static_cast<std::uint32_t>(tensor.shape.size()));
     for (std::size_t i = tensor.shape.size(); i > 0; --i) {
@@ -91,6 +97,46 @@ std::string tensor_infos(const std::vector<TensorSource>& tensors) {
     offset += bytes + padding(bytes);
   }
   return infos;
+}
+
+using Keys = std::vector<std::pair<std::string, std::string>>;
+
+void write_file(AtomicFile& file, const Keys& keys, std::span<const TensorSource> tensors) {
+  std::string head = "GGUF";
+  append(head, kVersion);
+  append(head, static_cast<std::uint64_t>(tensors.size()));
+  append(head, static_cast<std::uint64_t>(keys.size()));
+  for (const auto& [key, bytes] : keys) {
+    append_string(head, key);
+    head += bytes;
+  }
+  head += tensor_infos(tensors);
+  head.resize(head.size() + padding(head.size()));
+  file.write(head);
+  for (const TensorSource& tensor : tensors) {
+    write_tensor(tensor, [&](std::span<const std::byte> bytes) { file.write(bytes); });
+    file.write(std::string(padding(byte_count(tensor)), '\0'));
+  }
+}
+
+// Cuts before the tensor that would not fit any more.
+std::vector<std::span<const TensorSource>> cut(std::span<const TensorSource> tensors,
+                                               std::uint64_t part_bytes) {
+  std::vector<std::span<const TensorSource>> parts;
+  std::size_t begin = 0;
+  std::uint64_t size = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::uint64_t bytes = byte_count(tensors[i]);
+    const std::uint64_t padded = bytes + padding(bytes);
+    if (i > begin && (padded > part_bytes || size > part_bytes - padded)) {
+      parts.push_back(tensors.subspan(begin, i - begin));
+      begin = i;
+      size = 0;
+    }
+    size += padded;
+  }
+  parts.push_back(tensors.subspan(begin));
+  return parts;
 }
 
 }  // namespace
@@ -128,6 +174,11 @@ void GgufWriter::set(std::string_view key, std::span<const std::int32_t> values)
   for (const std::int32_t value : values) append(bytes, value);
   put(key, std::move(bytes));
 }
+void GgufWriter::set(std::string_view key, std::span<const float> values) {
+  std::string bytes = typed_array(GgufType::float32, values.size());
+  for (const float value : values) append(bytes, value);
+  put(key, std::move(bytes));
+}
 void GgufWriter::set(std::string_view key, const GgufValue& value) {
   if (key == kAlignmentKey) return;  // this file's is its own
   std::string bytes = value.is_array ? typed_array(value.type, value.count) : typed(value.type);
@@ -135,26 +186,35 @@ void GgufWriter::set(std::string_view key, const GgufValue& value) {
   put(key, std::move(bytes));
 }
 
-void GgufWriter::write(const std::filesystem::path& path,
-                       const std::vector<TensorSource>& tensors) const {
-  std::string head = "GGUF";
-  append(head, kVersion);
-  append(head, static_cast<std::uint64_t>(tensors.size()));
-  append(head, static_cast<std::uint64_t>(keys_.size()));
-  for (const auto& [key, bytes] : keys_) {
-    append_string(head, key);
-    head += bytes;
+void GgufWriter::write(const std::filesystem::path& path, const std::vector<TensorSource>& tensors,
+                       std::uint64_t part_bytes) const {
+  check_all(tensors);
+  std::vector<std::span<const TensorSource>> parts = {tensors};
+  if (part_bytes != 0) parts = cut(tensors, part_bytes);
+  if (parts.size() == 1) {
+    AtomicFile file(path);
+    write_file(file, keys_, tensors);
+    return file.commit();
   }
-  head += tensor_infos(tensors);
-  head.resize(head.size() + padding(head.size()));
-
-  AtomicFile file(path);
-  file.write(head);
-  for (const TensorSource& tensor : tensors) {
-    write_tensor(tensor, [&](std::span<const std::byte> bytes) { file.write(bytes); });
-    file.write(std::string(padding(byte_count(tensor)), '\0'));
+  std::filesystem::path prefix = path;
+  if (prefix.extension() == ".gguf") prefix.replace_extension();
+  const auto count = static_cast<std::int64_t>(parts.size());
+  if (count > UINT16_MAX) {
+    throw InvalidArgument("[gguf_writer] expected at most 65535 parts, got " +
+                          std::to_string(count));
   }
-  file.commit();
+  std::vector<std::unique_ptr<AtomicFile>> files;
+  for (std::int64_t i = 0; i < count; ++i) {
+    Keys keys;
+    if (i == 0) keys = keys_;
+    keys.emplace_back(kSplitNumberKey, typed(GgufType::uint16, static_cast<std::uint16_t>(i)));
+    keys.emplace_back(kSplitCountKey, typed(GgufType::uint16, static_cast<std::uint16_t>(count)));
+    keys.emplace_back(kSplitTensorsKey,
+                      typed(GgufType::int32, static_cast<std::int32_t>(tensors.size())));
+    files.push_back(std::make_unique<AtomicFile>(gguf_part_path(prefix, i, count)));
+    write_file(*files.back(), keys, parts[static_cast<std::size_t>(i)]);
+  }
+  for (; !files.empty(); files.pop_back()) files.back()->commit();
 }
 
 }  // namespace diffllama

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/lfs_pointer.h"
 #include "checkpoint/safetensors/safetensors_dtype.h"
 #include "diffllama/error.h"
 
@@ -29,7 +30,7 @@ constexpr std::size_t kMaxParsedBytes = std::size_t{36} << 20;
 std::string excerpt(const std::string& name) { return json_excerpt(json(name)); }
 
 struct Entry {
-  DType dtype = DType::float32;
+  const SafetensorsDType* type = nullptr;
   Shape shape;
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
@@ -67,9 +68,8 @@ class HeaderReader {
       spend(value.size());
       metadata[key_] = std::move(value);
     } else if (in_ == In::tensor && key_ == "dtype") {
-      const std::optional<DType> dtype = safetensors_dtype(value);
-      if (!dtype) return unexpected(excerpt(value));
-      entry_.dtype = *dtype;
+      entry_.type = find_safetensors_dtype(value);
+      if (entry_.type == nullptr) return unexpected(excerpt(value));
     } else {
       return unexpected(excerpt(value));
     }
@@ -220,14 +220,18 @@ void limit_tokens(std::string_view text, const std::string& where) {
 }
 
 std::uint64_t entry_bytes(const Entry& entry, const std::string& where) {
-  std::uint64_t bytes = block_bytes(entry.dtype);
+  std::uint64_t bits = entry.type->bits;
   for (const std::int64_t size : entry.shape) {
-    if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(size), &bytes)) {
-      throw FormatError(where + ": expected a size of less than 2^64 bytes, got shape " +
+    if (__builtin_mul_overflow(bits, static_cast<std::uint64_t>(size), &bits)) {
+      throw FormatError(where + ": expected a size of less than 2^64 bits, got shape " +
                         to_string(entry.shape));
     }
   }
-  return bytes;
+  if (bits % 8 != 0) {
+    throw FormatError(where + ": expected whole bytes, got " + std::string(entry.type->name) + " " +
+                      to_string(entry.shape));
+  }
+  return bits / 8;
 }
 
 // Every tensor has its own bytes, in bounds, and together they are all the data.
@@ -248,7 +252,7 @@ void check_ranges(const std::map<std::string, Entry>& tensors, std::uint64_t dat
     }
     if (const std::uint64_t bytes = entry_bytes(entry, place); bytes != entry.end - entry.begin) {
       throw FormatError(place + ": expected " + std::to_string(bytes) + " bytes for " +
-                        std::string(dtype_name(entry.dtype)) + " " + to_string(entry.shape) +
+                        std::string(entry.type->name) + " " + to_string(entry.shape) +
                         ", got data_offsets " + range(entry));
     }
     order.push_back(&item);
@@ -304,14 +308,21 @@ SafetensorsContent parse_safetensors(std::span<const std::byte> bytes, const std
   while (!reader.tensors.empty()) {
     auto node = reader.tensors.extract(reader.tensors.begin());
     Entry& entry = node.mapped();
-    content.tensors[std::move(node.key())] = {entry.dtype, std::move(entry.shape),
+    if (!entry.type->dtype) {
+      content.unread[std::move(node.key())] = {std::string(entry.type->name),
+                                               std::move(entry.shape)};
+      continue;
+    }
+    content.tensors[std::move(node.key())] = {*entry.type->dtype, std::move(entry.shape),
                                               data.subspan(entry.begin, entry.end - entry.begin)};
   }
   return content;
 }
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : file_(std::make_shared<const MappedFile>(path)),
-      content_(parse_safetensors(file_->bytes(), path.string())) {}
+    : file_(std::make_shared<const MappedFile>(path)) {
+  refuse_lfs_pointer(file_->bytes(), path.string());
+  content_ = parse_safetensors(file_->bytes(), path.string());
+}
 
 }  // namespace diffllama

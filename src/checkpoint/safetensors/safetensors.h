@@ -15,27 +15,35 @@
 
 namespace diffllama {
 
+/// A tensor of a dtype that this engine does not read.
+struct UnreadTensor {
+  std::string dtype;  // as the format names it
+  Shape shape;
+};
+
 /// What a safetensors file holds: the format of github.com/huggingface/safetensors. Views point
 /// into the file's bytes.
 struct SafetensorsContent {
   std::map<std::string, TensorView> tensors;
+  std::map<std::string, UnreadTensor> unread;
   std::map<std::string, std::string> metadata;  // "__metadata__"
 };
 
 /// Reads a safetensors file that lies in memory. Everything is checked: the tensors' bytes cover
-/// the data exactly once, in any order of the header. dtypes: F64, F32, F16, BF16, I64, I32, I16,
-/// I8, U8, BOOL. Besides `bytes` it takes at most 64 MiB. Throws FormatError that starts with
-/// `where`.
+/// the data exactly once, in any order of the header. All dtypes of the format are taken, and the
+/// values of those with a DType. Besides `bytes` it takes at most 64 MiB. Throws FormatError that
+/// starts with `where`.
 SafetensorsContent parse_safetensors(std::span<const std::byte> bytes, const std::string& where);
 
 /// A mapped safetensors file.
 class SafetensorsFile {
  public:
-  /// Throws IoError, FormatError.
+  /// Throws IoError, for a Git LFS pointer too; FormatError.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file_->path(); }
   const std::map<std::string, TensorView>& tensors() const { return content_.tensors; }
+  const std::map<std::string, UnreadTensor>& unread() const { return content_.unread; }
   const std::map<std::string, std::string>& metadata() const { return content_.metadata; }
   /// Keeps the views valid after this object is gone.
   std::shared_ptr<const void> mapping() const { return file_; }

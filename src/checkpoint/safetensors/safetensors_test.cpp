@@ -57,6 +57,32 @@ TEST(Safetensors, ReadsEveryDtypeInAnyOrder) {
   EXPECT_THAT(content.metadata, ElementsAre(testing::Pair("format", "pt"), testing::Pair("x", "")));
 }
 
+TEST(Safetensors, KnowsTensorsOfEveryDtypeOfTheFormat) {
+  const std::pair<const char*, int> bits[] = {
+      {"C64", 64},        {"U64", 64},    {"U32", 32},    {"U16", 16},
+      {"F8_E4M3", 8},     {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+      {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}};
+  for (const auto& [name, size] : bits) {
+    // A scalar where it has whole bytes, else the fewest elements that have.
+    const int count = size % 8 == 0 ? 1 : 4;
+    const std::string shape = size % 8 == 0 ? "[]" : "[2,2]";
+    const std::size_t bytes = static_cast<std::size_t>(size * count) / 8;
+    const std::string header = R"({"x":{"dtype":")" + std::string(name) + R"(","shape":)" + shape +
+                               R"(,"data_offsets":[0,)" + std::to_string(bytes) +
+                               R"(]},"e":{"dtype":")" + name + R"(","shape":[0,3],)" +
+                               R"("data_offsets":[0,0]}})";
+    const SafetensorsContent content = parse(file_text(header, std::string(bytes, '\0')));
+    EXPECT_TRUE(content.tensors.empty());
+    ASSERT_EQ(content.unread.size(), 2U) << name;
+    EXPECT_EQ(content.unread.at("x").dtype, name);
+    EXPECT_EQ(content.unread.at("e").shape, (Shape{0, 3}));
+    EXPECT_THAT(refused(file_text(header, std::string(bytes + 1, '\0'))), HasSubstr("expected"));
+  }
+  EXPECT_THAT(refused(file_text(R"({"x":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}})",
+                                std::string(2, '\0'))),
+              HasSubstr("expected whole bytes, got F4 [3]"));
+}
+
 TEST(Safetensors, ReadsAFileWithoutTensors) { EXPECT_TRUE(parse(file_text("{}")).tensors.empty()); }
 
 TEST(Safetensors, RefusesAFileThatIsTooShort) {
@@ -110,9 +136,9 @@ TEST(Safetensors, RefusesFieldsOfWrongTypes) {
   const auto with = [](const std::string& field) {
     return refused_header(R"({"a":{)" + field + "}}");
   };
-  EXPECT_THAT(with(R"("dtype":"F8_E4M3")"),
+  EXPECT_THAT(with(R"("dtype":"F8_E4M4")"),
               AllOf(HasSubstr(R"(tensor "a": expected a dtype of I64, F64, F32,)"),
-                    HasSubstr(R"(got "F8_E4M3")")));
+                    HasSubstr(R"(got "F8_E4M4")")));
   EXPECT_THAT(with(R"("dtype":7)"), HasSubstr("expected a dtype of"));
   EXPECT_THAT(with(R"("dtype":["F32"])"), HasSubstr("got an array"));
   EXPECT_THAT(with(R"("shape":4)"), HasSubstr("expected a list of sizes as shape, got 4"));

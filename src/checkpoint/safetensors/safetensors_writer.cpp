@@ -13,8 +13,8 @@ namespace {
 
 // Place in kSafetensorsDTypes, which is the order in the file.
 std::size_t dtype_rank(const TensorSource& tensor) {
-  const auto* const found = std::ranges::find(kSafetensorsDTypes, tensor.dtype,
-                                              [](const auto& item) { return item.first; });
+  const auto* const found =
+      std::ranges::find(kSafetensorsDTypes, tensor.dtype, &SafetensorsDType::dtype);
   if (found == kSafetensorsDTypes.end()) {
     throw InvalidArgument("[write_safetensors] tensor " + tensor.name + ": expected a dtype of " +
                           safetensors_dtype_list() + ", got " +
@@ -31,7 +31,7 @@ std::string header_text(const std::vector<TensorSource>& tensors) {
     header += ',';
     header += nlohmann::json(tensor.name).dump();
     header += R"(:{"dtype":")";
-    header += kSafetensorsDTypes[dtype_rank(tensor)].second;
+    header += kSafetensorsDTypes[dtype_rank(tensor)].name;
     header += R"(","shape":)";
     header += nlohmann::json(tensor.shape).dump();
     header += R"(,"data_offsets":)";

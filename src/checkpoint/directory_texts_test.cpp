@@ -1,0 +1,48 @@
+#include "checkpoint/directory_texts.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/test_files.h"
+
+namespace diffllama {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+TEST(DirectoryTexts, NameWhatEveryVersionOfTransformersKnows) {
+  const auto made = [](const json& config) {
+    return json::parse(tokenizer_config_for_every_version(config.dump(), "tokenizer_config.json"));
+  };
+  EXPECT_EQ(made({{"tokenizer_class", "TokenizersBackend"}, {"pad_token", "<pad>"}}),
+            (json{{"tokenizer_class", "PreTrainedTokenizerFast"}, {"pad_token", "<pad>"}}));
+  EXPECT_EQ(made({{"extra_special_tokens", {"<x>"}}}),
+            (json{{"additional_special_tokens", {"<x>"}}}));
+  const std::string known =
+      R"({"tokenizer_class":  "LlamaTokenizer", "extra_special_tokens": {"image_token": "<i>"}})";
+  EXPECT_EQ(tokenizer_config_for_every_version(known, "x"), known);
+  EXPECT_THAT(refusal([] { tokenizer_config_for_every_version("{", "t.json"); }),
+              HasSubstr("t.json: expected JSON"));
+}
+
+TEST(DirectoryTexts, AreWrittenSo) {
+  const TestDirectory directory;
+  DirectoryTexts texts;
+  texts.tokenizer_config = R"({"tokenizer_class": "TokenizersBackend"})";
+  write_directory_texts(directory.path(), texts);
+  EXPECT_THAT(read_whole_file(directory.path() / "tokenizer_config.json"),
+              HasSubstr("PreTrainedTokenizerFast"));
+}
+
+TEST(DirectoryTexts, NameAGitLfsPointer) {
+  const TestDirectory directory;
+  directory.write("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+  EXPECT_THAT(refusal([&] { read_directory_texts(directory.path()); }),
+              testing::AllOf(HasSubstr("tokenizer.json"), HasSubstr("Git LFS pointer")));
+}
+
+}  // namespace
+}  // namespace diffllama

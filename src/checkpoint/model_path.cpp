@@ -1,0 +1,37 @@
+#include "checkpoint/model_path.h"
+
+#include <algorithm>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "diffllama/error.h"
+
+namespace diffllama {
+
+namespace fs = std::filesystem;
+
+fs::path find_model(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error) || fs::exists(path / "config.json", error)) return path;
+  std::vector<fs::path> models;
+  for (auto entry = fs::directory_iterator(path, error);
+       !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    if (fs::exists(entry->path() / "config.json", error)) models.push_back(entry->path());
+  }
+  if (models.empty()) return path;
+  if (models.size() == 1) return models.front();
+  std::ranges::sort(models);
+  std::string names;
+  for (const fs::path& model : models) {
+    if (names.size() > 1000) {
+      names += ", ...";
+      break;
+    }
+    names += (names.empty() ? "" : ", ") + model.string();
+  }
+  throw IoError(path.string() + ": expected a config.json, or one sub-folder with one, got " +
+                std::to_string(models.size()) + " models: " + names);
+}
+
+}  // namespace diffllama
