@@ -78,7 +78,7 @@ std::optional<Integer> parse_integer(const Text& text, int base) {
   if (prefixed("0x", 16) || prefixed("0b", 2) || prefixed("0o", 8)) digits.erase(0, 2);
   if (digits.starts_with('-')) return std::nullopt;
   Integer number = 0;
-  if (negative) digits.insert(0, "-");
+  if (negative) digits.insert(digits.begin(), '-');
   const char* end = digits.data() + digits.size();
   const auto [stop, error] = std::from_chars(digits.data(), end, number, base);
   if (error == std::errc::result_out_of_range) {
