@@ -170,7 +170,7 @@ TEST(GenerationConfigFile, RefusesWithFieldValueAndWhatIsAllowed) {
       {R"({"watermarking_config": {"ngram_len": 5}})",
        "watermarking_config: ngram_len: expected a field of a green list's watermark, got 5"},
       {R"({"watermarking_config": {"seeding_scheme": "x"}})",
-       "seeding_scheme: expected lefthash or selfhash"},
+       "watermarking_config: seeding_scheme: expected lefthash or selfhash, got \"x\""},
       {R"({"watermarking_config": {"greenlist_ratio": 1}})",
        "watermarking_config.greenlist_ratio: expected a number above 0 and below 1, got 1"},
       {R"({"seed": -1})", "seed: expected an integer from 0 to 18446744073709551615, got -1"},
