@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <numeric>
+#include <vector>
 
 namespace diffllama {
 namespace {
@@ -67,6 +69,33 @@ std::string without_middle(std::string_view text, std::size_t most) {
 }
 
 }  // namespace
+
+namespace {
+
+// Letters to insert, delete or replace until `a` is `b`.
+std::size_t edits(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::size_t nearest_of(std::string_view name, std::span<const std::string> known) {
+  const std::string_view cut = name.substr(0, 60);
+  const auto found = std::ranges::min_element(
+      known, {}, [&](const std::string& other) { return edits(cut, other); });
+  return static_cast<std::size_t>(found - known.begin());
+}
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {

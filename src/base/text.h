@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -18,5 +19,9 @@ std::string printable(std::string_view text, std::size_t most = std::size_t{64} 
 
 /// The first `most` bytes, with "..." where there were more. For values in messages.
 std::string shortened(std::string_view text, std::size_t most = 60);
+
+/// Which of `known` (at least one) is the fewest letters inserted, deleted or replaced away from
+/// `name` (Levenshtein); the first of several. Looks at the first 60 bytes of `name` alone.
+std::size_t nearest_of(std::string_view name, std::span<const std::string> known);
 
 }  // namespace diffllama

@@ -13,6 +13,10 @@ namespace fs = std::filesystem;
 
 fs::path find_model(const fs::path& path) {
   std::error_code error;
+  if (!fs::exists(path, error)) {
+    throw IoError(path.string() + ": expected a model, a directory or a .gguf file, got " +
+                  (error ? error.message() : "nothing there"));
+  }
   if (!fs::is_directory(path, error) || fs::exists(path / "config.json", error)) return path;
   std::vector<fs::path> models;
   for (auto entry = fs::directory_iterator(path, error);

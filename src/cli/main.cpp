@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <iostream>
 #include <new>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -23,6 +25,15 @@ int fail(int status, const std::string& message) {
   return status;
 }
 
+// What is wrong with an argument in a command's place; empty where it is one.
+std::string command_problem(const CLI::App& app, const std::string& given) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (given.starts_with('-') || std::ranges::find(names, given) != names.end()) return "";
+  return "expected a command, got \"" + diffllama::shortened(given) + "\"; the nearest is " +
+         names[diffllama::nearest_of(given, names)] + " (see diffllama --help)";
+}
+
 int run(int argc, char** argv) {
   CLI::App app("diffllama: DiffLlama and Llama models on the CPU");
   app.require_subcommand(1);
@@ -39,6 +50,10 @@ int run(int argc, char** argv) {
   diffllama::cli::add_train_command(app);
   diffllama::cli::add_apply_chat_template_command(app);
   diffllama::cli::add_chat_command(app);
+  if (argc > 1) {
+    const std::string problem = command_problem(app, argv[1]);
+    if (!problem.empty()) return fail(kWrongCommandLine, problem);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,12 +1,10 @@
 #include "tasks/perplexity.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <memory>
 #include <string>
-#include <system_error>
 
 #include <nlohmann/json.hpp>
 
@@ -26,16 +24,14 @@ struct PerplexityOptions {
 };
 
 void add_documents(const std::string& path, const Tokenizer& tokenizer, Perplexity& perplexity) {
-  JsonLineReader lines(path);
-  std::error_code unknown;
-  const std::uintmax_t size = std::filesystem::file_size(path, unknown);
-  Progress progress(unknown ? 0 : size, "tokens");
+  DocumentReader reader({path});
+  Progress progress(reader.total_bytes(), "tokens");
   std::int64_t tokens = 0;
-  for (nlohmann::json object; lines.next(object);) {
-    const auto ids = tokenizer.encode(text_field(object, "text", lines.where())).ids;
+  for (Document document; reader.next(document);) {
+    const auto ids = tokenizer.encode(document.text).ids;
     perplexity.add(ids);
     tokens += static_cast<std::int64_t>(ids.size());
-    progress.update(lines.bytes_read(), tokens);
+    progress.update(reader.bytes_read(), tokens);
   }
 }
 
@@ -70,7 +66,12 @@ void add_perplexity_command(CLI::App& app) {
       "special tokens, in windows of max_position_embeddings that do not overlap");
   const auto options = std::make_shared<PerplexityOptions>();
   add_model_options(*command, options->model);
-  command->add_option("FILE", options->file, "JSON lines, objects with \"text\"")->required();
+  command
+      ->add_option(
+          "FILE", options->file,
+          "Documents: JSON lines, objects with \"text\" (.jsonl, .ndjson, .json), or a text "
+          "file, which is one; a directory of such files")
+      ->required();
   command->add_flag("--json", options->json,
                     "One object: perplexity, negative_log_likelihood (mean), tokens (predicted), "
                     "documents");

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <numeric>
 #include <set>
 
 #include "base/json.h"
@@ -18,31 +17,14 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-// Letters to insert, delete or replace until `a` is `b` (Levenshtein).
-std::size_t edits(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-// Of a short text only: what a file may hold is longer. A name without its section is held against
-// the fields' own names.
+// A name without its section is held against the fields' own names.
 std::string nearest(const std::string& name, const std::vector<std::string>& known) {
-  const std::string cut = name.substr(0, 60);
-  const bool whole = cut.find('.') != std::string::npos;
-  return *std::ranges::min_element(known, {}, [&](const std::string& other) {
-    const std::size_t dot = other.find('.');
-    return edits(cut, whole || dot == std::string::npos ? other : other.substr(dot + 1));
-  });
+  const bool whole = name.find('.') != std::string::npos;
+  std::vector<std::string> names = known;
+  for (std::string& other : names) {
+    if (!whole) other.erase(0, other.find('.') + 1);
+  }
+  return known[nearest_of(name, names)];
 }
 
 [[noreturn]] void reject_name(const std::string& where, const std::string& what,

@@ -381,6 +381,18 @@ TEST(Perplexity, MeasuresDocuments) {
   EXPECT_GT(object.at("perplexity"), 1);
 }
 
+TEST(Perplexity, ReadsTextAsTrainingDoes) {
+  const Scratch scratch;
+  const auto measured = [&](const char* name, const char* text) {
+    const Result result =
+        run_program({"perplexity", "-m", kTiny, "-t", "1", "--json", scratch.file(name, text)});
+    expect_success(result);
+    return result.out;
+  };
+  EXPECT_EQ(measured("one.txt", "To be, or not to be.\nThe end.\n"),
+            measured("one.jsonl", "{\"text\": \"To be, or not to be.\\nThe end.\\n\"}\n"));
+}
+
 TEST(Perplexity, LinesItCannotReadAreNamed) {
   const Scratch scratch;
   for (const char* line : {"text", "[]", "{}", R"({"text": 1})", R"({"text": "a")"}) {

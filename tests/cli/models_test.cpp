@@ -32,6 +32,9 @@ TEST(Models, MissingOnesAreNamed) {
     expect_failure(run_program({"tokenize", "-m", model}), 1, HasSubstr(model));
   }
   EXPECT_FALSE(fs::exists(outputs));
+  // Not one of its files, which is looked for first.
+  expect_failure(run_program({"generate", "-m", "/no/such/model", "-p", "a"}), 1,
+                 HasSubstr("/no/such/model: expected a model"));
 }
 
 /// A copy of the causal golden with another config.json.

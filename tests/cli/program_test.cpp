@@ -43,7 +43,8 @@ TEST(CommandLine, WrongOnesAreNamed) {
     const char* named;
   } wrong[] = {
       {{}, "subcommand"},
-      {{"frobnicate"}, ""},
+      {{"frobnicate"}, "got \"frobnicate\""},
+      {{"generat"}, "expected a command, got \"generat\"; the nearest is generate"},
       {{"--frobnicate"}, ""},
       {{"tokenize", "--frobnicate"}, "--frobnicate"},
       {{"tokenize", "stray"}, "stray"},
