@@ -1,6 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <string>
+
 #include "diffllama/chat.h"
 #include "diffllama/error.h"
 
@@ -47,19 +50,20 @@ TEST(ChatTemplate, KnowsTheVariablesThatTransformersGives) {
 }
 
 TEST(ChatTemplate, OfSeveralTakesToolUseForTools) {
-  const ChatTemplate both({{"default", "d"}, {"tool_use", "t"}, {"rag", "r"}});
+  using Sources = std::map<std::string, std::string>;
+  const ChatTemplate both(Sources{{"default", "d"}, {"tool_use", "t"}, {"rag", "r"}});
   EXPECT_EQ(both.apply(kHello).text, "d");
   EXPECT_EQ(both.apply(R"({"messages": [], "tools": null})").text, "d");
   EXPECT_EQ(both.apply(R"({"messages": [], "tools": []})").text, "t");
-  const ChatTemplate none({{"rag", "r"}, {"x", "y"}});
+  const ChatTemplate none(Sources{{"rag", "r"}, {"x", "y"}});
   EXPECT_THROW(none.apply(kHello), FormatError);
 }
 
 TEST(ChatTemplate, TakesMessagesOfCpp) {
-  const ChatTemplate chat_template(
-      {{"default",
-        "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
-        "{{ add_generation_prompt }}"}});
+  const ChatTemplate chat_template(std::map<std::string, std::string>{
+      {"default",
+       "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+       "{{ add_generation_prompt }}"}});
   const std::vector<ChatMessage> messages = {{"user", "a\"\n"}, {"assistant", "b"}};
   EXPECT_EQ(chat_template.apply(messages).text, "user:a\"\n;assistant:b;True");
   EXPECT_EQ(chat_template.apply(messages, false).text, "user:a\"\n;assistant:b;False");

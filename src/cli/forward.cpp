@@ -7,6 +7,7 @@
 #include "checkpoint/model_files.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "cli/common.h"
+#include "diffllama/error.h"
 #include "model/input_tensors.h"
 
 namespace diffllama::cli {

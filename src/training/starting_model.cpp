@@ -65,9 +65,9 @@ std::map<std::string, std::string> tokenizer_files(const fs::path& path, const M
   }
   std::map<std::string, std::string> files;
   for (const char* name : kTokenizerFiles) copy_if_there(directory, name, files);
-  if (const auto config = files.find("tokenizer_config.json"); config != files.end()) {
-    config->second = tokenizer_config_for_every_version(
-        config->second, (directory / "tokenizer_config.json").string());
+  if (const auto settings = files.find("tokenizer_config.json"); settings != files.end()) {
+    settings->second = tokenizer_config_for_every_version(
+        settings->second, (directory / "tokenizer_config.json").string());
   }
   return files;
 }

@@ -33,7 +33,7 @@ class Parser {
   [[noreturn]] void fail(const std::string& expected) const {
     const auto read = text_.substr(0, text_.size() - rest_.size());
     const std::string found =
-        rest_.empty() ? "the end" : "\"" + std::string(rest_.substr(0, 12)) + "\"";
+        rest_.empty() ? "the end" : std::string{'"'}.append(rest_.substr(0, 12)) + '"';
     throw InvalidArgument(grammar_.where() + ": line " +
                           std::to_string(1 + std::ranges::count(read, '\n')) + ": expected " +
                           expected + ", got " + found);

@@ -92,7 +92,7 @@ class Parser {
 
   [[noreturn]] void fail(const std::string& expected) const {
     const std::string found =
-        rest_.empty() ? "the end" : "\"" + std::string(rest_.substr(0, 12)) + "\"";
+        rest_.empty() ? "the end" : std::string{'"'}.append(rest_.substr(0, 12)) + '"';
     throw InvalidArgument(grammar_.where() + ": regular expression: expected " + expected +
                           ", got " + found + " at byte " + std::to_string(size_ - rest_.size()));
   }

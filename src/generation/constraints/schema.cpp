@@ -209,7 +209,7 @@ void SchemaDocument::fail(const SchemaJson& schema, const std::string& keyword,
                           const std::string& expected) const {
   const SchemaJson* found = schema.is_object() ? schema_keyword(schema, keyword.c_str()) : nullptr;
   std::string place = path(id(schema));
-  if (!keyword.empty()) place += "/" + escape_pointer(keyword);
+  if (!keyword.empty()) (place += '/') += escape_pointer(keyword);
   throw InvalidArgument(
       where_ + ": " + place + ": expected " + expected + ", got " +
       json_excerpt(found != nullptr ? nlohmann::json(*found) : nlohmann::json(schema)));
