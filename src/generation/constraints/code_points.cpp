@@ -148,10 +148,4 @@ std::optional<char32_t> take_code_point(std::string_view& text) {
   return value;
 }
 
-void append_utf8(std::string& text, char32_t code_point) {
-  std::uint8_t bytes[4];
-  const int length = encode(code_point, bytes);
-  text.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(length));
-}
-
 }  // namespace diffllama

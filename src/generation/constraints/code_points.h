@@ -50,6 +50,5 @@ std::vector<ByteSequence> utf8_sequences(const CodePoints& set);
 
 /// Takes one code point from the front of `text`; nothing where that is not UTF-8.
 std::optional<char32_t> take_code_point(std::string_view& text);
-void append_utf8(std::string& text, char32_t code_point);
 
 }  // namespace diffllama

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "diffllama/error.h"
+#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

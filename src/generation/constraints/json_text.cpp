@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "generation/constraints/json_number.h"
+#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {
