@@ -130,7 +130,7 @@ TEST(ChatTemplate, RefusesBrokenConversations) {
 // ---- Templates that mean harm end in an error, soon.
 
 TEST(HostileTemplate, LoopsWithoutEnd) {
-  EXPECT_THAT(message_of("{% for a in range(99999) %}{% for b in range(99999) %}"
+  EXPECT_THAT(message_of("{% set r = range(9999) %}{% for a in r %}{% for b in r %}"
                          "{% endfor %}{% endfor %}"),
               HasSubstr("steps"));
   EXPECT_THAT(message_of("{% macro m() %}{% for i in range(9999) %}{{ m() }}{% endfor %}"

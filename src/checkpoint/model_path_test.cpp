@@ -15,7 +15,7 @@ TEST(ModelPath, ADirectoryStandsForTheOneModelInASubFolder) {
   const TestDirectory directory;
   const fs::path& path = directory.path();
   EXPECT_EQ(find_model(path), path);
-  EXPECT_EQ(find_model(path / "nothing"), path / "nothing");
+  EXPECT_THROW(find_model(path / "nothing"), IoError);
   fs::create_directories(path / "runs");
   fs::create_directories(path / "checkpoint-2");
   directory.write("README.md", "a model");

@@ -346,11 +346,13 @@ TEST(PerplexityCommand, NamesTheLineThatIsWrong) {
   expect("{\"text\": 7}", "bad.jsonl:1: expected an object with a string \"text\"");
   expect("{\"text\"", "bad.jsonl:1: expected JSON");
   expect("", "expected a document");
+  const fs::path empty = folder / "empty";
+  fs::create_directory(empty);
   EXPECT_THAT(
       [&] {
-        run({"perplexity", "-m", kTiny, folder.path()});
+        run({"perplexity", "-m", kTiny, empty.string()});
       },
-      ThrowsMessage<IoError>(HasSubstr("expected a file")));
+      ThrowsMessage<IoError>(HasSubstr("expected .txt, .jsonl, .ndjson or .json files, got none")));
 }
 
 TEST(InfoCommand, TellsWhatAModelIs) {

@@ -43,7 +43,10 @@ std::string JsonField::as_string(std::optional<std::string> absent) const {
 }
 
 std::int64_t JsonField::as_index(std::int64_t limit) const {
-  if (!value_.is_number_unsigned() || value_.get<std::uint64_t>() >= std::uint64_t(limit)) {
+  const bool negative =
+      value_.is_number_integer() && !value_.is_number_unsigned() && value_.get<std::int64_t>() < 0;
+  if (!value_.is_number_integer() || negative ||
+      value_.get<std::uint64_t>() >= std::uint64_t(limit)) {
     refuse("an integer from 0 to " + std::to_string(limit - 1));
   }
   return value_.get<std::int64_t>();

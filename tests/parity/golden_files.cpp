@@ -32,14 +32,14 @@ void take(Tensors& from, const std::string& name, std::optional<Tensor>& to) {
 }
 
 // Those whose names begin with `prefix`, without it.
-Tensors take_all(Tensors& from, const std::string& prefix) {
-  Tensors taken;
-  for (auto at = from.lower_bound(prefix); at != from.end() && at->first.starts_with(prefix);) {
-    taken.emplace(at->first.substr(prefix.size()), std::move(at->second));
-    at = from.erase(at);
+Tensors tensors_under(const Tensors& from, const std::string& prefix) {
+  Tensors found;
+  for (auto at = from.lower_bound(prefix); at != from.end() && at->first.starts_with(prefix);
+       ++at) {
+    found.emplace(at->first.substr(prefix.size()), at->second);
   }
-  if (taken.empty()) throw std::runtime_error("no tensors " + prefix + "...");
-  return taken;
+  if (found.empty()) throw std::runtime_error("no tensors " + prefix + "...");
+  return found;
 }
 
 constexpr const char* kCasesFile = "cases.safetensors";
@@ -51,6 +51,13 @@ const nlohmann::json& golden_records() {
   static const nlohmann::json records =
       nlohmann::json::parse(read_file(golden_root() / "cases.json"));
   return records;
+}
+
+// Of all cases of a model; the last one's are kept, since cases are loaded model by model.
+const Tensors& case_tensors(const std::string& model) {
+  static std::pair<std::string, Tensors> last;
+  if (last.first != model) last = {model, load_tensors(golden_root() / model / kCasesFile)};
+  return last.second;
 }
 
 }  // namespace
@@ -106,15 +113,15 @@ Golden load_golden(const std::string& name) {
   golden.checkpoint = record.contains("checkpoint")
                           ? source_dir() / record.at("checkpoint").get<std::string>()
                           : directory;
-  Tensors tensors = load_tensors(directory / kCasesFile);
-  golden.outputs = take_all(tensors, case_name + "/outputs/");
+  const Tensors& tensors = case_tensors(model);
+  golden.outputs = tensors_under(tensors, case_name + "/outputs/");
   if (record.value("gradients", false)) {
-    golden.gradients = take_all(tensors, case_name + "/gradients/");
+    golden.gradients = tensors_under(tensors, case_name + "/gradients/");
   }
   golden.length_dependent = record.at("length_dependent");
   golden.for_each_token = record.at("for_each_token");
 
-  Tensors given = take_all(tensors, case_name + "/inputs/");
+  Tensors given = tensors_under(tensors, case_name + "/inputs/");
   ForwardInputs& inputs = golden.inputs;
   take(given, "input_ids", inputs.input_ids);
   take(given, "inputs_embeds", inputs.inputs_embeds);

@@ -171,12 +171,12 @@ std::string entry(const std::string& name, int begin, int end, const std::string
 
 TEST(Safetensors, RefusesShapesThatDoNotMatchTheirBytes) {
   EXPECT_THAT(refused_header("{" + entry("a", 0, 4, "[3]") + "}", "1234"),
-              HasSubstr("tensor \"a\": expected 3 bytes for uint8 [3], got data_offsets [0, 4]"));
+              HasSubstr("tensor \"a\": expected 3 bytes for U8 [3], got data_offsets [0, 4]"));
   EXPECT_THAT(
       refused_header("{" + entry("a", 0, 4, "[4294967296,4294967297]") + "}", "1234"),
-      HasSubstr("expected a size of less than 2^64 bytes, got shape [4294967296, 4294967297]"));
+      HasSubstr("expected a size of less than 2^64 bits, got shape [4294967296, 4294967297]"));
   EXPECT_THAT(refused_header("{" + entry("a", 0, 4, "[4611686018427387905]", "F32") + "}", "1234"),
-              HasSubstr("less than 2^64 bytes"));
+              HasSubstr("less than 2^64 bits"));
 }
 
 TEST(Safetensors, RefusesRangesThatDoNotCoverTheData) {
