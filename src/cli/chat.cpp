@@ -55,13 +55,21 @@ constexpr const char* kPlainStop = "\nUser:";
 
 // Set by Ctrl-C, looked at between tokens.
 std::atomic<bool> interrupted = false;
+std::atomic<bool> reading = false;  // a line, on a terminal
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void catch_interrupts() {
   struct sigaction action = {};
-  action.sa_handler = [](int) { interrupted = true; };
+  // A signal that comes just before the terminal is read would be seen only after the next key:
+  // the alarm ends that reading.
+  action.sa_handler = [](int) {
+    interrupted = true;
+    if (reading) alarm(1);
+  };
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: reading a line ends too
+  action.sa_handler = [](int) {};
+  sigaction(SIGALRM, &action, nullptr);
 }
 
 GenerationConfig generation_config(const ChatOptions& options) {
@@ -133,7 +141,10 @@ class Chat {
     bool block = false;  // between """ and """
     for (bool first = true;; first = false) {
       interrupted = false;
+      reading = editor_.on_terminal();
       const LineEditor::Input input = editor_.read(first ? "> " : ". ");
+      reading = false;
+      alarm(0);
       if (input.event == LineEditor::Event::end) {
         if (editor_.on_terminal()) std::cout << '\n';
         if (message.empty()) return std::nullopt;
