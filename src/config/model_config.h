@@ -21,8 +21,8 @@ ModelConfig parse_model_config(std::string_view json_text, const std::string& wh
 /// differently, it says in both ways.
 std::string write_model_config(const ModelConfig& config);
 
-/// The text of a config.json, with the older spelling of rotary settings added where it has the new
-/// one alone and transformers before 5 would compute something else. Throws as parse_model_config.
+/// The text of a config.json, with the older spelling of rotary settings added where transformers
+/// before 5 would compute something else from what it has, or fail. Throws as parse_model_config.
 std::string config_for_every_version(const std::string& text, const std::string& where);
 
 /// Throws ConfigError "WHERE: FIELD: expected ..., got ..." for the first field that is not allowed

@@ -129,19 +129,25 @@ std::string write_model_config(const ModelConfig& config) {
   return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
+namespace {
+
+// Whether transformers before 5 computes something else with these settings, or nothing.
+bool needs_old_rope(const json& document, const RopeParameters& rope) {
+  if (rope.type == RopeType::yarn && !rope.factor) return true;
+  if (rope.type == RopeType::longrope && rope.original_max_position_embeddings &&
+      !document.contains("original_max_position_embeddings")) {
+    return true;
+  }
+  if (document.contains("rope_theta") || document.contains("rope_scaling")) return false;
+  return rope.type != RopeType::default_rope || rope.theta != RopeParameters{}.theta;
+}
+
+}  // namespace
+
 std::string config_for_every_version(const std::string& text, const std::string& where) {
-  json document = parse_json(text, where);
-  if (!document.is_object()) return text;
-  const auto rope = document.find("rope_parameters");
-  const bool new_style = rope != document.end() && rope->is_object() && !rope->empty();
-  if (!new_style || document.contains("rope_theta") || document.contains("rope_scaling")) {
-    return text;
-  }
   const ModelConfig config = parse_model_config(text, where, [](const std::string&) {});
-  // What a version that sees neither takes.
-  if (config.rope.type == RopeType::default_rope && config.rope.theta == RopeParameters{}.theta) {
-    return text;
-  }
+  json document = parse_json(text, where);
+  if (!needs_old_rope(document, config.rope)) return text;
   put_rope(document, config);
   return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }

@@ -202,7 +202,12 @@ json rope_to_json(const ModelConfig& config) {
   object["rope_type"] = rope_type_name(rope.type);
   if (rope.type == RopeType::default_rope) return object;
   put(object, "factor", rope.factor);
-  if (rope.type == RopeType::yarn && !rope.factor) object["factor"] = nullptr;
+  if (rope.type == RopeType::yarn && !rope.factor) {
+    // What null means; transformers before 5 asks for a number.
+    const std::int64_t length = config.max_position_embeddings;
+    object["factor"] = static_cast<double>(length) /
+                       static_cast<double>(rope.original_max_position_embeddings.value_or(length));
+  }
   if (uses_original_length(rope.type)) {
     put(object, "original_max_position_embeddings", rope.original_max_position_embeddings);
   }

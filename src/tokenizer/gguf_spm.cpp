@@ -83,7 +83,7 @@ ordered_json spm_decoder_json(bool space_prefix) {
   steps.push_back({{"type", "ByteFallback"}});
   steps.push_back({{"type", "Fuse"}});
   if (space_prefix) {
-    steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+    steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1U}, {"stop", 0U}});
   }
   return {{"type", "Sequence"}, {"decoders", std::move(steps)}};
 }
