@@ -32,7 +32,7 @@ class GgufConverter {
 
   std::unique_ptr<Tokenizer::Impl> run() {
     if (from_.model != "gpt2" && !by_scores_) {
-      refuse("model", "\"gpt2\", byte-level BPE, or \"llama\", SentencePiece's BPE",
+      refuse("model", R"("gpt2", byte-level BPE, or "llama", SentencePiece's BPE)",
              quote_token(from_.model));
     }
     check_types();

@@ -1,7 +1,6 @@
 // A model in several GGUF files: each has the number of the part, the number of parts and the
 // number of all tensors; the other keys stand in the first.
 #include <charconv>
-#include <cstdio>
 #include <functional>
 #include <string_view>
 #include <system_error>
@@ -17,12 +16,14 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kMaxParts = 65'535;
 
+std::string five_digits(std::int64_t number) {
+  const std::string digits = std::to_string(number);
+  return digits.size() < 5 ? std::string(5 - digits.size(), '0') + digits : digits;
+}
+
 // What stands behind the prefix.
 std::string part_ending(std::int64_t number, std::int64_t count) {
-  char text[64];
-  std::snprintf(text, sizeof text, "-%05lld-of-%05lld.gguf", static_cast<long long>(number + 1),
-                static_cast<long long>(count));
-  return text;
+  return std::string{'-'}.append(five_digits(number + 1)) + "-of-" + five_digits(count) + ".gguf";
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ std::string GgufFile::tensor_where(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (files_ != nullptr && found != tensors_.end()) {
     const std::byte* const data = found->second.bytes.data();
-    const std::less<const std::byte*> before;
+    const std::less<> before;
     for (const auto& file : *files_) {
       const std::byte* const begin = file->bytes().data();
       if (!before(data, begin) && before(data, begin + file->bytes().size())) {
