@@ -201,7 +201,7 @@ class Parser {
     for (const char c : std::string_view("\\\"[]")) {
       if (take(std::string_view(&c, 1))) return static_cast<char32_t>(c);
     }
-    fail("one of the escapes \\n \\r \\t \\\\ \\\" \\[ \\] \\x \\u \\U");
+    fail(R"(one of the escapes \n \r \t \\ \" \[ \] \x \u \U)");
   }
   char32_t hex(int digits) {
     std::uint64_t value = 0;
