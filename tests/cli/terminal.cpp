@@ -1,5 +1,6 @@
 #include "cli/terminal.h"
 
+#include <poll.h>
 #include <pty.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,6 +46,10 @@ void Terminal::type(const std::string& keys) {
 }
 
 bool Terminal::read_more() {
+  // Nothing for so long: it waits too, and the test tells what it had shown.
+  constexpr int kPatience = 60'000;  // ms
+  pollfd waiting{.fd = terminal_, .events = POLLIN, .revents = 0};
+  if (poll(&waiting, 1, kPatience) == 0) return false;
   char buffer[4096];
   ssize_t size = 0;
   do {
