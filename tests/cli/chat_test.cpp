@@ -150,8 +150,7 @@ TEST_F(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
   ASSERT_TRUE(terminal.wait_for("prompt tokens")) << terminal.screen();
   // Typed before the line is being edited, it would be thrown away with what else waits.
   ASSERT_TRUE(terminal.wait_for("> ")) << terminal.screen();
-  terminal.type("\x04");
-  EXPECT_EQ(terminal.exit_status(), 0) << terminal.screen();
+  EXPECT_EQ(terminal.exit_status("\x04"), 0) << terminal.screen();
 }
 
 }  // namespace

@@ -71,8 +71,17 @@ bool Terminal::wait_for(const std::string& text) {
   }
 }
 
-int Terminal::exit_status() {
-  while (read_more()) {
+int Terminal::exit_status(const std::string& keys) {
+  // libedit shows its prompt just before it takes the keys itself: what is typed in between is
+  // lost, and typed again, as a person does.
+  type(keys);
+  for (;;) {
+    pollfd waiting{.fd = terminal_, .events = POLLIN, .revents = 0};
+    if (poll(&waiting, 1, 1000) == 0) {
+      type(keys);
+    } else if (!read_more()) {
+      break;
+    }
   }
   int status = 0;
   while (waitpid(process_, &status, 0) < 0 && errno == EINTR) {

@@ -23,7 +23,7 @@ class Terminal {
   /// All that came so far.
   const std::string& screen() const { return screen_; }
   /// The exit status, once the program has ended by itself; minus the signal that ended it.
-  int exit_status();
+  int exit_status(const std::string& keys);
 
  private:
   bool read_more();
