@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,10 +84,17 @@ TEST_F(Chat, AnswersEachLineAndReadsOnlyWhatIsNew) {
     const Result result = chat(input);
     EXPECT_EQ(result.status, 0) << result.err;
     EXPECT_GE(std::ranges::count(result.out, '\n'), 1) << result.out;
-    std::smatch numbers;
-    const std::regex pattern("(\\d+) prompt tokens, (\\d+) of them cached");
-    EXPECT_TRUE(std::regex_search(result.err, numbers, pattern)) << result.err;
-    return std::pair(std::stoi(numbers[1]), std::stoi(numbers[2]));
+    // The number that stands right before `words`.
+    const auto number_before = [&](const char* words) {
+      const size_t end = result.err.find(words);
+      if (end == std::string::npos) {
+        ADD_FAILURE() << result.err;
+        return 0;
+      }
+      const size_t begin = result.err.find_last_not_of("0123456789", end - 1) + 1;
+      return std::stoi(result.err.substr(begin, end - begin));
+    };
+    return std::pair(number_before(" prompt tokens, "), number_before(" of them cached"));
   };
   const auto [first, first_cached] = stats("To be\n/stats\n");
   const auto [second, second_cached] = stats("To be\nThe end\n/stats\n");
