@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/overwrite.h"
 #include "base/regular_file.h"
 #include "base/signals.h"
 #include "cli/common.h"
@@ -99,6 +100,11 @@ Recipe read_recipe(const TrainOptions& options) {
   }
   if (options.resume && !output_dir) check_own_directory(options.recipe, recipe);
   validate(recipe, options.recipe.empty() ? "recipe" : options.recipe);
+  // A run writes its whole recipe there. One that goes on reads what it wrote itself.
+  if (!options.resume && !options.print_recipe) {
+    refuse_overwriting(std::filesystem::path(recipe.checkpoints.output_dir) / "recipe.json",
+                       {options.recipe});
+  }
   return recipe;
 }
 

@@ -9,8 +9,11 @@
 
 #include "base/atomic_file.h"
 #include "base/json.h"
+#include "base/overwrite.h"
 #include "base/regular_file.h"
 #include "checkpoint/adapter/lora_adapter.h"
+#include "checkpoint/model_files.h"
+#include "checkpoint/model_path.h"
 #include "checkpoint/save.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
@@ -24,8 +27,44 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kRecipeFile = "recipe.json";
+constexpr const char* kMetricsFile = "metrics.jsonl";
+
 void notice(const SessionOptions& options, const std::string& text) {
   if (options.notice) options.notice(text);
+}
+
+// Every file that the recipe names, and the directories that they lie in.
+std::vector<fs::path> inputs_of(const Recipe& recipe) {
+  std::vector<fs::path> inputs;
+  const auto add = [&](const fs::path& file) {
+    std::error_code error;
+    for (fs::path path = fs::canonical(file, error); !error && path.has_relative_path();
+         path = path.parent_path()) {
+      inputs.push_back(path);
+    }
+  };
+  for (const fs::path& model : {fs::path(recipe.model.from), fs::path(recipe.model.tokenizer)}) {
+    std::error_code error;
+    if (model.empty() || !fs::exists(model, error)) continue;
+    for (const fs::path& file : model_files(find_model(model))) add(file);
+  }
+  if (recipe.model.config.is_string()) add(recipe.model.config.get<std::string>());
+  for (const auto* files : {&recipe.data.train, &recipe.data.valid}) {
+    for (const std::string& file : *files) add(file);
+  }
+  return inputs;
+}
+
+// A run replaces its records and removes its older checkpoints: none of them may be read.
+void refuse_overwriting_inputs(const Recipe& recipe, const RunDirectory& directory) {
+  const std::vector<fs::path> inputs = inputs_of(recipe);
+  for (const char* record : {kRecipeFile, kMetricsFile}) {
+    refuse_overwriting(directory.path() / record, inputs);
+  }
+  for (const std::int64_t step : directory.steps()) {
+    refuse_overwriting(directory.checkpoint(step), inputs);
+  }
 }
 
 // The classes that the data gives a new head.
@@ -175,6 +214,7 @@ SessionEnd run_training(const Recipe& recipe, const SessionOptions& options) {
   validate(recipe, "recipe");
   const RunDirectory directory(recipe.checkpoints.output_dir);
   const std::optional<SavedCheckpoint> checkpoint = checkpoint_to_resume(directory, options);
+  refuse_overwriting_inputs(recipe, directory);
   if (checkpoint) note_differences(recipe, *checkpoint, options);
 
   const StartingModel start = starting_model(recipe, checkpoint.has_value(), options.warn);
@@ -205,8 +245,8 @@ SessionEnd run_training(const Recipe& recipe, const SessionOptions& options) {
     trainer.resume(*checkpoint);
     notice(options, "resuming from " + checkpoint->path.string());
   }
-  write_file_atomically(directory.path() / "recipe.json", write_recipe(recipe));
-  MetricsFile metrics(directory.path() / "metrics.jsonl", trainer.state().step,
+  write_file_atomically(directory.path() / kRecipeFile, write_recipe(recipe));
+  MetricsFile metrics(directory.path() / kMetricsFile, trainer.state().step,
                       trainer.state().evaluated_step);
   if (options.on_start) {
     options.on_start(facts_of(model, data, trainer, trainer_settings.max_steps));

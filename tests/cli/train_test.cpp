@@ -11,6 +11,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -486,6 +487,39 @@ TEST_F(Train, DataThatDoesNotFitIsNamed) {
                  AllOf(HasSubstr("model.tokenizer: expected at most the 4000 tokens of the model's "
                                  "vocab_size, got 4096 in "),
                        HasSubstr("diffllama-tiny")));
+}
+
+TEST_F(Train, WritesOverNothingThatItReads) {
+  const auto contents = [&] {
+    std::map<std::string, std::string> all;
+    for (const auto& entry : fs::recursive_directory_iterator(scratch_.path())) {
+      if (entry.is_regular_file()) all[entry.path()] = read_file(entry.path());
+    }
+    return all;
+  };
+  const std::string text = read_file(fs::path(DIFFLLAMA_SOURCE_DIR) / "LICENSE");
+  const auto refused = [&](const Arguments& arguments) {
+    SCOPED_TRACE(testing::PrintToString(arguments));
+    const auto before = contents();
+    expect_failure(run_program(arguments), 1, HasSubstr("expected another path than what is read"));
+    EXPECT_TRUE(contents() == before);
+  };
+  // The run's recipe would take the place of the one it was read from, its metrics that of a text.
+  refused({"train", recipe_, "-o", scratch_.path()});
+  const std::string records = scratch_.path() / "records";
+  fs::create_directory(records);
+  std::ofstream(records + "/metrics.jsonl") << text;
+  fs::create_symlink(records + "/metrics.jsonl", scratch_.path() / "link.txt");
+  refused(command("records", {"--set", "data.train=" + records + "/metrics.jsonl"}));
+  refused(command("records", {"--set", "data.valid=" + std::string(scratch_.path() / "link.txt")}));
+  // A run that goes on removes its older checkpoints.
+  expect_success(run_program(command("run")));
+  const std::string last = output("run") / "last";
+  std::ofstream(last + "/text.txt") << text;
+  refused(command("run", {"--resume", "--set", "data.train=" + last + "/text.txt"}));
+  refused(
+      command("run", {"--resume", "--set", "model.from=" + last, "--set", "model.config=null"}));
+  refused(command("run", {"--resume", "--set", "model.tokenizer=" + last}));
 }
 
 TEST_F(Train, OneRecipeOneDirectory) {
