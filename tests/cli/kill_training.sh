@@ -32,7 +32,8 @@ cat >adapter.json <<EOF
  "evaluation": {"eval_steps": 4}, "checkpoints": {"save_steps": 2}}
 EOF
 
-train() { "$program" train "$1.json" -o "$2" -t 1 --resume; }
+# exec: in the background $! is the program itself.
+train() { exec "$program" train "$1.json" -o "$2" -t 1 --resume; }
 
 # What a run must end with: its last checkpoint and its metrics but for the clock's.
 digest() {
@@ -50,7 +51,7 @@ strangers() {
 declare -A wanted nanoseconds
 for recipe in whole adapter; do
   before=$(date +%s%N)
-  train $recipe out >log 2>&1 || die "$recipe: $(cat log)"
+  (train $recipe out) >log 2>&1 || die "$recipe: $(cat log)"
   nanoseconds[$recipe]=$(($(date +%s%N) - before))
   # The directory's name stands in the recipe that a checkpoint keeps, so that all runs have the same.
   wanted[$recipe]=$(digest out)
@@ -75,7 +76,7 @@ for signal in KILL TERM; do
         *) die "$recipe, $signal, trial $trial: status $status: $(cat log)" ;;
       esac
     done
-    train $recipe out >log 2>&1 || die "$recipe, $signal, trial $trial: it does not resume: $(cat log)"
+    (train $recipe out) >log 2>&1 || die "$recipe, $signal, trial $trial: it does not resume: $(cat log)"
     [ "$(digest out)" = "${wanted[$recipe]}" ] || die "$recipe, $signal, trial $trial: other bytes"
     [ -z "$(strangers out)" ] || die "$recipe, $signal, trial $trial: left behind: $(strangers out)"
   done
