@@ -51,12 +51,15 @@ class RunDirectory {
   /// other files stay as they are, the links and what is removed follow as in save(). Throws
   /// IoError, FormatError.
   void update(const TrainerState& state, std::int64_t limit) const;
+  /// What save() and update() end with: links `last` and `best`, and the removal of the oldest. A
+  /// run that goes on begins with it, since one that was killed may not have come so far. Throws
+  /// IoError.
+  void link_and_remove(const TrainerState& state, std::int64_t limit) const;
   /// The newest that is whole; a broken one is warned of by name and passed over. Throws
   /// FormatError when there are some and all are broken.
   std::optional<SavedCheckpoint> newest(const WarningHandler& warn) const;
 
  private:
-  void link_and_remove(const TrainerState& state, std::int64_t limit) const;
   void remove_checkpoint(const std::filesystem::path& path) const;
   void link(const char* name, std::int64_t step) const;
 

@@ -336,6 +336,7 @@ void Trainer::log(StepMetrics done, double seconds, MetricsFile& metrics) {
 bool Trainer::run(const RunDirectory& directory, MetricsFile& metrics) {
   using Clock = std::chrono::steady_clock;
   // What an earlier run was stopped before.
+  if (state_.step > 0) directory.link_and_remove(state_, options_.save_total_limit);
   if (evaluation_is_due() && !evaluate_step(directory, metrics)) return stop(directory);
   while (state_.step < options_.max_steps) {
     if (stops()) return stop(directory);

@@ -180,6 +180,21 @@ TEST(Trainer, StoppedAnywhereItContinuesWithTheSameBits) {
   }
 }
 
+TEST(Trainer, ARunThatGoesOnSetsTheLinksOfOneThatWasKilledBeforeIt) {
+  const TestDirectory scratch;
+  const fs::path path = scratch.path();
+  ASSERT_TRUE(Fixture().run(path));
+  const auto target = [&](const char* name) { return fs::read_symlink(path / name).string(); };
+  const std::string last = target("last"), best = target("best");
+  for (const char* name : {"last", "best"}) {
+    fs::remove(path / name);
+    fs::create_directory_symlink("checkpoint-2", path / name);
+  }
+  ASSERT_TRUE(Fixture().run(path));
+  EXPECT_EQ(target("last"), last);
+  EXPECT_EQ(target("best"), best);
+}
+
 TEST(Trainer, BatchesOfAnotherSizeGoOnWhereTheOthersEnded) {
   const TestDirectory scratch;
   TrainerOptions options = small_options();

@@ -35,10 +35,10 @@ EOF
 # exec: in the background $! is the program itself.
 train() { exec "$program" train "$1.json" -o "$2" -t 1 --resume; }
 
-# What a run must end with: its last checkpoint and its metrics but for the clock's.
+# What a run must end with, a line each: the files of its last checkpoint, and its metrics but for the clock's.
 digest() {
-  cat "$1"/last/{*.json,*.safetensors} | sha256sum
-  sed -E 's/"(tokens_per_second|mfu)":[^,}]*,?//g' "$1/metrics.jsonl" | sha256sum
+  (cd "$1/last" && sha256sum -- *.json *.safetensors)
+  sed -E 's/"(tokens_per_second|mfu)":[^,}]*,?//g' "$1/metrics.jsonl"
   readlink "$1/best"
 }
 
@@ -77,7 +77,10 @@ for signal in KILL TERM; do
       esac
     done
     (train $recipe out) >log 2>&1 || die "$recipe, $signal, trial $trial: it does not resume: $(cat log)"
-    [ "$(digest out)" = "${wanted[$recipe]}" ] || die "$recipe, $signal, trial $trial: other bytes"
+    [ "$(digest out)" = "${wanted[$recipe]}" ] || {
+      diff <(echo "${wanted[$recipe]}") <(digest out) >&2
+      die "$recipe, $signal, trial $trial: other bytes"
+    }
     [ -z "$(strangers out)" ] || die "$recipe, $signal, trial $trial: left behind: $(strangers out)"
   done
   echo "$count by SIG$signal: every run ended with the same bytes"
