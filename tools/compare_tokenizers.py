@@ -4,10 +4,11 @@
     pip install tokenizers transformers gguf      # in a scratch virtual environment
     tools/compare_tokenizers.py build/release/bin/diffllama MODEL [-n 200] [--seed 0] [--texts FILE.jsonl]
     tools/compare_tokenizers.py build/release/bin/diffllama components --texts FILE.jsonl --seconds 3600
+    tools/compare_tokenizers.py build/release/bin/diffllama characters --texts FILE.jsonl
 
 MODEL is a directory with a tokenizer.json, a tokenizer.json, a .gguf file (read through transformers), or the word
 "components": all of tokenizer_components.py and what `diffllama tokenizer train` makes, on random texts and pairs,
-round by round with a new seed until the time is over.
+round by round with a new seed until the time is over. "characters": each of Unicode's through each of these.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import random
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 from make_tokenizer_goldens import INVALID, PIECES, TEXTS
@@ -44,7 +46,8 @@ def random_text(rng):
             parts.append(chr(rng.randint(32, 126)))
         else:
             code = rng.choice([rng.randint(0, 0x24FF), rng.randint(0, 0xFFFF), rng.randint(0, 0x10FFFF)])
-            parts.append(chr(code) if not 0xD800 <= code < 0xE000 else "?")
+            # Regular expressions here know Unicode 14, and those of the library 16.
+            parts.append("?" if unicodedata.category(chr(code)) in ("Cn", "Cs") else chr(code))
     return "".join(parts)
 
 
@@ -94,7 +97,9 @@ def full(encoded, texts):
 def full_differences(program, path, tokenizer, text, pair):
     try:
         expected = full(tokenizer.encode(text, pair), [text, pair or ""])
-    except Exception:
+    except BaseException as error:  # the library's own panics are no Exception
+        if isinstance(error, KeyboardInterrupt):
+            raise
         expected = None
     options = ["--full"] + ([] if pair is None else ["--pair", pair])
     result = subprocess.run([program, "tokenize", "-m", path, *options], input=text.encode(), capture_output=True)
@@ -119,22 +124,57 @@ def trained(program, folder, corpus):
         yield path, Tokenizer.from_file(str(path))
 
 
+def all_components(arguments, folder):
+    """(path, tokenizer) of each of tokenizer_components.py, and of each kind that can be trained."""
+    from tokenizer_components import components
+
+    lines = [line for line, _ in zip(open(arguments.texts, encoding="utf-8"), range(100))]
+    texts = [json.loads(line)["text"][:4000] for line in lines] + TEXTS + PIECES * 3
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text("".join(lines))
+    found = [(folder / f"{name}.json", tokenizer) for name, tokenizer in components(texts)]
+    for path, tokenizer in found:
+        tokenizer.save(str(path))
+    return found + list(trained(arguments.program, folder, corpus))
+
+
+def differing_characters(program, path, tokenizer, characters):
+    """Those that a tokenizer reads differently between letters, by halving the text that holds them all."""
+    text = "".join(f"a{character}b " for character in characters)
+    if not any(full_differences(program, path, tokenizer, text, None)):
+        return []
+    if len(characters) == 1:
+        return characters
+    middle = len(characters) // 2
+    halves = characters[:middle], characters[middle:]
+    return [c for half in halves for c in differing_characters(program, path, tokenizer, half)]
+
+
+def compare_characters(arguments):
+    import tempfile
+
+    every = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for path, tokenizer in all_components(arguments, Path(folder)):
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            tokenizer.save(str(path))
+            found = []
+            for begin in range(0, len(every), 4096):
+                if len(found) < 200:
+                    found += differing_characters(arguments.program, str(path), tokenizer, every[begin:begin + 4096])
+            print(path.stem, " ".join(f"{ord(c):x}" for c in found) or "the same", flush=True)
+            wrong += len(found)
+    return 1 if wrong else 0
+
+
 def search_components(arguments):
     import tempfile
     import time
 
-    from tokenizer_components import components
-
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        lines = [line for line, _ in zip(open(arguments.texts, encoding="utf-8"), range(100))]
-        texts = [json.loads(line)["text"][:4000] for line in lines] + TEXTS + PIECES * 3
-        corpus = folder / "corpus.jsonl"
-        corpus.write_text("".join(lines))
-        found = [(folder / f"{name}.json", tokenizer) for name, tokenizer in components(texts)]
-        for path, tokenizer in found:
-            tokenizer.save(str(path))
-        found += trained(arguments.program, folder, corpus)
+        found = all_components(arguments, Path(folder))
         end, seed, count, wrong = time.time() + arguments.seconds, arguments.seed, 0, 0
         while time.time() < end:
             rng = random.Random(seed)
@@ -161,6 +201,8 @@ def main():
     arguments = parser.parse_args()
     if str(arguments.model) == "components":
         return search_components(arguments)
+    if str(arguments.model) == "characters":
+        return compare_characters(arguments)
 
     tokenizer = load(arguments.model)
     rng = random.Random(arguments.seed)

@@ -1,19 +1,14 @@
 #include "tokenizer/unicode.h"
 
-#include <utf8proc.h>
-
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 namespace diffllama {
 namespace {
 
 unsigned byte_at(std::string_view text, std::size_t at) {
   return static_cast<unsigned char>(text[at]);
-}
-
-utf8proc_category_t category(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
 }
 
 struct Range {
@@ -85,13 +80,35 @@ Utf8Step utf8_step(std::string_view bytes) {
   return {length, true, false};
 }
 
+std::size_t valid_utf8_bytes(std::string_view bytes) {
+  constexpr std::uint64_t kHighBits = 0x8080808080808080U;
+  for (std::size_t at = 0; at < bytes.size();) {
+    // Most texts are ASCII for the most part: eight bytes at once.
+    std::uint64_t word = 0;
+    if (bytes.size() - at >= sizeof(word)) {
+      std::memcpy(&word, bytes.data() + at, sizeof(word));
+      if ((word & kHighBits) == 0) {
+        at += sizeof(word);
+        continue;
+      }
+    }
+    const Utf8Step step = utf8_step(bytes.substr(at));
+    if (!step.valid) return at;
+    at += step.length;
+  }
+  return bytes.size();
+}
+
 std::string replace_invalid_utf8(std::string_view bytes) {
   std::string text;
   text.reserve(bytes.size());
   for (std::size_t at = 0; at < bytes.size();) {
-    const Utf8Step step = utf8_step(bytes.substr(at));
-    text += step.valid ? bytes.substr(at, step.length) : kReplacement;
-    at += step.length;
+    const std::size_t valid = valid_utf8_bytes(bytes.substr(at));
+    text += bytes.substr(at, valid);
+    at += valid;
+    if (at == bytes.size()) break;
+    text += kReplacement;
+    at += utf8_step(bytes.substr(at)).length;
   }
   return text;
 }
@@ -107,61 +124,6 @@ bool is_whitespace(char32_t c) {
                                                     {0x202F, 0x202F},
                                                     {0x205F, 0x205F}}};
   return c == 0x3000 || in_ranges(c, kRanges.data(), kRanges.data() + kRanges.size());
-}
-
-bool is_numeric(char32_t c) {
-  if (c < 0x80) return c >= '0' && c <= '9';
-  const utf8proc_category_t kind = category(c);
-  return kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL ||
-         kind == UTF8PROC_CATEGORY_NO;
-}
-
-bool is_punctuation(char32_t c) {
-  if (c < 0x80) {
-    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
-           (c >= '{' && c <= '~');
-  }
-  const utf8proc_category_t kind = category(c);
-  return kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO;
-}
-
-bool is_mark(char32_t c) {
-  const utf8proc_category_t kind = category(c);
-  return kind >= UTF8PROC_CATEGORY_MN && kind <= UTF8PROC_CATEGORY_ME;
-}
-
-bool is_nonspacing_mark(char32_t c) { return category(c) == UTF8PROC_CATEGORY_MN; }
-
-bool is_other(char32_t c) {
-  const utf8proc_category_t kind = category(c);
-  return kind == UTF8PROC_CATEGORY_CN || kind >= UTF8PROC_CATEGORY_CC;
-}
-
-bool is_word(char32_t c) {
-  if (c < 0x80) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-  }
-  const utf8proc_category_t kind = category(c);
-  if (kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_ME) return true;  // L and M
-  if (kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL ||
-      kind == UTF8PROC_CATEGORY_PC) {
-    return true;
-  }
-  // Join_Control, and the symbols that are Alphabetic: circled and squared letters.
-  static constexpr std::array<Range, 5> kOthers = {{{0x200C, 0x200D},
-                                                    {0x24B6, 0x24E9},
-                                                    {0x1F130, 0x1F149},
-                                                    {0x1F150, 0x1F169},
-                                                    {0x1F170, 0x1F189}}};
-  return in_ranges(c, kOthers.data(), kOthers.data() + kOthers.size());
-}
-
-void append_lowercase(std::u32string& text, char32_t c) {
-  if (c == 0x130) {  // the one lower-case mapping of two characters
-    text += U"i\u0307";
-    return;
-  }
-  text.push_back(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
 }
 
 }  // namespace diffllama

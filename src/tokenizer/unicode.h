@@ -27,6 +27,9 @@ struct Utf8Step {
 /// (Unicode 3.9, table 3-8), as Python's errors="replace" and Rust's from_utf8_lossy do.
 Utf8Step utf8_step(std::string_view bytes);
 
+/// How many bytes at the start of `bytes` are UTF-8: up to the first that utf8_step refuses.
+std::size_t valid_utf8_bytes(std::string_view bytes);
+
 /// U+FFFD in UTF-8.
 inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
@@ -35,6 +38,9 @@ std::string replace_invalid_utf8(std::string_view bytes);
 
 /// White_Space.
 bool is_whitespace(char32_t c);
+// What follows is as the tokenizers library has it, each by the Unicode version of the library's
+// part that asks (unicode_properties_table.inc); characters that came later are nothing special.
+
 /// General category N.
 bool is_numeric(char32_t c);
 /// General category P, or ASCII punctuation ($, +, < and so on).
@@ -45,8 +51,10 @@ bool is_word(char32_t c);
 bool is_mark(char32_t c);
 /// General category Mn.
 bool is_nonspacing_mark(char32_t c);
-/// General category C: controls, formats, private use, unassigned.
+/// General category C but for unassigned characters: controls, formats, private use; and U+FFFD.
 bool is_other(char32_t c);
+/// Newer than the normalization forms: no form decomposes, composes or reorders it.
+bool is_not_normalized(char32_t c);
 /// Appends the full lower-case mapping.
 void append_lowercase(std::u32string& text, char32_t c);
 

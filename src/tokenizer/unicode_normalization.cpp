@@ -19,6 +19,7 @@ struct Character {
 };
 
 int combining_class(char32_t c) {
+  if (is_not_normalized(c)) return 0;
   return utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class;
 }
 
@@ -28,7 +29,8 @@ std::optional<char32_t> compose(char32_t first, char32_t second) {
                                           static_cast<utf8proc_int32_t>(second), 0};
   const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
   if (utf8proc_normalize_utf32(pair.data(), 2, options) != 1) return std::nullopt;
-  return static_cast<char32_t>(pair[0]);
+  const auto composed = static_cast<char32_t>(pair[0]);
+  return is_not_normalized(composed) ? std::nullopt : std::optional(composed);
 }
 
 // Decomposes [begin, end) fully and puts marks in canonical order.
@@ -40,6 +42,10 @@ std::vector<Character> decompose(std::string_view text, bool compatible) {
   for (std::size_t at = 0; at < text.size();) {
     const CodePoint c = code_point_at(text, at);
     at += c.length;
+    if (is_not_normalized(c.value)) {
+      characters.push_back({c.value, 0, 0});
+      continue;
+    }
     const utf8proc_ssize_t count =
         utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.value), parts.data(),
                                 static_cast<utf8proc_ssize_t>(parts.size()), options, nullptr);
