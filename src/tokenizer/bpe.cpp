@@ -6,6 +6,7 @@
 
 #include "diffllama/error.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/first_word.h"
 #include "tokenizer/unicode.h"
 
 namespace diffllama {
@@ -76,6 +77,10 @@ void MergeTable::grow() {
 Bpe::Bpe(Vocabulary vocabulary, BpeOptions options)
     : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
   if (options_.unk_token) unk_id_ = vocabulary_.id_of(*options_.unk_token);
+  // A whole piece that is a token, marks of its ends and a blank that is itself unknown all look
+  // past a word.
+  words_are_independent_ = !options_.ignore_merges && options_.continuing_subword_prefix.empty() &&
+                           options_.end_of_word_suffix.empty() && vocabulary_.id_of(kBlankMark);
   for (std::size_t c = 0; c < id_of_low_character_.size(); ++c) {
     std::string text;
     append_utf8(text, static_cast<char32_t>(c));
@@ -109,7 +114,19 @@ void Bpe::add_merge(std::string_view left, std::string_view right) {
   if (right.size() < prefix) id_of(merged + std::string(right));
   merged += right.substr(std::min(prefix, right.size()));
   const std::uint32_t merged_id = id_of(merged);
-  merges_.set(left_id, right_id, {merge_count_++, merged_id});
+  set_merge(left_id, right_id, {merge_count_++, merged_id});
+}
+
+void Bpe::set_merge(std::uint32_t left, std::uint32_t right, MergeTable::Merge merge) {
+  merges_.set(left, right, merge);
+  if (vocabulary_.token_of(right).value_or("").starts_with(kBlankMark) &&
+      !vocabulary_.token_of(left).value_or("").ends_with(kBlankMark)) {
+    words_are_independent_ = false;
+  }
+}
+
+std::size_t Bpe::independent_prefix(std::string_view piece) const {
+  return words_are_independent_ ? first_word(piece) : piece.size();
 }
 
 std::optional<std::uint32_t> Bpe::id_of_character(std::string_view character, bool first, bool last,

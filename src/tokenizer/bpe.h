@@ -59,13 +59,14 @@ class Bpe : public TokenizerModel {
   /// vocabulary.
   void add_merge(std::string_view left, std::string_view right);
   /// A merge whose rank may be that of others: of these the leftmost in a text comes first.
-  void set_merge(std::uint32_t left, std::uint32_t right, MergeTable::Merge merge) {
-    merges_.set(left, right, merge);
-  }
+  void set_merge(std::uint32_t left, std::uint32_t right, MergeTable::Merge merge);
 
   const Vocabulary& vocabulary() const override { return vocabulary_; }
   std::unique_ptr<TokenizerModel::Encoder> make_encoder() const override;
   std::optional<std::uint32_t> unk_id() const override { return unk_id_; }
+  /// Up to the first "\u2581" (SentencePiece's blank) after another character, where no merge joins
+  /// the two: words, then, as in Llama 2's vocabulary.
+  std::size_t independent_prefix(std::string_view piece) const override;
   /// The merges by rank, as ids of their parts; of a pair that came twice, the last.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> merges() const;
 
@@ -110,6 +111,7 @@ class Bpe : public TokenizerModel {
   std::optional<std::uint32_t> unk_id_;
   MergeTable merges_;
   std::uint32_t merge_count_ = 0;
+  bool words_are_independent_;
   std::array<std::int32_t, 0x180> id_of_low_character_{};  // -1: not in the vocabulary
 };
 

@@ -151,5 +151,27 @@ TEST(Vocabulary, RefusesIdsAndTokensThatAreTakenTwice) {
             "test: expected ids from 0 to 16777215, got 16777216 for the token \"a\"");
 }
 
+// "\u2581" begins a word; what comes before it does not change its tokens, and the other way round.
+TEST(Bpe, WordsAreIndependentWhereNoMergeJoinsThem) {
+  const std::string blank = "\u2581";
+  Merges merges{{"a", "b", blank, "ab", blank + "a", blank + blank, "a" + blank},
+                {{"a", "b"}, {blank, "a"}, {blank, blank}}};
+  const Bpe words = make_bpe(merges);
+  EXPECT_EQ(words.independent_prefix(blank + "ab" + blank + "a"), 5U);
+  EXPECT_EQ(words.independent_prefix(blank + blank + "ab" + blank), 8U);
+  EXPECT_EQ(words.independent_prefix("ab" + blank), 2U);
+  EXPECT_EQ(words.independent_prefix("ab"), 2U);
+  EXPECT_EQ(words.independent_prefix(blank), 3U);
+  const std::string text = blank + "ab" + blank + "a";
+  BpeOptions whole;
+  whole.ignore_merges = true;
+  EXPECT_EQ(make_bpe(merges, whole).independent_prefix(text), text.size());
+  BpeOptions suffix;
+  suffix.end_of_word_suffix = "b";
+  EXPECT_EQ(make_bpe(merges, suffix).independent_prefix(text), text.size());
+  merges.pairs.emplace_back("a", blank);
+  EXPECT_EQ(make_bpe(merges).independent_prefix(text), text.size());
+}
+
 }  // namespace
 }  // namespace diffllama

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "diffllama/error.h"
+#include "tokenizer/first_word.h"
 
 namespace diffllama {
 namespace {
@@ -23,6 +24,18 @@ Vocabulary make_vocabulary(const SentencePieceFile& file, const std::string& whe
   }
   vocabulary.finish();
   return vocabulary;
+}
+
+// BPE joins two neighbours where they are a piece together, so words never meet where no piece
+// holds the end of one and the blank before the next.
+bool has_independent_words(const SentencePieceFile& file) {
+  if (file.model_type != SentencePieceFile::ModelType::bpe) return false;
+  bool has_blank = false;
+  for (const auto& piece : file.pieces) {
+    if (first_word(piece.text) != piece.text.size()) return false;
+    has_blank = has_blank || piece.text == kBlankMark;
+  }
+  return has_blank;
 }
 
 }  // namespace
@@ -54,6 +67,7 @@ class SentencePieceModel::LibraryEncoder : public TokenizerModel::Encoder {
 SentencePieceModel::SentencePieceModel(const SentencePieceFile& file, std::string_view bytes,
                                        const std::string& where)
     : vocabulary_(make_vocabulary(file, where)),
+      words_are_independent_(has_independent_words(file)),
       processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
   std::string serialized(bytes);
   serialized += kNoNormalizer;
@@ -79,6 +93,10 @@ std::unique_ptr<TokenizerModel::Encoder> SentencePieceModel::make_encoder() cons
 std::optional<std::uint32_t> SentencePieceModel::unk_id() const {
   const int id = processor_->unk_id();
   return id < 0 ? std::nullopt : std::optional(static_cast<std::uint32_t>(id));
+}
+
+std::size_t SentencePieceModel::independent_prefix(std::string_view piece) const {
+  return words_are_independent_ ? first_word(piece) : piece.size();
 }
 
 }  // namespace diffllama

@@ -31,11 +31,14 @@ class SentencePieceModel : public TokenizerModel {
   const Vocabulary& vocabulary() const override { return vocabulary_; }
   std::unique_ptr<Encoder> make_encoder() const override;
   std::optional<std::uint32_t> unk_id() const override;
+  /// A word of a BPE model that has no piece of more than one.
+  std::size_t independent_prefix(std::string_view piece) const override;
 
  private:
   class LibraryEncoder;
 
   Vocabulary vocabulary_;
+  bool words_are_independent_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
 };
 

@@ -18,10 +18,14 @@ void SourceText::append(std::string_view bytes, bool trusted) {
   const auto begin = static_cast<std::uint32_t>(text_.size());
   text_.reserve(text_.size() + bytes.size());
   for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t valid = valid_utf8_bytes(bytes.substr(at));
+    text_ += bytes.substr(at, valid);
+    at += valid;
+    if (at == bytes.size()) break;
     const Utf8Step step = utf8_step(bytes.substr(at));
-    text_ += step.valid ? bytes.substr(at, step.length) : kReplacement;
+    text_ += kReplacement;
     at += step.length;
-    if (!step.valid && step.length != kReplacement.size()) {
+    if (step.length != kReplacement.size()) {
       shifts_.push_back({text_.size(), bytes_ + at});
     }
   }

@@ -7,7 +7,6 @@
 #include "base/parallel.h"
 #include "diffllama/error.h"
 #include "tokenizer/expansion.h"
-#include "tokenizer/piece_encoder.h"
 #include "tokenizer/source_text.h"
 #include "tokenizer/tokenizer_impl.h"
 #include "tokenizer/unicode.h"
@@ -51,7 +50,7 @@ std::vector<EncodedToken> encode_text(const Tokenizer::Impl& parts, const Source
   if (parts.pre_tokenizer != nullptr) parts.pre_tokenizer->apply(pieces);
 
   std::vector<EncodedToken> tokens;
-  PieceEncoder encoder(*parts.model, parts.added_tokens, source, pieces);
+  PieceEncoder encoder(*parts.model, parts.added_tokens, source, pieces, parts.memories);
   std::int32_t word = 0;
   for (const Segment& segment : pieces.segments()) {
     const std::size_t first = tokens.size();

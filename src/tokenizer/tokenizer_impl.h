@@ -9,6 +9,7 @@
 #include "tokenizer/decoder.h"
 #include "tokenizer/encoding_settings.h"
 #include "tokenizer/normalizer.h"
+#include "tokenizer/piece_encoder.h"
 #include "tokenizer/post_processor.h"
 #include "tokenizer/pre_tokenizer.h"
 #include "tokenizer/tokenizer_model.h"
@@ -23,6 +24,7 @@ struct Tokenizer::Impl {
   std::unique_ptr<const Normalizer> normalizer;
   std::unique_ptr<const PreTokenizer> pre_tokenizer;
   std::unique_ptr<const TokenizerModel> model;  // never null
+  mutable PieceMemories memories;               // changes no result
   std::unique_ptr<const PostProcessor> post_processor;
   std::unique_ptr<const Decoder> decoder;
   std::optional<Truncation> truncation;

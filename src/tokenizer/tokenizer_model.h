@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -41,6 +42,9 @@ class TokenizerModel {
   virtual ~TokenizerModel() = default;
   virtual const Vocabulary& vocabulary() const = 0;
   virtual std::unique_ptr<Encoder> make_encoder() const = 0;
+  /// How many bytes at the start of a piece (UTF-8, not empty) have the same tokens whatever
+  /// follows them, as what follows has without them; at least 1.
+  virtual std::size_t independent_prefix(std::string_view piece) const { return piece.size(); }
   /// The token that stands for what the vocabulary cannot say.
   virtual std::optional<std::uint32_t> unk_id() const { return std::nullopt; }
 };
