@@ -3,12 +3,14 @@
 
     generate.json            greedy ids of models/diffllama-tiny
     logits_processors.json   scores after each processor and warper, alone and together
+    guidance.json            greedy ids with guidance_scale and negative_prompt_ids
+    beams.json               beam search of models/diffllama-tiny, and what beam sampling draws from
     generation_config_fields.json  the fields of GenerationConfig
     perplexity.json          models/diffllama-tiny on tests/data/documents.jsonl
     smollm2.json             greedy ids of SmolLM2-135M-Instruct.Q4_1.gguf (tools/fetch_smollm2.sh)
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch transformers safetensors gguf
-    /tmp/venv/bin/python tools/make_generation_goldens.py generate processors fields perplexity
+    /tmp/venv/bin/python tools/make_generation_goldens.py generate beams guidance processors fields perplexity
     /tmp/venv/bin/python tools/make_generation_goldens.py smollm2 --gguf FILE
     /tmp/venv/bin/python tools/make_generation_goldens.py perplexity --corpus FILE.jsonl
 
@@ -156,6 +158,98 @@ def left_padded_batch(model, records):
     for row, record in enumerate(records):
         assert out[row, longest:].tolist() == record["ids"][:64], record["name"]
     return {"names": [r["name"] for r in records], "max_new_tokens": 64}
+
+
+def beam_searches(model, prompts, options):
+    """One batch, padded on the left: the sequences and scores of each prompt."""
+    longest = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt):] = torch.tensor(prompt)
+        mask[row, longest - len(prompt):] = 1
+    result = model.generate(
+        ids, attention_mask=mask, do_sample=False, pad_token_id=0, output_scores=True,
+        return_dict_in_generate=True, **options,
+    )  # fmt: skip
+    eos = options["eos_token_id"]
+    eos = eos if isinstance(eos, list) else [eos]
+    sequences = []
+    for row, beams in zip(result.sequences[:, longest:].tolist(), result.beam_indices.tolist()):
+        length = sum(beam >= 0 for beam in beams)
+        assert all(x == (eos + [0])[0] or x == 0 for x in row[length:]), row
+        sequences.append(row[:length])
+    scores = result.sequences_scores.tolist()
+    count = options.get("num_return_sequences", 1)
+    return [
+        {"prompt_ids": prompt, "ids": sequences[i * count:(i + 1) * count],
+         "scores": scores[i * count:(i + 1) * count]}
+        for i, prompt in enumerate(prompts)
+    ]  # fmt: skip
+
+
+def beams():
+    """Each case as one batch in float32, and each prompt alone in float64: what hangs on rounding
+    is no golden. (float64 makes NaN of padding.)"""
+    model, exact = reference.load(TINY), reference.load(TINY).double()
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    newline = tokenizer("\n", add_special_tokens=False)["input_ids"][-1]
+    comma = tokenizer(",", add_special_tokens=False)["input_ids"][-1]
+    texts = ["To be, or not to be", "KING HENRY:\nMy lord,", "And the LORD said unto",
+             "It was on a dreary night of November that I beheld"]  # fmt: skip
+    prompts = [tokenizer(text)["input_ids"] for text in texts] + [[1]]
+    cases = {}
+    for early in (False, True, "never"):
+        for penalty in (0.0, 1.0, 2.0):
+            cases[f"beams_4_{early}_{penalty:.0f}"] = {
+                "num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 16,
+                "eos_token_id": [newline, comma], "early_stopping": early,
+                "length_penalty": penalty,
+            }  # fmt: skip
+    plain = {"num_beams": 3, "max_new_tokens": 20, "eos_token_id": newline}
+    cases |= {
+        "beams_3": plain,
+        "beams_2_long": plain | {"num_beams": 2, "max_new_tokens": 40},
+        "negative_penalty": plain | {"length_penalty": -1.5, "num_return_sequences": 2},
+        "repetition_penalty": plain | {"repetition_penalty": 1.3},
+        "no_repeat_ngram": plain | {"no_repeat_ngram_size": 2, "num_return_sequences": 3},
+        "min_new_tokens": plain | {"min_new_tokens": 12, "eos_token_id": [newline, comma]},
+        "forced_eos": plain | {"forced_eos_token_id": newline, "max_new_tokens": 9},
+        "renormalized": plain | {"suppress_tokens": [262], "renormalize_logits": True},
+    }
+    records = []
+    for name, options in cases.items():
+        found = beam_searches(model, prompts, options)
+        for record in found:
+            other = beam_searches(exact, [record["prompt_ids"]], options)[0]
+            if record["ids"] == other["ids"]:
+                records.append({"name": name, "options": options} | record)
+            else:
+                print(f"  {name}: hangs on rounding, left out")
+        kept = [r for r in records if r["name"] == name]
+        print(f"  {name}: {len(kept)} prompts", flush=True)
+        assert len(kept) >= 3
+    write("beams.json", {"model": "models/diffllama-tiny", "searches": records})
+
+
+def guidance():
+    model = reference.load(TINY)
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    king, lord = tokenizer("KING HENRY:\nMy lord,")["input_ids"], tokenizer("And the LORD said")["input_ids"]
+    negative = tokenizer("Thou shalt not")["input_ids"]
+    records = []
+    for name, prompt in {"king": king, "lord": lord}.items():
+        for scale, ids in [(1.5, negative), (3.0, negative), (0.0, negative), (2.0, None)]:
+            kwargs = {} if ids is None else {"negative_prompt_ids": torch.tensor([ids])}
+            options = {"max_new_tokens": 24, "guidance_scale": scale}
+            new, margin = greedy(model, prompt, options | kwargs)
+            print(f"  {name} {scale}: {len(new)} tokens, margin {margin:.1e}")
+            if margin <= 4 * MARGIN:
+                continue
+            listed = {} if ids is None else {"negative_prompt_ids": ids}
+            records.append({"name": f"{name}_{scale}", "prompt_ids": prompt,
+                            "options": options | listed, "ids": new})  # fmt: skip
+    write("guidance.json", {"model": "models/diffllama-tiny", "sequences": records})
 
 
 def processors():
@@ -348,7 +442,7 @@ def smollm2(gguf):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "what", nargs="+", choices=["generate", "processors", "fields", "perplexity", "smollm2"]
+        "what", nargs="+", choices=["generate", "beams", "guidance", "processors", "fields", "perplexity", "smollm2"]
     )
     parser.add_argument("--gguf", help="SmolLM2-135M-Instruct.Q4_1.gguf, for smollm2")
     parser.add_argument("--corpus", help="a .jsonl file, for perplexity")
@@ -356,6 +450,10 @@ def main():
     torch.set_num_threads(2)
     if "generate" in arguments.what:
         generate()
+    if "beams" in arguments.what:
+        beams()
+    if "guidance" in arguments.what:
+        guidance()
     if "processors" in arguments.what:
         processors()
     if "fields" in arguments.what:

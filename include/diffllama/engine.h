@@ -27,6 +27,10 @@ struct EngineOptions {
   /// Keeps full blocks of sequences that ended, for prompts that begin with the same tokens.
   bool prefix_cache = true;
   CacheType cache_type = CacheType::automatic;  // automatic: the model's
+  /// A smaller model of the same vocabulary, which guesses the next tokens of every request that
+  /// does not look them up; null: none. It changes no token. Must outlive the engine; its keys and
+  /// values are part of memory_bytes.
+  const Model* assistant_model = nullptr;
 };
 
 /// Counts requests of an engine from 1.
@@ -64,7 +68,8 @@ struct TokenLogprobs {
   std::vector<Candidate> top;  // the likeliest first; of equal ones the lower id
 };
 
-/// A token that a request was continued with.
+/// A token that a request was continued with. Those of beam search come all at once, in the step in
+/// which it ends.
 struct NewToken {
   RequestId request = 0;
   std::int64_t sequence = 0;  // of the request's num_return_sequences
@@ -88,6 +93,9 @@ struct Ending {
   RequestId request = 0;
   std::int64_t sequence = 0;
   StopReason reason = StopReason::length;
+  /// Of beam search: the sum of what its tokens added to its score (log-probabilities, where no
+  /// processor changed them), divided by length^length_penalty; the first sequence has the largest.
+  float score = 0;
 };
 
 /// A request that could not go on, with all its sequences.
@@ -114,6 +122,8 @@ struct EngineCounters {
   std::int64_t prompt_tokens = 0, new_tokens = 0;   // so far; prompts without what was kept
   std::int64_t prefix_hit_tokens = 0;               // so far
   std::int64_t preemptions = 0;                     // so far
+  /// Tokens that speculation guessed, and those of them that came, so far.
+  std::int64_t drafted_tokens = 0, accepted_tokens = 0;
 };
 
 /// Runs requests that come and go. A request's tokens, logits and hidden states are, bit for bit,

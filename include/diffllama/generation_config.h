@@ -37,6 +37,11 @@ struct WatermarkingConfig {
   std::int64_t context_width = 1;  // >= 1
 };
 
+/// When beam search ends, where `num_beams` sequences have ended (transformers' early_stopping).
+/// false: at once where no running beam, as long as it is now, beats the worst of them; true: at
+/// once; never: where none could, however long it gets.
+enum class EarlyStopping { no, yes, never };
+
 /// Options of generation, named as transformers' GenerationConfig; a generation_config.json beside
 /// the model gives defaults. docs/generation.md has the list.
 struct GenerationConfig {
@@ -48,13 +53,19 @@ struct GenerationConfig {
   std::int64_t min_new_tokens = 0;
   /// As max_length: where set, in place of min_new_tokens.
   std::optional<std::int64_t> min_length;
-  std::optional<double> max_time;           // seconds, > 0
+  /// Seconds, > 0, from when a request is added: a sequence ends with the first token past them, as
+  /// at its full length.
+  std::optional<double> max_time;
   std::vector<std::int64_t> eos_token_ids;  // empty: the model's
   std::optional<std::int64_t> pad_token_id;
   bool ignore_eos = false;
   std::vector<std::string> stop_strings;
 
   // What changes scores, in this order
+  /// Classifier-free guidance: log-probabilities p become q + guidance_scale (p - q), where q are
+  /// those after negative_prompt_ids and the new tokens. 1: off; above: away from that prompt.
+  double guidance_scale = 1.0;
+  std::vector<std::int64_t> negative_prompt_ids;  // empty: the prompt's last token
   std::vector<SequenceBias> sequence_bias;
   double repetition_penalty = 1.0;        // > 0; 1: off
   std::int64_t no_repeat_ngram_size = 0;  // 0: off
@@ -86,7 +97,24 @@ struct GenerationConfig {
   std::optional<WatermarkingConfig> watermarking_config;
   bool renormalize_logits = false;
   std::uint64_t seed = 0;
-  std::int64_t num_return_sequences = 1;  // more than 1 needs do_sample
+  /// More than 1 needs do_sample or as many beams.
+  std::int64_t num_return_sequences = 1;
+
+  // Beam search, and with do_sample beam sampling: the num_beams likeliest sequences go on side by
+  // side, and the best that ended are returned, by the sum of their log-probabilities divided by
+  // length^length_penalty
+  std::int64_t num_beams = 1;   // 1 to 1024; 1: off
+  double length_penalty = 1.0;  // above 0: longer ones are better off
+  EarlyStopping early_stopping = EarlyStopping::no;
+
+  // Speculation: several tokens are guessed and then checked together. It changes no token, and is
+  // left out in beam search
+  /// Guesses come from behind an earlier place of the sequence that ends alike: at most so many.
+  std::optional<std::int64_t> prompt_lookup_num_tokens;  // >= 1
+  std::int64_t max_matching_ngram_size = 2;              // tokens that must be alike at most, >= 1
+  /// Guesses of a draft model: at most so many, and none behind one that it finds less likely.
+  std::int64_t num_assistant_tokens = 20;       // >= 1
+  double assistant_confidence_threshold = 0.4;  // 0 to 1
 };
 
 }  // namespace diffllama

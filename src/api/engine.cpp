@@ -1,5 +1,6 @@
 #include "diffllama/engine.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -18,11 +19,23 @@ SchedulerOptions scheduler_options(const Model::Impl& model, const EngineOptions
   };
   check("max_step_tokens", options.max_step_tokens);
   check("max_sequences", options.max_sequences);
-  return {.max_blocks = blocks_in(*model.stack, options.cache_type, options.memory_bytes),
+  const Model* const assistant = options.assistant_model;
+  return {.max_blocks = blocks_in(*model.stack, options.cache_type, options.memory_bytes,
+                                  assistant == nullptr ? nullptr : assistant->impl().stack.get()),
           .max_step_tokens = options.max_step_tokens,
           .max_sequences = options.max_sequences,
           .prefix_cache = options.prefix_cache,
           .cache_type = options.cache_type};
+}
+
+StepLoop make_loop(const Model& model, const EngineOptions& options, const Tokenizer* tokenizer) {
+  std::optional<ForwardModel> assistant;
+  if (options.assistant_model != nullptr) {
+    assistant.emplace(options.assistant_model->impl().forward_model());
+  }
+  return StepLoop(model.impl().forward_model(), model.impl().parallel,
+                  scheduler_options(model.impl(), options), tokenizer, model.impl().options.warn,
+                  assistant ? &*assistant : nullptr);
 }
 
 }  // namespace
@@ -32,9 +45,7 @@ struct Engine::Impl {
 };
 
 Engine::Engine(const Model& model, const EngineOptions& options, const Tokenizer* tokenizer)
-    : impl_(new Impl{StepLoop(model.impl().forward_model(), model.impl().parallel,
-                              scheduler_options(model.impl(), options), tokenizer,
-                              model.impl().options.warn)}) {}
+    : impl_(new Impl{make_loop(model, options, tokenizer)}) {}
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;

@@ -36,6 +36,7 @@ struct GenerateOptions {
   ModelOptions model;
   std::vector<std::string> prompts, files;
   std::optional<std::string> input_ids;
+  std::string assistant_model;  // empty: none
   bool json = false;
 
   // Each empty or one of them given: what the text may be.
@@ -194,18 +195,19 @@ const char* name_of(StopReason reason) {
   return "";
 }
 
-void print_json(const GeneratedSequence& sequence, std::size_t prompt_tokens,
+void print_json(const GeneratedSequence& sequence, bool beams, std::size_t prompt_tokens,
                 const Timing& timing) {
-  const nlohmann::ordered_json line = {{"index", sequence.prompt_index},
-                                       {"ids", sequence.ids},
-                                       {"text", sequence.text},
-                                       {"stop_reason", name_of(sequence.stop_reason)},
-                                       {"timings",
-                                        {{"prompt_tokens", prompt_tokens},
-                                         {"prompt_ms", 1e3 * timing.first},
-                                         {"new_tokens", timing.tokens},
-                                         {"new_ms", 1e3 * (timing.last - timing.first)},
-                                         {"tokens_per_second", timing.tokens_per_second()}}}};
+  nlohmann::ordered_json line = {{"index", sequence.prompt_index},
+                                 {"ids", sequence.ids},
+                                 {"text", sequence.text},
+                                 {"stop_reason", name_of(sequence.stop_reason)},
+                                 {"timings",
+                                  {{"prompt_tokens", prompt_tokens},
+                                   {"prompt_ms", 1e3 * timing.first},
+                                   {"new_tokens", timing.tokens},
+                                   {"new_ms", 1e3 * (timing.last - timing.first)},
+                                   {"tokens_per_second", timing.tokens_per_second()}}}};
+  if (beams) line["score"] = sequence.score;
   std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
 }
 
@@ -237,6 +239,13 @@ void run(const GenerateOptions& options) {
   const auto prompts = read_token_ids(options, path, tokenizer);
   config.constraint = make_constraint(options, tokenizer);
   const Model model = load_model(options.model);
+  std::optional<Model> assistant;
+  if (!options.assistant_model.empty()) {
+    ModelOptions draft = options.model;
+    draft.model = options.assistant_model;
+    draft.adapter.clear();
+    assistant.emplace(load_model(draft));
+  }
 
   const std::size_t count = prompts.size() * static_cast<std::size_t>(config.num_return_sequences);
   const bool streams = count == 1 && !options.json && tokenizer;
@@ -249,14 +258,14 @@ void run(const GenerateOptions& options) {
     std::cout << text << std::flush;
     if (!std::cout) throw IoError("expected to write to standard output, got an error");
   };
-  const auto sequences =
-      generate(model, prompts, config, tokenizer ? &*tokenizer : nullptr, on_token);
+  const auto sequences = generate(model, prompts, config, tokenizer ? &*tokenizer : nullptr,
+                                  on_token, assistant ? &*assistant : nullptr);
 
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const GeneratedSequence& sequence = sequences[i];
     if (options.json) {
-      print_json(sequence, prompts[static_cast<std::size_t>(sequence.prompt_index)].size(),
-                 timings[i]);
+      print_json(sequence, config.num_beams > 1,
+                 prompts[static_cast<std::size_t>(sequence.prompt_index)].size(), timings[i]);
     } else if (!tokenizer) {
       std::cout << nlohmann::json(sequence.ids).dump() << '\n';
     } else if (!streams) {
@@ -394,9 +403,12 @@ void add_generate_command(CLI::App& app) {
     add_generation_option(*command, options->given, field);
   }
   add_constraint_options(*command, *options);
+  command->add_option("--assistant-model", options->assistant_model,
+                      "Smaller model of the same vocabulary that guesses tokens ahead: faster, and "
+                      "every token stays the same");
   command->add_flag("--json", options->json,
                     "An object a line for each sequence: index (of the prompt), ids, text, "
-                    "stop_reason (eos, length, stop_string), timings");
+                    "stop_reason (eos, length, stop_string), timings, and of beam search score");
   command->callback([options] { run(*options); });
 }
 

@@ -56,10 +56,18 @@ std::string find_problem(const GenerationConfig& config) {
   for (const GenerationField& field : generation_field_table()) {
     if (std::string found = field.problem(config); !found.empty()) return found;
   }
-  if (config.num_return_sequences > 1 && !config.do_sample) {
+  if (config.num_beams > 1 && config.num_return_sequences > config.num_beams) {
+    return "num_return_sequences: expected at most num_beams " + number_text(config.num_beams) +
+           ", got " + number_text(config.num_return_sequences);
+  }
+  if (config.num_return_sequences > 1 && !config.do_sample && config.num_beams == 1) {
     return "num_return_sequences: expected 1 without do_sample (greedy sequences are all equal), "
            "got " +
            number_text(config.num_return_sequences);
+  }
+  if (config.guidance_scale != 1 && config.num_beams > 1) {
+    return "guidance_scale: expected 1 with num_beams above 1, got " +
+           number_text(config.guidance_scale);
   }
   if (config.constraint && config.ignore_eos) {
     return "ignore_eos: expected false with a constraint, whose text must end, got true";

@@ -286,9 +286,24 @@ void read_value(const JsonFields& fields, const char* name,
   value = mark;
 }
 
+// false, true or "never".
+void read_value(const JsonFields& fields, const char* name, EarlyStopping& value) {
+  const json& found = *fields.find(name);
+  if (found.is_boolean()) {
+    value = found.get<bool>() ? EarlyStopping::yes : EarlyStopping::no;
+  } else if (found == "never") {
+    value = EarlyStopping::never;
+  } else {
+    fields.reject(name, "true, false or never");
+  }
+}
+
 template <class T>
 json written(const T& value) {
   return value;
+}
+json written(EarlyStopping value) {
+  return value == EarlyStopping::never ? json("never") : json(value == EarlyStopping::yes);
 }
 json written(const SequenceBias& value) { return json::array({value.ids, value.bias}); }
 json written(const std::vector<SequenceBias>& value) {
@@ -343,6 +358,7 @@ constexpr Integers kAtLeast0{};
 constexpr Integers kAtLeast1{.low = 1};
 // Each sequence has a cache: many more would end in an allocation that fails and names no field.
 constexpr Integers kSequences{.low = 1, .high = 65'536};
+constexpr Integers kBeams{.low = 1, .high = 1024};
 constexpr Numbers kShare{.low = 0, .high = 1};
 constexpr Numbers kShareAbove0{.low = 0, .high = 1, .above_low = true};
 constexpr Numbers kFinite{.low = -std::numeric_limits<double>::infinity()};
@@ -358,6 +374,8 @@ void add_length(Table& table) {
             "No EOS before as many new tokens");
   table.add("min_length", &Config::min_length, kAtLeast0, value,
             "No EOS before as many tokens, the prompt included; not with min_new_tokens");
+  table.add("max_time", &Config::max_time, kAbove0, value,
+            "Most seconds: the first token past them is the last");
   table.add("eos_token_id", &Config::eos_token_ids, Anything{}, integers,
             "Tokens that end a sequence; none: the model's");
   table.add("pad_token_id", &Config::pad_token_id, Anything{}, value,
@@ -370,6 +388,10 @@ void add_length(Table& table) {
 void add_penalties(Table& table) {
   using enum OptionShape;
   using Config = GenerationConfig;
+  table.add("guidance_scale", &Config::guidance_scale, kFinite, value,
+            "Above 1: away from what the model says after the negative prompt; 1: off");
+  table.add("negative_prompt_ids", &Config::negative_prompt_ids, TokenIds{}, integers,
+            "The negative prompt; none: the prompt's last token");
   table.add("sequence_bias", &Config::sequence_bias, TokenIds{}, json,
             "[[[ID, ...], BIAS], ...]: added to the last token's score after the others");
   table.add("logit_bias", &Config::logit_bias, TokenIds{}, json,
@@ -424,7 +446,33 @@ void add_sampling(Table& table) {
             "Scores become log-probabilities at the end");
   table.add("seed", &Config::seed, Anything{}, value, "The same seed gives the same draws");
   table.add("num_return_sequences", &Config::num_return_sequences, kSequences, value,
-            "Sequences drawn for each prompt");
+            "Sequences returned for each prompt: drawn, or the best of as many beams");
+}
+
+void add_beams(Table& table) {
+  using enum OptionShape;
+  using Config = GenerationConfig;
+  table.add("num_beams", &Config::num_beams, kBeams, value,
+            "Sequences that beam search takes along for each prompt; 1: off");
+  table.add("length_penalty", &Config::length_penalty, kFinite, value,
+            "Beams are compared by their log-probability divided by length to this power");
+  table.add("early_stopping", &Config::early_stopping, Anything{}, value,
+            "true: end as soon as num_beams have ended; false: when no better one is likely; "
+            "never: when none is possible");
+}
+
+void add_speculation(Table& table) {
+  using enum OptionShape;
+  using Config = GenerationConfig;
+  table.add(
+      "prompt_lookup_num_tokens", &Config::prompt_lookup_num_tokens, kAtLeast1, value,
+      "Guess at most as many tokens from what followed the same ones before; changes no token");
+  table.add("max_matching_ngram_size", &Config::max_matching_ngram_size, kAtLeast1, value,
+            "How many tokens at most must be the same for that");
+  table.add("num_assistant_tokens", &Config::num_assistant_tokens, kAtLeast1, value,
+            "Most tokens that a draft model guesses at once");
+  table.add("assistant_confidence_threshold", &Config::assistant_confidence_threshold, kShare,
+            value, "A draft model guesses no further behind a token that it finds less likely");
 }
 
 std::vector<GenerationField> make_table() {
@@ -432,6 +480,8 @@ std::vector<GenerationField> make_table() {
   add_length(table);
   add_penalties(table);
   add_sampling(table);
+  add_beams(table);
+  add_speculation(table);
   return std::move(table.fields);
 }
 
@@ -444,19 +494,14 @@ const std::vector<GenerationField>& generation_field_table() {
 
 const std::vector<ForeignGenerationField>& foreign_generation_fields() {
   static const std::vector<ForeignGenerationField> fields = {
-      {"early_stopping", "false", "there is no beam search"},
-      {"max_time", "null", "nothing looks at the clock while tokens come"},
-      {"num_beams", "1", "there is no beam search"},
       {"use_mtp", "false", "DiffLlama and Llama have no layers that predict several tokens"},
       {"use_cache", "", "keys and values are always kept; the result is the same"},
       {"cache_implementation", "", "there is one cache; --cache-type chooses what it holds"},
       {"cache_config", "", "belongs to cache_implementation"},
       {"max_cache_len", "", "the cache grows as it is needed"},
       {"encoder_repetition_penalty", "1", "for models with an encoder"},
-      {"length_penalty", "1", "there is no beam search"},
       {"remove_invalid_values", "false", "logits that are not numbers are an error"},
       {"token_healing", "false", "the prompt's tokens are taken as they are"},
-      {"guidance_scale", "1", "a second prompt is not run beside the first"},
       {"output_attentions", "", "`forward` gives attention maps"},
       {"output_hidden_states", "", "`forward` gives hidden states"},
       {"output_scores", "", "`forward` gives logits"},
@@ -466,17 +511,12 @@ const std::vector<ForeignGenerationField>& foreign_generation_fields() {
       {"encoder_no_repeat_ngram_size", "0", "there is no encoder"},
       {"decoder_start_token_id", "null", "there is no encoder"},
       {"is_assistant", "", "set by transformers itself"},
-      {"num_assistant_tokens", "", "there is no speculation, which would change no token"},
-      {"num_assistant_tokens_schedule", "", "there is no speculation"},
-      {"assistant_confidence_threshold", "", "there is no speculation"},
-      {"prompt_lookup_num_tokens", "", "there is no speculation, which would change no token"},
-      {"max_matching_ngram_size", "", "belongs to prompt_lookup_num_tokens"},
+      {"num_assistant_tokens_schedule", "", "how many tokens are guessed always follows success"},
+      {"assistant_ensemble_weight", "null", "it would change which tokens come"},
+      {"speculation_type", "", "prompt_lookup_num_tokens or a draft model says it"},
       {"assistant_early_exit", "", "layers that end early are of other models"},
       {"assistant_lookbehind", "", "for a draft model with another tokenizer"},
       {"target_lookbehind", "", "for a draft model with another tokenizer"},
-      {"assistant_ensemble_weight", "null",
-       "there is no speculation, and this one would change tokens"},
-      {"speculation_type", "", "there is no speculation"},
       {"compile_config", "", "nothing is compiled"},
       {"disable_compile", "", "nothing is compiled"},
       {"continuous_batching_config", "", "of transformers' own scheduler"},

@@ -18,12 +18,15 @@ std::vector<GeneratedSequence> continue_prompts(const ForwardModel& model, const
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     check_prompt(model.config, prompts[i], config, "[generate] prompt " + std::to_string(i));
   }
+  const std::int64_t max_sequences =
+      std::max({kMaxActiveSequences, config.num_beams,
+                config.guidance_scale != 1 ? 2 * config.num_return_sequences : 1});
   StepLoop loop(model, parallel,
                 {.max_blocks = std::numeric_limits<std::int32_t>::max(),
-                 .max_step_tokens = std::max(model.stack.prefill_chunk(), kMaxActiveSequences),
-                 .max_sequences = kMaxActiveSequences,
+                 .max_step_tokens = std::max(model.stack.prefill_chunk(), max_sequences),
+                 .max_sequences = max_sequences,
                  .prefix_cache = false},
-                hooks.tokenizer, hooks.warn);
+                hooks.tokenizer, hooks.warn, hooks.assistant);
   std::vector<GeneratedSequence> results;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     Request request;
@@ -50,7 +53,9 @@ std::vector<GeneratedSequence> continue_prompts(const ForwardModel& model, const
       if (hooks.on_token) hooks.on_token(number_of(token), token.id, token.text);
     }
     for (const Ending& ending : events.endings) {
-      results[static_cast<std::size_t>(number_of(ending))].stop_reason = ending.reason;
+      GeneratedSequence& result = results[static_cast<std::size_t>(number_of(ending))];
+      result.stop_reason = ending.reason;
+      result.score = ending.score;
     }
   }
   return results;

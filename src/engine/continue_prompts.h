@@ -13,9 +13,10 @@ namespace diffllama {
 
 /// What `generate` (diffllama/generation.h) is handed beside the model and the prompts.
 struct GenerationHooks {
-  const Tokenizer* tokenizer = nullptr;  // null: no text
-  TokenCallback on_token = {};           // may be empty
-  WarningHandler warn = {};              // absent: stderr
+  const Tokenizer* tokenizer = nullptr;     // null: no text
+  TokenCallback on_token = {};              // may be empty
+  WarningHandler warn = {};                 // absent: stderr
+  const ForwardModel* assistant = nullptr;  // the draft model, if there is one
 };
 
 /// Sequences that go through the model at once; the others wait until one of these ends.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -12,6 +13,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "config/generation_config.h"
+#include "diffllama/constraint.h"
 #include "diffllama/error.h"
 #include "generation/test_model.h"
 
@@ -21,6 +24,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::ThrowsMessage;
 using Ids = std::vector<std::int64_t>;
 
@@ -121,6 +125,143 @@ TEST(Generate, EqualsTransformers) {
     const Ids alone = by_name.at(name)["ids"];
     EXPECT_EQ(results[i].ids, Ids(alone.begin(), alone.begin() + length)) << name;
   }
+}
+
+// tools/make_generation_goldens.py: greedy ids of transformers.
+TEST(Generate, GuidanceEqualsTransformers) {
+  std::ifstream file(DIFFLLAMA_SOURCE_DIR "/tests/golden/guidance.json");
+  ASSERT_TRUE(file) << "tests/golden/guidance.json";
+  const auto golden = nlohmann::json::parse(file);
+  ASSERT_GE(golden["sequences"].size(), 6U);
+  const auto model = TestModel::open(kTiny);
+  for (const auto& record : golden["sequences"]) {
+    SCOPED_TRACE(record["name"].get<std::string>());
+    GenerationConfig config;
+    read_generation_fields(record["options"], "golden", config);
+    EXPECT_EQ(run(*model, {record["prompt_ids"].get<Ids>()}, config)[0].ids,
+              record["ids"].get<Ids>());
+  }
+}
+
+// tools/make_generation_goldens.py: beams of transformers, the prompts of a case as one batch.
+TEST(Generate, BeamsEqualTransformers) {
+  std::ifstream file(DIFFLLAMA_SOURCE_DIR "/tests/golden/beams.json");
+  ASSERT_TRUE(file) << "tests/golden/beams.json";
+  const auto golden = nlohmann::json::parse(file);
+  std::map<std::string, std::vector<nlohmann::json>> cases;
+  for (const auto& search : golden["searches"]) cases[search["name"]].push_back(search);
+  ASSERT_EQ(cases.size(), 17U);
+  const auto model = TestModel::open(kTiny);
+  for (const auto& [name, searches] : cases) {
+    SCOPED_TRACE(name);
+    GenerationConfig config;
+    read_generation_fields(searches[0]["options"], name, config);
+    std::vector<Ids> prompts;
+    for (const auto& search : searches) prompts.push_back(search["prompt_ids"]);
+    const auto results = run(*model, prompts, config);
+    const auto count = static_cast<std::size_t>(config.num_return_sequences);
+    ASSERT_EQ(results.size(), prompts.size() * count);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const auto& search = searches[i / count];
+      EXPECT_EQ(results[i].ids, search["ids"][i % count].get<Ids>()) << "sequence " << i;
+      const float score = search["scores"][i % count];
+      // Sums of at most 64 log-probabilities, each to 2e-5 of logits of at most 13.
+      EXPECT_LE(std::abs(results[i].score - score), 64 * 2 * 2e-5 * 13) << "sequence " << i;
+    }
+  }
+}
+
+// Ends with the first token past it: one, where it is over at once.
+TEST(Generate, MaxTimeEndsSequences) {
+  const auto model = small_model();
+  GenerationConfig config = options(50);
+  config.max_time = 1e-9;
+  const auto results = run(*model, {{1, 2, 3}, {4}}, config);
+  for (const GeneratedSequence& result : results) {
+    EXPECT_EQ(result.ids.size(), 1U);
+    EXPECT_EQ(result.stop_reason, StopReason::length);
+  }
+  config.num_beams = 3;
+  EXPECT_EQ(run(*model, {{1, 2, 3}}, config)[0].ids.size(), 1U);
+  config.max_time = 1e300;
+  EXPECT_EQ(run(*model, {{1, 2, 3}}, config)[0].ids.size(), 50U);
+}
+
+TEST(Generate, BeamsDoNotDependOnBatchChunkAndThreads) {
+  const auto prompts = random_prompts(7, 61, 4);
+  GenerationConfig config = options(30, false);
+  config.eos_token_ids = {1, 2};
+  config.num_beams = 4;
+  config.num_return_sequences = 3;
+  for (const bool draws : {false, true}) {
+    config.do_sample = draws;
+    std::vector<Ids> alone;
+    for (const Ids& prompt : prompts) {
+      for (const Ids& ids : ids_of(run(*small_model(), {prompt}, config))) alone.push_back(ids);
+    }
+    EXPECT_EQ(ids_of(run(*small_model(2, 7), prompts, config)), alone) << draws;
+  }
+}
+
+TEST(Generate, BeamsEndAtStopStrings) {
+  const auto model = TestModel::open(kTiny);
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(kTiny);
+  GenerationConfig config = options(24, false);
+  config.num_beams = 3;
+  config.num_return_sequences = 3;
+  config.stop_strings = {",", " the LORD"};
+  const auto results = run(*model, {tokenizer.encode("And the LORD said unto").ids}, config,
+                           {.tokenizer = &tokenizer});
+  ASSERT_EQ(results.size(), 3U);
+  std::size_t stopped = 0;
+  for (const GeneratedSequence& result : results) {
+    EXPECT_THAT(result.text, Not(HasSubstr(","))) << result.text;
+    stopped += result.stop_reason == StopReason::stop_string ? 1 : 0;
+  }
+  EXPECT_GT(stopped, 0U);
+  EXPECT_GE(results[0].score, results[1].score);
+  EXPECT_GE(results[1].score, results[2].score);
+}
+
+// Guesses change how many steps there are and nothing else.
+TEST(Generate, SpeculationChangesNoToken) {
+  const auto model = TestModel::open(kTiny);
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(kTiny);
+  const ForwardModel assistant = model->forward_model();
+  const auto other_model = small_model();
+  std::vector<Ids> prompts;
+  for (const char* text : {"To be, or not to be", "And the LORD said", "KING HENRY:\nMy lord,"}) {
+    prompts.push_back(tokenizer.encode(text).ids);
+  }
+  const auto constraint = Constraint::from_regex("[A-Z a-z,]{1,200}", tokenizer);
+  for (const bool draws : {false, true}) {
+    for (const bool constrained : {false, true}) {
+      GenerationConfig config = options(48, false);
+      config.do_sample = draws;
+      config.temperature = 0.7;
+      config.seed = 5;
+      config.repetition_penalty = draws ? 1.1 : 1.0;
+      if (constrained) config.constraint = constraint;
+      if (constrained) config.stop_strings = {"king"};
+      const auto plain = run(*model, prompts, config, {.tokenizer = &tokenizer});
+      const auto drafted =
+          run(*model, prompts, config, {.tokenizer = &tokenizer, .assistant = &assistant});
+      config.prompt_lookup_num_tokens = 6;
+      const auto looked_up = run(*model, prompts, config, {.tokenizer = &tokenizer});
+      for (std::size_t i = 0; i < prompts.size(); ++i) {
+        for (const auto* other : {&drafted, &looked_up}) {
+          EXPECT_EQ((*other)[i].ids, plain[i].ids);
+          EXPECT_EQ((*other)[i].text, plain[i].text);
+          EXPECT_EQ((*other)[i].stop_reason, plain[i].stop_reason);
+        }
+      }
+    }
+  }
+  const ForwardModel small = other_model->forward_model();
+  EXPECT_THAT(
+      [&] { run(*model, prompts, options(4), {.assistant = &small}); },
+      ThrowsMessage<InvalidArgument>(HasSubstr("assistant_model: expected the model's "
+                                               "vocabulary of 4096 tokens, got one of 61")));
 }
 
 TEST(Generate, DoesNotDependOnBatchChunkAndThreads) {

@@ -1,12 +1,14 @@
 // Whatever runs beside a request, its logits are those of running it alone: random schedules of
-// requests that come, go and are cancelled, with little memory. DIFFLLAMA_SCHEDULES says how many
-// schedules (50), DIFFLLAMA_SCHEDULE_SEED the first one's seed.
+// requests that come, go and are cancelled, with little memory, beams,
+// guidance and speculation among them.
+// DIFFLLAMA_SCHEDULES says how many schedules (50), DIFFLLAMA_SCHEDULE_SEED the first one's seed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 
@@ -51,7 +53,10 @@ class Schedule {
       : random_(seed),
         model_(model_of(pick(random_, 0, 3))),
         type_(one_of(random_, {CacheType::f32, CacheType::bf16, CacheType::q8_0})),
-        loop_(model_.forward_model(), model_.parallel(), options(), nullptr, [](const auto&) {}) {
+        assistant_(pick(random_, 0, 2) == 0 ? &model_of(pick(random_, 0, 3)) : nullptr),
+        loop_(
+            model_.forward_model(), model_.parallel(), options(), nullptr, [](const auto&) {},
+            assistant_model()) {
     for (auto& root : roots_) root = random_ids(random_, 900, model_.config().vocab_size);
   }
 
@@ -76,12 +81,22 @@ class Schedule {
  private:
   SchedulerOptions options() {
     max_blocks_ = pick(random_, 3, 9);
+    max_sequences_ = pick(random_, 1, 6);
+    const auto max_step_tokens = one_of<std::int64_t>(random_, {5, 64, 200, 700});
+    most_ = std::min(max_sequences_, max_step_tokens);
+    max_beams_ = std::min(most_, std::int64_t{4});
     return {.max_blocks = max_blocks_,
-            .max_step_tokens = one_of<std::int64_t>(random_, {5, 64, 200, 700}),
-            .max_sequences = pick(random_, 1, 6),
+            .max_step_tokens = max_step_tokens,
+            .max_sequences = max_sequences_,
             .prefix_cache = pick(random_, 0, 3) != 0,
             .prefix_hash_bits = one_of(random_, {64, 1}),
             .cache_type = type_};
+  }
+
+  const ForwardModel* assistant_model() {
+    if (assistant_ == nullptr) return nullptr;
+    assistant_model_.emplace(assistant_->forward_model());
+    return &*assistant_model_;
   }
 
   // The beginning of one of few texts, so that prompts share blocks, then something of its own.
@@ -97,6 +112,21 @@ class Schedule {
     request.config.seed = static_cast<std::uint64_t>(pick(random_, 0, 3));
     request.config.do_sample = pick(random_, 0, 1) == 1;
     if (request.config.do_sample) request.config.num_return_sequences = pick(random_, 1, 3);
+    if (max_beams_ > 1 && pick(random_, 0, 3) == 0) {
+      request.config.num_beams = pick(random_, 2, max_beams_);
+      request.config.num_return_sequences = pick(random_, 1, request.config.num_beams);
+      request.config.length_penalty = one_of(random_, {0.0, 1.0, 2.0});
+      request.config.early_stopping =
+          one_of(random_, {EarlyStopping::no, EarlyStopping::yes, EarlyStopping::never});
+    }
+    const std::int64_t guided = 2 * request.config.num_return_sequences;
+    if (request.config.num_beams == 1 && guided <= most_ && pick(random_, 0, 3) == 0) {
+      request.config.guidance_scale = one_of(random_, {0.0, 1.5, 3.0});
+      request.config.negative_prompt_ids =
+          random_ids(random_, pick(random_, 0, room - 60), model_.config().vocab_size);
+    }
+    if (pick(random_, 0, 2) == 0) request.config.prompt_lookup_num_tokens = pick(random_, 1, 8);
+    request.config.assistant_confidence_threshold = one_of(random_, {0.0, 0.3});
     request.priority = static_cast<int>(pick(random_, 0, 2));
     request.logits = true;
     if (pick(random_, 0, 4) == 0) request.prompt_logprobs = 0;
@@ -114,7 +144,9 @@ class Schedule {
     for (const auto& [name, seen] : seen_.sequences()) {
       ASSERT_TRUE(seen.reason) << "request " << name.first << " has no end";
       const Request& request = requests_[name.first - 1];
-      const SeenSequence alone = run_alone(model_, request, name.second, type_);
+      const SeenSequence alone = request.config.num_beams == 1
+                                     ? run_alone(model_, request, name.second, type_)
+                                     : beams_alone(name.first, name.second);
       if (*seen.reason == StopReason::cancelled) {
         ASSERT_TRUE(seen.begins(alone)) << "request " << name.first << " was cancelled";
       } else {
@@ -123,6 +155,12 @@ class Schedule {
             << request.ids.size() << " tokens in, " << seen.ids.size() << " out";
       }
     }
+  }
+
+  SeenSequence beams_alone(RequestId id, std::int64_t rank) {
+    if (beams_of_ != id) beams_ = run_beams_alone(model_, requests_[id - 1], type_);
+    beams_of_ = id;
+    return beams_.at(static_cast<std::size_t>(rank));
   }
 
   void check_leaks() {
@@ -134,11 +172,15 @@ class Schedule {
   std::mt19937 random_;
   const TestModel& model_;
   CacheType type_;
-  std::int64_t max_blocks_ = 0;
+  std::int64_t max_blocks_ = 0, max_sequences_ = 0, most_ = 0, max_beams_ = 0;
+  const TestModel* assistant_;
+  std::optional<ForwardModel> assistant_model_;
   StepLoop loop_;
   std::array<std::vector<std::int64_t>, 2> roots_;
   std::vector<Request> requests_;
   Collector seen_;
+  RequestId beams_of_ = 0;  // the request that beams_ are of
+  std::vector<SeenSequence> beams_;
 };
 
 std::int64_t setting(const char* name, std::int64_t otherwise) {
@@ -152,6 +194,8 @@ TEST(RandomSchedules, GiveTheBitsOfEachRequestAlone) {
       static_cast<unsigned>(setting("DIFFLLAMA_SCHEDULE_SEED", std::random_device()()));
   std::int64_t preemptions = 0;
   std::int64_t hits = 0;
+  std::int64_t drafted = 0;
+  std::int64_t accepted = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     const unsigned seed = first + static_cast<unsigned>(i);
     SCOPED_TRACE("DIFFLLAMA_SCHEDULE_SEED=" + std::to_string(seed));
@@ -160,10 +204,14 @@ TEST(RandomSchedules, GiveTheBitsOfEachRequestAlone) {
     if (testing::Test::HasFailure()) return;
     preemptions += schedule.counters().preemptions;
     hits += schedule.counters().prefix_hit_tokens;
+    drafted += schedule.counters().drafted_tokens;
+    accepted += schedule.counters().accepted_tokens;
   }
   if (count < 50) return;
   EXPECT_GT(preemptions, 0);
   EXPECT_GT(hits, 0);
+  EXPECT_GT(accepted, 0);
+  EXPECT_LT(accepted, drafted);
 }
 
 }  // namespace

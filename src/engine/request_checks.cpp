@@ -37,6 +37,7 @@ void check_prompt(const ModelConfig& model, std::span<const std::int64_t> ids,
                           std::to_string(*config.max_length) + ", got " + std::to_string(length));
   }
   check_ids("input_ids", ids, model.vocab_size);
+  check_ids("negative_prompt_ids", config.negative_prompt_ids, model.vocab_size);
 }
 
 void check_request(const ForwardModel& model, const Request& request, const Tokenizer* tokenizer) {

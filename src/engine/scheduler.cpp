@@ -50,7 +50,8 @@ void Scheduler::add(std::unique_ptr<ActiveSequence> sequence) {
 }
 
 void Scheduler::add_fork(std::unique_ptr<ActiveSequence> sequence) {
-  if (std::ssize(running_) < options_.max_sequences) {
+  const auto all = [](const ActiveSequence& /*sequence*/) { return true; };
+  if (sequence->cache.length() > 0 && places_taken(*sequence, all) <= options_.max_sequences) {
     sequence->waits = false;
     running_.push_back(std::move(sequence));
   } else {
@@ -87,6 +88,7 @@ void Scheduler::admit() {
   while (!waiting_.empty()) {
     const auto first = std::ranges::min_element(
         waiting_, [](const auto& a, const auto& b) { return a->goes_before(*b); });
+    if ((*first)->scored) return;  // only such ones: there is nothing to run yet
     std::unique_ptr<ActiveSequence> next = std::move(*first);
     waiting_.erase(first);
     take_prefix(*next);
@@ -98,7 +100,8 @@ void Scheduler::admit() {
     next->waits = false;
     next->cache.expect_blocks(expected_blocks(*next));
     prefix_hit_tokens_ += next->cache.length();
-    if (!next->request->prompt_done) next->request->prompt.cached_tokens = next->cache.length();
+    if (!next->negative && !next->request->prompt_done)
+      next->request->prompt.cached_tokens = next->cache.length();
     running_.push_back(std::move(next));
     std::int64_t expected = 0;
     for (const auto& sequence : running_) {
@@ -108,26 +111,68 @@ void Scheduler::admit() {
   }
 }
 
-// Whether there is a place and memory for `next`, which the less urgent give up for it.
+// Places that are taken when `next` and those that `stays` holds of run.
+template <class Stays>
+std::int64_t Scheduler::places_taken(const ActiveSequence& next, const Stays& stays) const {
+  std::int64_t places = next.request->places();
+  for (std::size_t i = 0; i < running_.size(); ++i) {
+    const ActiveRequest& request = *running_[i]->request;
+    if (!stays(*running_[i])) continue;
+    if (request.places() == 1) {
+      ++places;
+      continue;
+    }
+    bool counted = &request == next.request.get();
+    for (std::size_t j = 0; j < i && !counted; ++j) {
+      counted = running_[j]->request.get() == &request && stays(*running_[j]);
+    }
+    if (!counted) places += request.places();
+  }
+  return places;
+}
+
+// Blocks that nobody holds any more once those that `leaves` holds of have given theirs back.
+template <class Leaves>
+std::int64_t Scheduler::blocks_freed(const Leaves& leaves) {
+  leaving_.clear();
+  for (const auto& sequence : running_) {
+    if (!leaves(*sequence)) continue;
+    const SequenceCache& cache = sequence->cache;
+    for (std::int64_t i = 0; i < cache.blocks(); ++i) leaving_.push_back(&cache.block(i));
+  }
+  const auto number = [](const CacheBlock* block) { return block->index(); };
+  std::ranges::sort(leaving_, {}, number);
+  std::int64_t freed = 0;
+  for (auto first = leaving_.begin(); first != leaving_.end();) {
+    const auto last = std::ranges::upper_bound(first, leaving_.end(), number(*first), {}, number);
+    if (last - first == (*first)->sequences()) ++freed;
+    first = last;
+  }
+  return freed;
+}
+
+// Whether there is a place and memory for `next`, which the less urgent give up for it, and beams
+// that wait for others.
 bool Scheduler::make_way(const ActiveSequence& next) {
+  const auto gives_way = [&](const ActiveSequence& sequence) {
+    return sequence.scored || sequence.urgency() < next.urgency();
+  };
+  const auto stays = [&](const ActiveSequence& sequence) { return !gives_way(sequence); };
+  const auto all = [](const ActiveSequence& /*sequence*/) { return true; };
   const auto fits = [&](std::int64_t places, std::int64_t blocks) {
     // A block more for each that runs: else the next one to fill a block takes this one's again.
-    return places > 0 &&
+    return places <= options_.max_sequences &&
            blocks >= next.cache.blocks_missing(next.pending()) + promised() + std::ssize(running_);
   };
-  const auto places = [&] { return options_.max_sequences - std::ssize(running_); };
-  if (fits(places(), available())) return true;
-  std::int64_t more_places = 0;
-  std::int64_t more_blocks = 0;
+  if (fits(places_taken(next, all), available())) return true;
+  std::int64_t more_blocks = blocks_freed(gives_way);
   for (const auto& sequence : running_) {
-    if (sequence->urgency() >= next.urgency()) continue;
-    ++more_places;
-    more_blocks +=
-        sequence->cache.own_blocks() + 1 + sequence->cache.blocks_missing(sequence->pending());
+    if (!gives_way(*sequence)) continue;
+    more_blocks += 1 + sequence->cache.blocks_missing(sequence->pending());
   }
-  if (!fits(places() + more_places, available() + more_blocks)) return false;
-  while (!fits(places(), available())) {
-    if (running_.empty() || least_urgent().urgency() >= next.urgency()) return false;
+  if (!fits(places_taken(next, stays), available() + more_blocks)) return false;
+  while (!fits(places_taken(next, all), available())) {
+    if (running_.empty() || !gives_way(least_urgent())) return false;
     preempt(least_urgent());
   }
   return true;
@@ -143,8 +188,7 @@ std::int64_t Scheduler::promised() const {
 
 // Shares the blocks that hold the beginning of the sequence. One token at least is left to run.
 void Scheduler::take_prefix(ActiveSequence& sequence) {
-  const ActiveRequest& request = *sequence.request;
-  if (!prefix_ || (request.wants_all_rows() && !request.prompt_done)) return;
+  if (!prefix_ || sequence.takes_prompt_rows()) return;
   while ((sequence.known_blocks + 1) * kCacheBlockKeys < sequence.length()) {
     const auto key = block_key(sequence, sequence.known_blocks);
     if (!key) break;
@@ -190,9 +234,8 @@ void Scheduler::plan_tokens(ActiveSequence& sequence) {
   const std::int64_t first = sequence.cache.length();
   std::int64_t tokens = std::min(sequence.pending(), affordable(first));
   const ActiveRequest& request = *sequence.request;
-  const bool all_logits =
-      request.wants_all_rows() && (request.wanted.prompt_logprobs || !request.wanted.prompt_only);
-  if (all_logits && !request.prompt_done) tokens = std::min(tokens, kLogitRows);
+  const bool logits = request.wanted.prompt_logprobs || !request.wanted.prompt_only;
+  if (sequence.takes_prompt_rows() && logits) tokens = std::min(tokens, kLogitRows);
   std::int64_t alike = 1;  // tokens that one step may turn
   while (alike < tokens && rotary_class(sequence, first + alike) == rotary_class(sequence, first)) {
     ++alike;
@@ -200,6 +243,24 @@ void Scheduler::plan_tokens(ActiveSequence& sequence) {
   if (!reserve(sequence, alike)) return;
   sequence.planned = alike;
   budget_ -= alike;
+}
+
+std::int64_t Scheduler::plan_draft(const ActiveSequence& sequence, std::int64_t count) const {
+  const std::int64_t first = sequence.cache.length();
+  std::int64_t tokens = std::min(count, budget_);
+  while (tokens > 0 && sequence.cache.blocks_missing(1 + tokens) > pool_.free()) --tokens;
+  std::int64_t alike = 0;  // tokens that the step of the next one may turn
+  while (alike < tokens &&
+         rotary_class(sequence, first + 1 + alike) == rotary_class(sequence, first)) {
+    ++alike;
+  }
+  return alike;
+}
+
+void Scheduler::add_draft(ActiveSequence& sequence, std::int64_t count) {
+  sequence.cache.reserve(1 + count);
+  sequence.planned += count;
+  budget_ -= count;
 }
 
 // Tokens of a prompt, `depth` others before them. Beside sequences that wait for their next token:
@@ -253,6 +314,7 @@ void Scheduler::release(ActiveSequence& sequence) {
     prefix_->touch(sequence.cache.block(block).index());
   }
   sequence.cache.truncate(0, 0);
+  if (sequence.draft_cache) sequence.draft_cache->truncate(0, 0);
   sequence.place = {};
   sequence.known_blocks = 0;
 }

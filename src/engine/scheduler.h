@@ -31,18 +31,26 @@ class Scheduler {
   Scheduler(const ForwardModel& model, const SchedulerOptions& options);
 
   std::int64_t max_blocks() const { return pool_.limit(); }
+  std::int64_t max_step_tokens() const { return options_.max_step_tokens; }
+  std::int64_t max_sequences() const { return options_.max_sequences; }
   std::size_t block_bytes() const { return pool_.block_bytes(); }
   /// An empty cache of the pool's blocks.
   SequenceCache make_cache();
 
   void add(std::unique_ptr<ActiveSequence> sequence);
-  /// Another sequence that runs on from the same cache, or waits where no more may run.
+  /// Another sequence that runs on from the same cache, or waits where no more may run or its cache
+  /// was taken away.
   void add_fork(std::unique_ptr<ActiveSequence> sequence);
   /// Lets waiting sequences in, and sets `planned` of those that run: at most max_step_tokens in
   /// all, fewer where a prompt's tokens beside others have many keys to attend to, so that a
   /// step's work is bounded too. Their caches have room for it. May throw std::bad_alloc, and be
   /// called again.
   void plan();
+  /// After plan(): how many of `count` guessed tokens of a sequence may come along beside its next
+  /// one. They take what nobody else needs.
+  std::int64_t plan_draft(const ActiveSequence& sequence, std::int64_t count) const;
+  /// Takes a draft along, as many as plan_draft() allows.
+  void add_draft(ActiveSequence& sequence, std::int64_t count);
   /// After the step: tells the prefix cache of blocks that are full.
   void note_full_blocks(ActiveSequence& sequence);
   /// Frees every sequence whose ending is set.
@@ -60,6 +68,10 @@ class Scheduler {
  private:
   void admit();
   bool make_way(const ActiveSequence& next);
+  template <class Stays>
+  std::int64_t places_taken(const ActiveSequence& next, const Stays& stays) const;
+  template <class Leaves>
+  std::int64_t blocks_freed(const Leaves& leaves);
   void take_prefix(ActiveSequence& sequence);
   void plan_tokens(ActiveSequence& sequence);
   bool reserve(ActiveSequence& sequence, std::int64_t tokens);
@@ -81,6 +93,7 @@ class Scheduler {
   std::optional<PrefixCache> prefix_;
   Sequences waiting_, running_;  // after the pool: their blocks go back to it
   std::vector<ActiveSequence*> order_;
+  std::vector<const CacheBlock*> leaving_;
   std::int64_t budget_ = 0;  // tokens left of the step that is planned
   std::int64_t prefix_hit_tokens_ = 0, preemptions_ = 0;
 };

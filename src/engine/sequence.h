@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -8,7 +9,9 @@
 
 #include "diffllama/engine.h"
 #include "engine/prefix_cache.h"
+#include "generation/beam_search.h"
 #include "generation/generated_text.h"
+#include "generation/speculation.h"
 #include "generation/token_selector.h"
 #include "model/kv_cache.h"
 
@@ -23,18 +26,42 @@ struct ActiveRequest {
   Request wanted;
   std::vector<std::int64_t> eos_token_ids;
   TokenSelector selector;
-  std::int64_t max_length = 0;  // of a sequence, in tokens
-  bool prompt_done = false;     // its result was given out
+  std::optional<TokenSelector> draft_selector = {};  // the draft model's
+  std::int64_t max_length = 0;                       // of a sequence, in tokens
+  bool prompt_done = false;                          // its result was given out
   /// Rows of the prompt that went into `prompt`: after a preemption they are not taken again.
   std::int64_t prompt_rows = 0;
   PromptResult prompt = {};
+  /// Beam search; its running beams are the request's sequences, numbered alike.
+  std::unique_ptr<BeamSearch> beams = {};
+  std::int64_t scored_beams = 0;  // that wait for the others
+  /// What is wanted of the token of each node of `beams`, where anything is.
+  std::vector<NewToken> beam_tokens = {};
 
+  /// Places among the running sequences that are kept for it while one of its sequences runs: they
+  /// cannot get on without each other.
+  std::int64_t places() const {
+    if (beams) return wanted.config.num_beams;
+    return guided() ? 2 * wanted.config.num_return_sequences : 1;
+  }
+  /// Each of its sequences has another beside it, with the negative prompt.
+  bool guided() const { return wanted.config.guidance_scale != 1 && !wanted.prompt_only; }
+  std::int64_t negative_length() const {
+    return std::max<std::int64_t>(std::ssize(wanted.config.negative_prompt_ids), 1);
+  }
+  /// When max_time is over.
+  std::optional<std::chrono::steady_clock::time_point> deadline = {};
+  bool late() const { return deadline && std::chrono::steady_clock::now() > *deadline; }
   bool wants_all_rows() const {
     return wanted.prompt_logprobs.has_value() || wanted.hidden_states == PromptStates::all;
   }
   std::int64_t prompt_length() const { return std::ssize(wanted.ids); }
   /// Of a sequence; the last new token never enters the cache.
-  std::int64_t max_keys() const { return wanted.prompt_only ? prompt_length() : max_length - 1; }
+  std::int64_t max_keys() const {
+    if (wanted.prompt_only) return prompt_length();
+    const std::int64_t longer = guided() ? negative_length() - prompt_length() : 0;
+    return max_length - 1 + std::max<std::int64_t>(longer, 0);
+  }
 };
 
 /// A sequence of a request, whether it waits or runs. Its ids are all that counts: its cache may be
@@ -51,23 +78,40 @@ struct ActiveSequence {
   std::int64_t planned = 0;       // tokens in the coming step
   bool waits = true;
   std::optional<StopReason> ending = {};  // set: it has ended, or is cancelled
+  /// Of a guided request: the sequence beside it, and which of the two has the negative prompt.
+  ActiveSequence* partner = nullptr;
+  bool negative = false;
+  /// A beam or one of two partners that knows what its next token may be, and waits for the others.
+  bool scored = false;
+  std::vector<float> scores = {};      // then: log-probabilities, a beam's after its processors
+  std::vector<float> raw_logits = {};  // and the logits, where they are wanted
+  /// Tokens that are guessed to come next and are checked in the coming step.
+  std::vector<std::int64_t> draft = {};
+  DraftLength draft_length = {};
+  std::optional<SequenceCache> draft_cache = {};  // of the draft model
 
   std::int64_t length() const { return std::ssize(ids); }
   /// Tokens that have not gone through the model.
   std::int64_t pending() const { return length() - cache.length(); }
   /// Length that picks the rotary frequencies of a token.
   std::int64_t rotary_length(std::int64_t token) const {
-    return std::max(request->prompt_length(), token + 1);
+    return std::max(negative ? request->negative_length() : request->prompt_length(), token + 1);
+  }
+  /// Whether all rows of its prompt are wanted, and are still to come.
+  bool takes_prompt_rows() const {
+    return !negative && !request->prompt_done && request->wants_all_rows();
   }
   std::int64_t urgency() const {
     constexpr std::int64_t kStepsOfPatience = 256;
     return request->wanted.priority + patience / kStepsOfPatience;
   }
-  /// Which of two goes first.
+  /// Which of two goes first. One that waits for others comes last, or it might keep the memory
+  /// that they wait for.
   bool goes_before(const ActiveSequence& other) const {
+    if (scored != other.scored) return other.scored;
     if (urgency() != other.urgency()) return urgency() > other.urgency();
     if (request->id != other.request->id) return request->id < other.request->id;
-    return number < other.number;
+    return number != other.number ? number < other.number : !negative && other.negative;
   }
 };
 

@@ -1,6 +1,7 @@
 #include "engine/step_loop.h"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <limits>
 #include <string>
@@ -27,8 +28,10 @@ std::span<T> row_of(std::span<T> rows, std::int64_t row, std::int64_t width) {
 
 }  // namespace
 
-std::int64_t blocks_in(const DiffLlamaModel& stack, CacheType type, std::size_t bytes) {
-  const std::size_t block = stack.make_cache(type).layout().block;
+std::int64_t blocks_in(const DiffLlamaModel& stack, CacheType type, std::size_t bytes,
+                       const DiffLlamaModel* assistant) {
+  std::size_t block = stack.make_cache(type).layout().block;
+  if (assistant != nullptr) block += assistant->make_cache(CacheType::automatic).layout().block;
   if (bytes < block) {
     throw InvalidArgument("[engine] memory_bytes: expected at least a block of " +
                           std::to_string(kCacheBlockKeys) + " tokens (" + std::to_string(block) +
@@ -39,26 +42,59 @@ std::int64_t blocks_in(const DiffLlamaModel& stack, CacheType type, std::size_t 
 }
 
 StepLoop::StepLoop(const ForwardModel& model, const Parallel& parallel,
-                   const SchedulerOptions& options, const Tokenizer* tokenizer, WarningHandler warn)
+                   const SchedulerOptions& options, const Tokenizer* tokenizer, WarningHandler warn,
+                   const ForwardModel* assistant)
     : model_(model),
       tokenizer_(tokenizer),
       warn_(std::move(warn)),
       scheduler_(model, options),
       step_logits_(model, parallel) {
+  if (assistant != nullptr) {
+    drafter_.emplace(*assistant, parallel, model.config, options.max_blocks);
+  }
   report();
 }
 
 RequestId StepLoop::add(Request request) {
   check_request(model_, request, tokenizer_);
-  const GenerationConfig& config = request.config;
   const std::int64_t length = std::ssize(request.ids);
-  const std::int64_t max_length = config.max_length.value_or(length + config.max_new_tokens);
-  std::vector<std::int64_t> eos = ending_tokens(model_.config, config);
-  TokenSelector selector(config, eos);
+  const std::int64_t max_length =
+      request.config.max_length.value_or(length + request.config.max_new_tokens);
+  std::vector<std::int64_t> eos = ending_tokens(model_.config, request.config);
+  TokenSelector selector(request.config, eos);
   const auto active = std::make_shared<ActiveRequest>(ActiveRequest{.wanted = std::move(request),
                                                                     .eos_token_ids = std::move(eos),
                                                                     .selector = std::move(selector),
                                                                     .max_length = max_length});
+  const GenerationConfig& config = active->wanted.config;
+  if (config.num_beams > 1 && !active->wanted.prompt_only) {
+    active->beams = std::make_unique<BeamSearch>(
+        BeamSearch::Settings{.num_beams = config.num_beams,
+                             .length_penalty = config.length_penalty,
+                             .early_stopping = config.early_stopping,
+                             .max_new_tokens = max_length - length,
+                             .ending_tokens = std::ssize(active->eos_token_ids),
+                             .samples = config.do_sample && config.temperature > 0,
+                             .seed = config.seed});
+  }
+  if (active->places() > scheduler_.max_sequences()) {
+    throw InvalidArgument(std::string("[engine] ") +
+                          (active->beams ? "num_beams" : "guidance_scale") +
+                          ": expected at most the " + std::to_string(scheduler_.max_sequences()) +
+                          " sequences that run at once, got " + std::to_string(active->places()));
+  }
+  if (config.max_time) {
+    // A year is as good as for ever, and does not overflow.
+    constexpr double kLongest = 365.0 * 24 * 3600;
+    active->deadline = std::chrono::steady_clock::now() +
+                       std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                           std::chrono::duration<double>(std::min(*config.max_time, kLongest)));
+  }
+  if (drafter_ && !active->beams && !active->guided() && !config.prompt_lookup_num_tokens) {
+    GenerationConfig drafting = config;
+    drafting.logits_processors.clear();  // called for the tokens that come, and no others
+    active->draft_selector.emplace(std::move(drafting), active->eos_token_ids);
+  }
   const std::int64_t blocks = (active->max_keys() + kCacheBlockKeys - 1) / kCacheBlockKeys;
   if (blocks > scheduler_.max_blocks()) {
     throw InvalidArgument("[engine] request: expected a sequence that fits the memory of " +
@@ -80,6 +116,7 @@ RequestId StepLoop::add(Request request) {
 std::unique_ptr<GeneratedText> StepLoop::make_text(const ActiveRequest& request) const {
   const Request& wanted = request.wanted;
   if (tokenizer_ == nullptr || wanted.prompt_only) return nullptr;
+  if (request.beams && !request.beams->done()) return nullptr;  // made when it is known
   if (!wanted.text && wanted.config.stop_strings.empty()) return nullptr;
   return std::make_unique<GeneratedText>(*tokenizer_, wanted.config.stop_strings, wanted.ids);
 }
@@ -94,6 +131,7 @@ const StepEvents& StepLoop::step() {
   take_in();
   scheduler_.remove_ended();
   scheduler_.plan();
+  draft();
   run_model();
   ++counters_.steps;
   scheduler_.remove_ended();
@@ -106,15 +144,27 @@ void StepLoop::take_in() {
   added_.clear();
   cancelled_.clear();
   inbox_.take(added_, cancelled_);
-  for (auto& sequence : added_) scheduler_.add(std::move(sequence));
+  for (auto& sequence : added_) add_sequence(std::move(sequence));
   for (const RequestId id : cancelled_) cancel_now(id);
 }
 
 void StepLoop::cancel_now(RequestId id) {
+  std::int64_t returned = 0;  // sequences that beams would have become
   for (const auto* sequences : {&scheduler_.running(), &scheduler_.waiting()}) {
     for (const auto& sequence : *sequences) {
-      if (sequence->request->id == id) end(*sequence, StopReason::cancelled);
+      if (sequence->request->id != id || sequence->ending) continue;
+      if (sequence->request->beams) {
+        returned = sequence->request->wanted.config.num_return_sequences;
+        sequence->ending = StopReason::cancelled;
+      } else if (sequence->negative) {
+        sequence->ending = StopReason::cancelled;  // nobody was told of it
+      } else {
+        end(*sequence, StopReason::cancelled);
+      }
     }
+  }
+  for (std::int64_t number = 0; number < returned; ++number) {
+    events_.endings.push_back({.request = id, .sequence = number, .reason = StopReason::cancelled});
   }
 }
 
@@ -126,14 +176,16 @@ void StepLoop::run_model() {
     warn_of_length(*sequence);
     const ActiveRequest& request = *sequence->request;
     const std::int64_t done = sequence->cache.length();
-    const bool completes = sequence->planned == sequence->pending();
+    const bool completes = sequence->planned >= sequence->pending();
+    sequence->ids.insert(sequence->ids.end(), sequence->draft.begin(), sequence->draft.end());
     StepLogits::Sequence input{
         .cache = &sequence->cache,
         .ids = std::span(sequence->ids).first(static_cast<std::size_t>(done + sequence->planned)),
         .rotary_length = sequence->rotary_length(done),
         .rows = completes ? StepLogits::Rows::last : StepLogits::Rows::none,
         .logits = !request.wanted.prompt_only};
-    if (!request.prompt_done && request.wants_all_rows()) {
+    if (!sequence->draft.empty()) input.rows = StepLogits::Rows::all;
+    if (sequence->takes_prompt_rows()) {
       input.rows = StepLogits::Rows::all;
       input.logits = input.logits || request.wanted.prompt_logprobs.has_value();
     }
@@ -141,7 +193,7 @@ void StepLoop::run_model() {
     inputs_.push_back(input);
   }
   if (stepped_.empty()) return;
-  const std::span<const StepLogits::Output> outputs = step_logits_.run(inputs_);
+  const std::span<const StepLogits::Output> outputs = run_inputs();
   take_in();  // whoever was cancelled meanwhile gets no more tokens
   for (std::size_t i = 0; i < stepped_.size(); ++i) {
     ActiveSequence& sequence = *stepped_[i];
@@ -152,13 +204,40 @@ void StepLoop::run_model() {
       refuse(sequence, error.what());
     }
   }
+  advance_beams();
+  scheduler_.remove_ended();  // beams that were given up, so that others have their places
   for (auto& sequence : forks_) scheduler_.add_fork(std::move(sequence));
   forks_.clear();
 }
 
+// The sequences hold their drafts meanwhile.
+std::span<const StepLogits::Output> StepLoop::run_inputs() {
+  const auto without_drafts = [&] {
+    for (ActiveSequence* const sequence : stepped_) {
+      sequence->ids.resize(sequence->ids.size() - sequence->draft.size());
+    }
+  };
+  try {
+    const std::span<const StepLogits::Output> outputs = step_logits_.run(inputs_);
+    without_drafts();
+    return outputs;
+  } catch (...) {
+    without_drafts();
+    throw;
+  }
+}
+
 void StepLoop::handle(ActiveSequence& sequence, const StepLogits::Output& output) {
   ActiveRequest& request = *sequence.request;
+  if (!sequence.draft.empty()) {
+    check_draft(sequence, output);
+    return;
+  }
   scheduler_.note_full_blocks(sequence);
+  if (sequence.negative) {
+    if (sequence.pending() == 0) guide(sequence, output.logits);
+    return;
+  }
   const std::int64_t first = sequence.cache.length() - sequence.planned;
   if (!request.prompt_done) {
     counters_.prompt_tokens += sequence.planned;
@@ -175,6 +254,14 @@ void StepLoop::handle(ActiveSequence& sequence, const StepLogits::Output& output
     return;
   }
   const std::span<float> logits = last(output.logits, model_.config.vocab_size);
+  if (request.beams) {
+    score_beam(sequence, logits);
+    return;
+  }
+  if (request.guided()) {
+    guide(sequence, logits);
+    return;
+  }
   if (first_token) fork(sequence, logits);
   choose(sequence, logits);
 }
@@ -232,9 +319,12 @@ void StepLoop::fork(const ActiveSequence& sequence, std::span<const float> logit
                                                         .known_blocks = sequence.known_blocks});
     other->ids.reserve(sequence.ids.capacity());
     other->ids = sequence.ids;
+    std::unique_ptr<ActiveSequence> partner = fork_partner(sequence, *other);
     own_logits_.assign(logits.begin(), logits.end());
     choose(*other, own_logits_);
-    if (!other->ending) forks_.push_back(std::move(other));
+    if (other->ending) continue;
+    forks_.push_back(std::move(other));
+    if (partner) forks_.push_back(std::move(partner));
   }
 }
 
@@ -244,8 +334,10 @@ void StepLoop::choose(ActiveSequence& sequence, std::span<float> logits) {
   NewToken token;
   token.request = request.id;
   token.sequence = sequence.number;
-  if (wanted.logits) token.logits.assign(logits.begin(), logits.end());
-  if (wanted.logprobs) raw_logits_.assign(logits.begin(), logits.end());
+  const std::span<const float> own =
+      sequence.partner == nullptr ? logits : std::span<float>(sequence.raw_logits);
+  if (wanted.logits) token.logits.assign(own.begin(), own.end());
+  if (wanted.logprobs) raw_logits_.assign(own.begin(), own.end());
   token.id =
       request.selector.select(logits, {.ids = sequence.ids,
                                        .prompt_length = request.prompt_length(),
@@ -254,6 +346,7 @@ void StepLoop::choose(ActiveSequence& sequence, std::span<float> logits) {
     token.logprobs = token_logprobs(raw_logits_, token.id, *wanted.logprobs, candidates_);
   }
   sequence.ids.push_back(token.id);
+  if (sequence.partner != nullptr) sequence.partner->ids.push_back(token.id);
   if (sequence.text) token.text += sequence.text->push(token.id);
   const std::optional<StopReason> reason = stop_reason(sequence, token.id);
   if (reason && sequence.text) token.text += sequence.text->finish();
@@ -270,7 +363,7 @@ std::optional<StopReason> StepLoop::stop_reason(const ActiveSequence& sequence,
     return StopReason::eos;
   }
   if (sequence.text && sequence.text->stopped()) return StopReason::stop_string;
-  if (sequence.length() >= request.max_length) return StopReason::length;
+  if (sequence.length() >= request.max_length || request.late()) return StopReason::length;
   return std::nullopt;
 }
 
@@ -279,6 +372,7 @@ void StepLoop::end(ActiveSequence& sequence, StopReason reason) {
   events_.endings.push_back(
       {.request = sequence.request->id, .sequence = sequence.number, .reason = reason});
   sequence.ending = reason;
+  if (sequence.partner != nullptr) sequence.partner->ending = reason;
 }
 
 // All sequences of the request are taken off; only the refusal tells of them.

@@ -179,6 +179,76 @@ TEST_F(StepLoopTest, SequencesOfOneRequestForkWhereItsPromptEnds) {
   EXPECT_EQ(loop.counters().blocks_used, 0);
 }
 
+TEST_F(StepLoopTest, BeamsShareTheirPromptAndGetOnWithMemoryForOne) {
+  Request beams = request(500, 40);
+  beams.config.ignore_eos = false;
+  beams.config.eos_token_ids = {5, 6};
+  beams.config.num_beams = 4;
+  beams.config.num_return_sequences = 4;
+  beams.config.early_stopping = EarlyStopping::never;
+  beams.config.length_penalty = 2;
+  beams.logprobs = 1;
+  const std::vector<SeenSequence> alone = run_beams_alone(*model_, beams, CacheType::automatic);
+  for (const std::int64_t max_blocks : {3, 5, 20}) {
+    seen_ = {};
+    StepLoop loop = make_loop({.max_blocks = max_blocks, .max_sequences = 5});
+    const RequestId id = loop.add(beams);
+    const Request beside = request(20, 60, 4);
+    const RequestId other = loop.add(beside);
+    std::int64_t shared = 0;
+    std::int64_t steps = 0;
+    while (loop.has_work()) {
+      seen_.take(loop.step());
+      shared = std::max(shared, loop.counters().blocks_shared);
+      ASSERT_LT(++steps, 5000);
+    }
+    for (std::int64_t rank = 0; rank < 4; ++rank) {
+      EXPECT_EQ(seen_.sequence(id, rank), alone[static_cast<std::size_t>(rank)]) << rank;
+    }
+    EXPECT_EQ(seen_.sequence(other), run_alone(*model_, beside, 0, CacheType::automatic));
+    EXPECT_GE(shared, 1);
+    EXPECT_EQ(loop.counters().blocks_used, 0);
+    if (max_blocks == 3) {
+      EXPECT_GT(loop.counters().preemptions, 0);
+    }
+  }
+}
+
+TEST_F(StepLoopTest, BeamsAreCancelledTogetherAndRefusedWhereTheyCannotRun) {
+  StepLoop loop = make_loop({.max_blocks = 20, .max_sequences = 3});
+  Request beams = request(20, 40);
+  beams.config.num_beams = 3;
+  beams.config.num_return_sequences = 2;
+  const RequestId id = loop.add(beams);
+  for (int i = 0; i < 5; ++i) seen_.take(loop.step());
+  EXPECT_EQ(loop.counters().running, 3);
+  loop.cancel(id);
+  const StepEvents& events = loop.step();
+  EXPECT_EQ(events.endings.size(), 2U);
+  seen_.take(events);
+  EXPECT_EQ(loop.counters().blocks_used, 0);
+  EXPECT_FALSE(loop.has_work());
+  beams.config.num_beams = 4;
+  EXPECT_THAT([&] { loop.add(beams); },
+              ThrowsMessage<InvalidArgument>(HasSubstr("expected at most the 3 sequences")));
+}
+
+TEST_F(StepLoopTest, GuessesThatAreRightSaveSteps) {
+  Request plain = request(40, 60);
+  const ForwardModel assistant = model_->forward_model();
+  StepLoop loop(
+      model_->forward_model(), model_->parallel(), {.max_blocks = 20}, nullptr,
+      [](const std::string&) {}, &assistant);
+  plain.config.num_assistant_tokens = 8;
+  plain.config.assistant_confidence_threshold = 0;
+  const RequestId id = loop.add(plain);
+  seen_.run(loop);
+  EXPECT_EQ(seen_.sequence(id), alone(plain));
+  EXPECT_LT(loop.counters().steps, 20);  // the model guesses itself
+  EXPECT_EQ(loop.counters().accepted_tokens, loop.counters().drafted_tokens);
+  EXPECT_EQ(loop.counters().blocks_used, 0);
+}
+
 TEST_F(StepLoopTest, CancellingFreesWithinTheStep) {
   StepLoop loop = make_loop({.max_blocks = 20, .prefix_cache = false});
   const RequestId running = loop.add(request(300, 1000));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -191,16 +192,29 @@ void TokenSelector::constrain(std::span<float> scores, const SelectionContext& c
               " after " + std::to_string(context.ids.size()) + " tokens");
 }
 
+// As transformers: a beam that does not end must be left where every token that ends is taken.
+std::int64_t TokenSelector::least_kept() const {
+  if (config_.num_beams == 1) return 1;
+  return std::max<std::int64_t>(std::ssize(eos_token_ids_), 1) + 1;
+}
+
 void TokenSelector::warp(std::span<float> scores) {
+  const std::int64_t keep = least_kept();
   if (config_.temperature != 1) apply_temperature(scores, config_.temperature);
   if (config_.top_h) top_h(scores, *config_.top_h, scratch_);
-  if (config_.top_k > 0) top_k(scores, config_.top_k, scratch_);
-  if (config_.top_p < 1) top_p(scores, config_.top_p, scratch_);
-  if (config_.min_p > 0) min_p(scores, config_.min_p, scratch_);
-  if (config_.typical_p < 1) typical_p(scores, config_.typical_p, scratch_);
+  if (config_.top_k > 0) top_k(scores, config_.top_k, scratch_, keep);
+  if (config_.top_p < 1) top_p(scores, config_.top_p, scratch_, keep);
+  if (config_.min_p > 0) min_p(scores, config_.min_p, scratch_, keep);
+  if (config_.typical_p < 1) typical_p(scores, config_.typical_p, scratch_, keep);
   const auto cuts = [](double cutoff) { return cutoff > 0 && cutoff < 1; };
-  if (cuts(config_.epsilon_cutoff)) epsilon_cutoff(scores, config_.epsilon_cutoff, scratch_);
-  if (cuts(config_.eta_cutoff)) eta_cutoff(scores, config_.eta_cutoff, scratch_);
+  if (cuts(config_.epsilon_cutoff)) epsilon_cutoff(scores, config_.epsilon_cutoff, scratch_, keep);
+  if (cuts(config_.eta_cutoff)) eta_cutoff(scores, config_.eta_cutoff, scratch_, keep);
+}
+
+void TokenSelector::score_beam(std::span<float> scores, const SelectionContext& context) {
+  refuse_nan(scores, context);
+  renormalize(scores);
+  process(scores, context);
 }
 
 std::int64_t TokenSelector::select(std::span<float> scores, const SelectionContext& context) {

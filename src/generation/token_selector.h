@@ -41,6 +41,11 @@ class TokenSelector {
   /// number of new tokens alone. Throws Error when the logits hold NaN.
   std::int64_t select(std::span<float> scores, const SelectionContext& context);
 
+  /// Changes the logits of a beam to what its next tokens add to its score: log_softmax, then the
+  /// processors; those of sampling keep one token more than there are to end with. `stream` tells
+  /// beams apart. Throws Error when the logits hold NaN.
+  void score_beam(std::span<float> scores, const SelectionContext& context);
+
   /// Changes logits to the scores that the choice is made from.
   void process(std::span<float> scores, const SelectionContext& context);
 
@@ -50,6 +55,8 @@ class TokenSelector {
   void force_ends(std::span<float> scores, const SelectionContext& context);
   void constrain(std::span<float> scores, const SelectionContext& context);
   void warp(std::span<float> scores);
+  /// The likeliest tokens that are never ruled out by what sampling alone uses.
+  std::int64_t least_kept() const;
 
   GenerationConfig config_;
   std::vector<std::int64_t> eos_token_ids_;

@@ -216,7 +216,7 @@ TEST(Messages, ControlCharactersOfAFileDoNotReachTheTerminal) {
   std::string config = read_file(model / "config.json");
   config.insert(config.find('{') + 1, "\"hidden_act\\u001b[2J\\u009b\\u202e\": 1, ");
   scratch.file("model/config.json", config);
-  scratch.file("model/generation_config.json", "{\"num_beams\": \"\\u001b[2J\"}");
+  scratch.file("model/generation_config.json", "{\"penalty_alpha\": \"\\u001b[2J\"}");
   for (const Arguments& arguments :
        std::vector<Arguments>{{"info", "-m", model},
                               {"generate", "-m", model, "-t", "1", "--input-ids", "[[1]]"},
