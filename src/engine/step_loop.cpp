@@ -313,18 +313,20 @@ void StepLoop::fork(const ActiveSequence& sequence, std::span<const float> logit
         std::make_unique<ActiveSequence>(ActiveSequence{.request = sequence.request,
                                                         .number = number,
                                                         .ids = {},
-                                                        .text = make_text(*sequence.request),
+                                                        .text = nullptr,
                                                         .cache = sequence.cache.fork(),
                                                         .place = sequence.place,
                                                         .known_blocks = sequence.known_blocks});
+    other->text = make_text(*sequence.request);
     other->ids.reserve(sequence.ids.capacity());
     other->ids = sequence.ids;
     std::unique_ptr<ActiveSequence> partner = fork_partner(sequence, *other);
     own_logits_.assign(logits.begin(), logits.end());
     choose(*other, own_logits_);
-    if (other->ending) continue;
-    forks_.push_back(std::move(other));
-    if (partner) forks_.push_back(std::move(partner));
+    if (!other->ending) {
+      forks_.push_back(std::move(other));
+      if (partner) forks_.push_back(std::move(partner));
+    }
   }
 }
 
