@@ -441,7 +441,7 @@ void add_sampling(Table& table) {
   table.add("eta_cutoff", &Config::eta_cutoff, kShare, value,
             "The same, less where the choice is open; 0: off");
   table.add("watermarking_config", &Config::watermarking_config, Valid{}, json,
-            "{\"greenlist_ratio\": 0.25, \"bias\": 2.0, ...}: a mark that transformers can detect");
+            R"({"greenlist_ratio": 0.25, "bias": 2.0, ...}: a mark that transformers can detect)");
   table.add("renormalize_logits", &Config::renormalize_logits, Anything{}, flag,
             "Scores become log-probabilities at the end");
   table.add("seed", &Config::seed, Anything{}, value, "The same seed gives the same draws");
