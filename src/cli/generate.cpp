@@ -252,8 +252,9 @@ void run(const GenerateOptions& options) {
   std::vector<Timing> timings(count);
   const auto start = Clock::now();
   const auto on_token = [&](std::int64_t sequence, std::int64_t, const std::string& text) {
-    timings[static_cast<std::size_t>(sequence)].add(
-        std::chrono::duration<double>(Clock::now() - start).count());
+    Timing& timing = timings[static_cast<std::size_t>(sequence)];
+    timing.add(std::chrono::duration<double>(Clock::now() - start).count());
+    if (config.num_beams > 1) timing.first = 0;  // all come at the end: the prompt is part of it
     if (!streams || text.empty()) return;
     std::cout << text << std::flush;
     if (!std::cout) throw IoError("expected to write to standard output, got an error");
