@@ -12,13 +12,16 @@ cd "$work" || exit 1
 
 die() { printf 'kill_training.sh: %s\n' "$*" >&2; exit 1; }
 
+# Copies: the tree's own may be edited while this runs.
+cp "$source/CONTRIBUTING.md" train.txt
+cp "$source/LICENSE" valid.txt
 cat >whole.json <<EOF
 {"model": {"tokenizer": "$source/models/diffllama-tiny",
            "config": {"model_type": "diffllama", "architectures": ["DiffLlamaForCausalLM"], "vocab_size": 4096,
                       "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
                       "num_key_value_heads": 2, "head_dim": 4, "max_position_embeddings": 64,
                       "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 0}},
- "data": {"kind": "text", "train": "$source/CONTRIBUTING.md", "valid": "$source/LICENSE", "sequence_length": 32},
+ "data": {"kind": "text", "train": "train.txt", "valid": "valid.txt", "sequence_length": 32},
  "training": {"max_steps": 16, "batch_size": 2}, "optimizer": {"learning_rate": 0.01},
  "evaluation": {"eval_steps": 5}, "checkpoints": {"save_steps": 3}}
 EOF
