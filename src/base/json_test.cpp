@@ -46,6 +46,60 @@ TEST(Json, BoundsTheMemoryOfTheParsedForm) {
   EXPECT_THAT(refusal(text + "]"), testing::HasSubstr("parsed form of at most"));
 }
 
+TEST(Json, KeepsTheOrderOfMembersWhereAsked) {
+  const char* text = R"({"b":{"z":1,"y":[2]},"a":null})";
+  EXPECT_EQ(parse_ordered_json(text, "f").dump(), text);
+  EXPECT_THAT([] { parse_ordered_json(R"({"a":1,"a":2})", "f"); },
+              testing::ThrowsMessage<FormatError>(testing::HasSubstr("the key \"a\" twice")));
+  EXPECT_THAT([] { parse_ordered_json(R"([{"a":1,"b":2}])", "f", {.members = 1}); },
+              testing::ThrowsMessage<FormatError>(
+                  "f: expected JSON with objects of at most 1 members, got more"));
+}
+
+// Writes down the events that it gets.
+struct Recorder : nlohmann::json_sax<nlohmann::json> {
+  bool add(const std::string& event) {
+    events += event + " ";
+    return true;
+  }
+  bool null() override { return add("null"); }
+  bool boolean(bool value) override { return add(value ? "true" : "false"); }
+  bool number_integer(number_integer_t value) override { return add(std::to_string(value)); }
+  bool number_unsigned(number_unsigned_t value) override { return add(std::to_string(value)); }
+  bool number_float(number_float_t /*value*/, const string_t& text) override { return add(text); }
+  bool string(string_t& value) override { return add(value); }
+  bool binary(binary_t& /*value*/) override { return false; }
+  bool start_object(std::size_t /*size*/) override { return add("{"); }
+  bool key(string_t& name) override { return add(name + ":"); }
+  bool end_object() override { return add("}"); }
+  bool start_array(std::size_t /*size*/) override { return add("["); }
+  bool end_array() override { return add("]"); }
+  bool parse_error(std::size_t /*at*/, const std::string& /*token*/,
+                   const nlohmann::json::exception& /*error*/) override {
+    return add("error");
+  }
+  std::string events;
+};
+
+TEST(Json, GivesMembersToTheirReaders) {
+  Recorder list, text, absent;
+  const JsonReaders readers = {{"a.list", &list}, {"text", &text}, {"a.absent", &absent}};
+  const auto document = parse_json(
+      R"({"text":"x","list":[1],"a":{"list":[{"list":-1,"k":[1.5,true,null]},2],"b":{"list":3}},)"
+      R"("c":[{"a":{"list":4},"text":5}]})",
+      "f", readers);
+  EXPECT_EQ(document.dump(),
+            R"({"a":{"b":{"list":3},"list":null},"c":[{"a":{"list":4},"text":5}],"list":[1],)"
+            R"("text":null})");
+  EXPECT_EQ(list.events, "[ { list: -1 k: [ 1.5 true null ] } 2 ] ");
+  EXPECT_EQ(text.events, "x ");
+  EXPECT_EQ(absent.events, "");
+  EXPECT_THAT([&] { parse_json(R"({"text":1,"text":2})", "f", readers); },
+              testing::ThrowsMessage<FormatError>(testing::HasSubstr("the key \"text\" twice")));
+  EXPECT_THAT([&] { parse_json(R"({"text":[1,})", "f", readers); },
+              testing::ThrowsMessage<FormatError>(testing::HasSubstr("f: expected JSON, got a")));
+}
+
 TEST(Json, ExcerptIsShort) {
   EXPECT_EQ(json_excerpt("abc"), "\"abc\"");
   EXPECT_EQ(json_excerpt(std::string(500, 'x')).size(), 60U);

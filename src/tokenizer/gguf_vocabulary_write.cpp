@@ -6,7 +6,6 @@
 #include "tokenizer/byte_level.h"
 #include "tokenizer/gguf_pre_rules.h"
 #include "tokenizer/gguf_spm.h"
-#include "tokenizer/json_members.h"
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/tokenizer_impl.h"
 #include "tokenizer/unicode.h"
@@ -205,8 +204,8 @@ ordered_json byte_level(bool add_prefix_space, bool use_regex) {
 
 GgufVocabulary to_gguf_vocabulary(const TokenizerFiles& files, std::int64_t size,
                                   const WarningHandler& warn) {
-  auto parts = parse_tokenizer_parts(files, warn);
-  const json rest = parse_json(split_tokenizer_json(files.tokenizer_json).rest, files.where);
+  json rest;
+  auto parts = parse_tokenizer_parts(files, warn, &rest);
   const std::vector<json> pre = pre_tokenizers(rest.value("pre_tokenizer", json()));
   const std::optional<bool> space_prefix = spm_space_prefix(rest);
   const bool is_bpe = dynamic_cast<const Bpe*>(parts->model.get()) != nullptr;

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "diffllama/tokenizer.h"
 #include "tokenizer/gguf_vocabulary.h"
 
@@ -26,9 +28,11 @@ struct TokenizerFiles {
 };
 Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& warn);
 
-/// The same before it is closed, for those who write it in another form.
+/// The same before it is closed, for those who write it in another form; `rest`, where given, gets
+/// the document of tokenizer.json, in which the model's vocab and merges are null.
 std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
-                                                       const WarningHandler& warn);
+                                                       const WarningHandler& warn,
+                                                       nlohmann::json* rest = nullptr);
 
 /// A tokenizer from a GGUF file's metadata, as transformers converts it. Throws FormatError that
 /// starts with `where`.

@@ -23,7 +23,7 @@ std::string take_complete(std::string& bytes) {
 
 }  // namespace
 
-struct Tokenizer::Stream::State {
+struct [[gnu::visibility("hidden")]] Tokenizer::Stream::State {
   // A text that keeps ending in U+FFFD is given out after so many tokens: a character has four.
   static constexpr std::size_t kMostHeld = 8;
 

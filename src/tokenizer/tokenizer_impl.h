@@ -17,7 +17,7 @@
 namespace diffllama {
 
 /// The parts of a tokenizer, in the order that text goes through them. Absent ones are null.
-struct Tokenizer::Impl {
+struct [[gnu::visibility("hidden")]] Tokenizer::Impl {
   explicit Impl(std::unique_ptr<const TokenizerModel> the_model) : model(std::move(the_model)) {}
 
   AddedVocabulary added_tokens;

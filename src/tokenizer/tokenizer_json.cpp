@@ -5,10 +5,10 @@
 #include "base/lfs_pointer.h"
 #include "base/regular_file.h"
 #include "diffllama/error.h"
-#include "tokenizer/json_members.h"
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/model_file.h"
 #include "tokenizer/model_json.h"
+#include "tokenizer/model_lists.h"
 #include "tokenizer/named_tokens.h"
 #include "tokenizer/tokenizer_impl.h"
 
@@ -37,14 +37,14 @@ void add_tokens(const JsonField& list, Tokenizer::Impl& parts, const WarningHand
 }  // namespace
 
 std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
-                                                       const WarningHandler& warn) {
-  const TokenizerJsonParts json_parts = split_tokenizer_json(files.tokenizer_json);
-  const json document = parse_json(json_parts.rest, files.where);
+                                                       const WarningHandler& warn, json* rest) {
+  ModelLists lists(files.where);
+  json document = parse_json(files.tokenizer_json, files.where, lists.readers());
   const JsonField root(document, files.where + ": ");
   const JsonField version = root.at("version");
   if (version.as_string("1.0") != "1.0") version.refuse("\"1.0\"");
 
-  auto parts = std::make_unique<Tokenizer::Impl>(make_model(root.at("model"), json_parts));
+  auto parts = std::make_unique<Tokenizer::Impl>(make_model(root.at("model"), lists));
   parts->normalizer = make_normalizer(root.at("normalizer"));
   parts->pre_tokenizer = make_pre_tokenizer(root.at("pre_tokenizer"));
   parts->decoder = make_decoder(root.at("decoder"));
@@ -58,6 +58,7 @@ std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& fil
                    {directory("special_tokens_map.json"), files.special_tokens_map}, *parts);
   parts->added_tokens.finish(parts->normalizer.get(), files.where + ": added_tokens");
   parts->post_processor = make_post_processor(root.at("post_processor"), parts->id_limit());
+  if (rest != nullptr) *rest = std::move(document);
   return parts;
 }
 

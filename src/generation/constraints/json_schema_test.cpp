@@ -246,7 +246,7 @@ TEST(JsonSchema, HostileOnes) {
   EXPECT_EQ(refusal(wide + "}}"), "accepted");
   wide = "{";
   for (int i = 0; i < 6000; ++i) wide += (i == 0 ? "\"x-" : ",\"x-") + std::to_string(i) + "\":1";
-  EXPECT_THAT(refusal(wide + "}"), HasSubstr("objects of at most 5000 members, got 6000"));
+  EXPECT_THAT(refusal(wide + "}"), HasSubstr("objects of at most 5000 members, got more"));
   EXPECT_THAT(refusal(R"({"a":1,"a":2})"), AllOf(HasSubstr("each key once")));
   EXPECT_THAT(refusal(R"({"$ref":"#/a","a":{"$ref":"#/b"},"b":{"$ref":"#/a"}})"),
               HasSubstr("expected a"));

@@ -110,13 +110,6 @@ std::string what_is_wrong(Takes takes, const SchemaJson& value) {
   return {};
 }
 
-std::size_t largest_object(const nlohmann::json& value) {
-  std::size_t largest = value.is_object() ? value.size() : 0;
-  if (!value.is_structured()) return largest;
-  for (const nlohmann::json& member : value) largest = std::max(largest, largest_object(member));
-  return largest;
-}
-
 std::string escape_pointer(std::string_view name) {
   std::string text;
   for (const char c : name) {
@@ -161,19 +154,12 @@ std::string unescape_pointer(std::string_view part) {
 
 SchemaDocument::SchemaDocument(std::string_view text, std::string where)
     : where_(std::move(where)) {
-  // The strict parser refuses what is hostile; the other one keeps the order of properties, and
-  // looks through an object for each of its members.
   try {
-    const nlohmann::json parsed = parse_json(text, where_);
-    if (largest_object(parsed) > kMostMembers) {
-      throw InvalidArgument(where_ + ": expected objects of at most " +
-                            std::to_string(kMostMembers) + " members, got " +
-                            std::to_string(largest_object(parsed)));
-    }
+    // Properties come in the schema's order, and each is looked for among all of its object's.
+    root_ = parse_ordered_json(text, where_, {.members = kMostMembers});
   } catch (const FormatError& error) {
     throw InvalidArgument(error.what());
   }
-  root_ = SchemaJson::parse(text);
   if (!is_schema(root_)) throw InvalidArgument(where_ + ": #: expected a schema");
   number(root_, "#");
   checked_.resize(values_.size(), false);
