@@ -15,6 +15,7 @@
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
 #include "kernels/quantized_panels.h"
+#include "kernels/reference/panel_product.h"
 
 namespace {
 
@@ -69,14 +70,13 @@ void read_plain(benchmark::State& state, PanelFormat format, std::int64_t bytes,
 /// Whether y is x w^T; `precision`: how far x may be off, of its largest value.
 bool valid(const std::vector<float>& x, const PackedMatrix& w, const std::vector<float>& y,
            std::int64_t m, double precision) {
-  std::vector<float> row(kDepth);
   for (std::int64_t j = 0; j < w.n(); j += w.n() / 50 + 1) {
-    w.read_row(j, row);
     for (std::int64_t i = 0; i < m; ++i) {
       double sum = 0;
       double bound = 0;
       for (std::int64_t t = 0; t < kDepth; ++t) {
-        const double weight = row[static_cast<std::size_t>(t)];
+        const double weight =
+            reference::panel_value(w.format(), w.panels(), w.panel_stride(), j, t);
         sum += double{x[static_cast<std::size_t>(i * kDepth + t)]} * weight;
         bound += std::abs(weight) * 2.0;
       }

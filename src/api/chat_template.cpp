@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_tokenizer.h"
 #include "diffllama/chat.h"
@@ -19,11 +19,6 @@ using Texts = std::map<std::string, std::string>;  // by name
 
 constexpr std::array<const char*, 7> kSpecialTokens = {
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
-
-std::string read_file(const fs::path& path) {
-  const MappedFile file(path);
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
 
 json read_object(const fs::path& path) {
   std::error_code error;

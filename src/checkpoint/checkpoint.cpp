@@ -27,7 +27,6 @@ TensorFiles gguf_tensors(const GgufFile& file) {
   TensorFiles files;
   files.where = file.where();
   files.mappings.push_back(file.mapping());
-  files.paths = file.paths();
   for (const auto& [name, view] : file.tensors()) {
     files.tensors[name] = StoredTensor{view, file.tensor_where(name)};
   }
@@ -79,10 +78,7 @@ void resolve_tied_head(ModelConfig& config, std::map<std::string, StoredTensor>&
 
 Checkpoint::Checkpoint(ModelConfig config, std::map<std::string, StoredTensor> tensors,
                        TensorFiles files, const WarningHandler& warn)
-    : config_(std::move(config)),
-      tensors_(std::move(tensors)),
-      paths_(std::move(files.paths)),
-      files_(std::move(files.mappings)) {
+    : config_(std::move(config)), tensors_(std::move(tensors)), files_(std::move(files.mappings)) {
   warn_of_extra(files, warn);
   resolve_tied_head(config_, tensors_, files.where, warn);
 }

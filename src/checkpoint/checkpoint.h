@@ -77,8 +77,6 @@ class Checkpoint {
   /// As the files say, with one exception: where they are tied by the config but a different
   /// lm_head is stored, that one counts and tie_word_embeddings is false (as in transformers).
   const ModelConfig& config() const { return config_; }
-  /// The files that hold the weights; none where they lie in memory.
-  const std::vector<std::filesystem::path>& paths() const { return paths_; }
   /// By the name in tensor_specs(config()); null when the file does not hold it.
   const StoredTensor* find(const std::string& name) const;
   /// Tells the system that a tensor's pages are not needed any more (after packing); they are read
@@ -91,7 +89,6 @@ class Checkpoint {
 
   ModelConfig config_;
   std::map<std::string, StoredTensor> tensors_;
-  std::vector<std::filesystem::path> paths_;
   std::vector<std::shared_ptr<const void>> files_;  // keeps the mappings alive
 };
 

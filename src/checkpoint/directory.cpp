@@ -39,7 +39,6 @@ void add_file(const fs::path& path, TensorFiles& files) {
     }
   }
   files.mappings.push_back(file.mapping());
-  files.paths.push_back(path);
 }
 
 // Shards lie beside their index: anything else in its place could read any file of the machine.

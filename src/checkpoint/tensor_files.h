@@ -18,7 +18,6 @@ struct TensorFiles {
   std::map<std::string, StoredTensor> tensors;
   std::map<std::string, UnreadTensor> unread;  // of dtypes that no weight has
   std::vector<std::shared_ptr<const void>> mappings;
-  std::vector<std::filesystem::path> paths;  // of the files
 };
 
 /// The weights of a Hugging Face directory: model.safetensors, or else the shards that

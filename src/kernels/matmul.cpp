@@ -184,35 +184,6 @@ std::size_t PackedMatrix::bytes(PanelFormat format, std::int64_t n, std::int64_t
   return static_cast<std::size_t>(ceil_div(n, kPanelColumns)) * panel_bytes(format, k);
 }
 
-void PackedMatrix::read_row(std::int64_t row, std::span<float> out) const {
-  assert(row >= 0 && row < n_ && std::ssize(out) == k_);
-  const std::byte* panel =
-      data_.get() + static_cast<std::size_t>(row / kPanelColumns) * panel_stride();
-  const std::int64_t column = row % kPanelColumns;
-  const auto half = [&](std::int64_t at) {
-    std::uint16_t bits = 0;
-    std::memcpy(&bits, panel + 2 * at, sizeof(bits));
-    return bits;
-  };
-  for (std::int64_t t = 0; t < k_; ++t) {
-    float& value = out[static_cast<std::size_t>(t)];
-    switch (format_) {
-      case PanelFormat::float32:
-        std::memcpy(&value, panel + 4 * (t * kPanelColumns + column), sizeof(value));
-        break;
-      case PanelFormat::float16:
-        value = float16_to_float(half(t * kPanelColumns + column));
-        break;
-      case PanelFormat::bfloat16:
-        value = bfloat16_to_float(half((t / 2 * kPanelColumns + column) * 2 + t % 2));
-        break;
-      default:
-        value = quantized_value(format_, panel, column, t);
-        break;
-    }
-  }
-}
-
 void ActivationRows::assign(const float* x, std::int64_t m, std::int64_t k, std::int64_t ldx,
                             ProductType compute) {
   x_ = x;

@@ -70,9 +70,6 @@ class PackedMatrix {
   const std::byte* panels() const { return data_.get(); }
   std::size_t panel_stride() const { return panel_bytes(format_, k_); }
   std::size_t bytes() const { return bytes(format_, n_, k_); }
-  /// Row `row` of W as float32, exactly as packed or, quantised, as the blocks mean it (k values):
-  /// tied embeddings are looked up so.
-  void read_row(std::int64_t row, std::span<float> out) const;
 
  private:
   PanelFormat format_ = PanelFormat::float32;

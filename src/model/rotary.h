@@ -36,9 +36,6 @@ class RotaryEmbedding {
   const RotaryFrequencies& frequencies(std::int64_t sequence_length, RotaryFrequencies& own) const;
   /// Equal for lengths that have the same frequencies.
   std::int64_t length_class(std::int64_t sequence_length) const;
-  bool depends_on_length() const {
-    return type_ == RopeType::dynamic || type_ == RopeType::longrope;
-  }
 
  private:
   RotaryFrequencies dynamic(std::int64_t sequence_length) const;

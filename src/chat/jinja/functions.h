@@ -30,7 +30,6 @@ std::span<const Function> sequence_filters();
 std::span<const Function> value_filters();
 std::span<const Function> string_methods();
 std::span<const Function> format_methods();
-std::span<const Function> collection_methods();
 
 /// The functions that every template knows: range, dict, namespace, raise_exception, ...
 std::vector<std::pair<std::string, Value>> global_functions();
