@@ -3,325 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
-#include <numbers>
-#include <span>
 
-#include "kernels/elementwise.h"
-#include "kernels/gradients.h"
 #include "kernels/isa.h"
-#include "model/attention_visible.h"
-#include "tensor/half.h"
+#include "model/attention_tile.h"
 
 namespace diffllama {
 namespace {
-
-constexpr std::int64_t kBlock = SequenceCache::kBlockKeys;
-// Rows of a tile: whole register tiles on every ISA.
-constexpr std::int64_t kTileRows = 48;
-// Rows of a block lie an odd number of cache lines apart: rows a power of two apart would fall into
-// few sets of the cache.
-constexpr std::int64_t kRowFloats = kBlock + 16;
-constexpr std::int64_t kRowHalves = kBlock + 32;
-
-std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
-
-// Values between the rows of queries that a product reads.
-std::int64_t query_stride_of(const AttentionGeometry& geometry, bool bfloat16) {
-  constexpr std::int64_t kLine = 32;  // bfloat16 values of a cache line
-  if (!bfloat16) return geometry.head_dim;
-  return (padded_depth(PanelFormat::bfloat16, geometry.head_dim) / kLine | 1) * kLine;
-}
-
-// Fetches part `row` of `rows` of what the next product will read, while this one's rows go through
-// functions that read none of it. Never much at a time: a core has few requests under way.
-void prefetch_part(std::span<const std::byte> data, std::int64_t row, std::int64_t rows) {
-  constexpr std::size_t kLine = 64;
-  constexpr std::size_t kMost = 32 * kLine;
-  const std::size_t part = (data.size() / static_cast<std::size_t>(rows) + kLine) / kLine * kLine;
-  const std::size_t first = std::min(data.size(), static_cast<std::size_t>(row) * part);
-  const std::size_t end = std::min(data.size(), first + std::min(part, kMost));
-  for (std::size_t at = first; at < end; at += kLine) __builtin_prefetch(data.data() + at, 0, 2);
-}
-
-// The heads of one group for a run of tokens: rows (token, head of the group). Its work goes in
-// steps that several threads may share: map_block() for every block of keys, then weigh(), then
-// add_values() for every panel of values, then finish().
-struct Tile {
-  const AttentionGeometry& geometry;
-  const DifferentialParameters& differential;
-  const AttentionInput& input;
-  std::int64_t layer, group, first_token, tokens;
-  std::int64_t keys;  // that any of the tokens may see
-  AttentionScratch::Tile& scratch;
-
-  std::int64_t rows() const { return tokens * geometry.group_heads; }
-  std::int64_t token_of(std::int64_t row) const { return first_token + row / geometry.group_heads; }
-  // Output head p of a row; its softmax head for map m is p + m H/2.
-  std::int64_t head_of(std::int64_t row) const {
-    return group * geometry.group_heads + row % geometry.group_heads;
-  }
-  std::int64_t limit(std::int64_t row) const { return input.key_limit[token_of(row)]; }
-  bool sees(std::int64_t row, std::int64_t key) const {
-    if (input.mask == nullptr) return key < limit(row);
-    return key < keys && input.mask[token_of(row) * input.mask_stride + key] != 0;
-  }
-  std::int64_t blocks() const { return (keys + kBlock - 1) / kBlock; }
-
-  bool bfloat16() const { return input.cache->products() == ProductType::bfloat16; }
-  PanelProduct product() const {
-    return panel_product(input.cache->layout().format, row_type(), active_isa());
-  }
-  // The exponentials of a row for one map and block: float32 or, with bfloat16 products, float16.
-  float* exponentials(std::int64_t block, std::int64_t map, std::int64_t row) const {
-    return scratch.exponentials.data() +
-           ((block * geometry.maps + map) * rows() + row) * kRowFloats;
-  }
-  std::uint16_t* rounded_exponentials(std::int64_t block, std::int64_t map,
-                                      std::int64_t row) const {
-    return scratch.rounded_exponentials.data() +
-           ((block * geometry.maps + map) * rows() + row) * kRowHalves;
-  }
-  // Of the numbers that each row has for each block: [maps, rows, blocks].
-  std::int64_t block_numbers(std::int64_t map, std::int64_t row) const {
-    return (map * rows() + row) * blocks();
-  }
-  std::int64_t keys_of(std::int64_t block) const { return std::min(kBlock, keys - block * kBlock); }
-  // Where no instruction multiplies bfloat16, the rows of products are rounded and widened once,
-  // not each time that a product reads them.
-  bool widens() const { return bfloat16() && active_isa() < Isa::avx512; }
-  ProductType row_type() const { return widens() ? ProductType::float32 : input.cache->products(); }
-  std::int64_t query_stride() const {
-    return query_stride_of(geometry, row_type() == ProductType::bfloat16);
-  }
-  std::span<const std::byte> keys_after(std::int64_t block, std::int64_t map) const;
-
-  void prepare();
-  void map_block(std::int64_t block, AttentionScratch::Worker& worker);
-  std::int64_t hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const;
-  void weigh() const;
-  void add_values(std::int64_t first_panel, std::int64_t panels,
-                  AttentionScratch::Worker& worker) const;
-  void form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
-              PanelArgs& args) const;
-  bool hides_nonfinite(std::int64_t block, const PanelArgs& args) const;
-  void finish() const;
-  void write_maps() const;
-};
-
-// Gathers the rows' queries, as the products read them.
-void Tile::prepare() {
-  const std::int64_t d = geometry.head_dim;
-  const std::int64_t stride = query_stride();
-  const std::int64_t count = geometry.maps * rows();
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t head = head_of(i % rows()) + i / rows() * geometry.output_heads();
-    const float* query = input.queries + (token_of(i % rows()) * geometry.query_heads() + head) * d;
-    if (widens()) {
-      to_bfloat16(query, scratch.rounded_queries.data(), d);
-      from_bfloat16(scratch.rounded_queries.data(), scratch.queries.data() + i * stride, d);
-    } else if (bfloat16()) {
-      std::uint16_t* const row = scratch.rounded_queries.data() + i * stride;
-      to_bfloat16(query, row, d);
-      std::fill(row + d, row + stride, std::uint16_t{0});
-    } else {
-      std::copy_n(query, d, scratch.queries.data() + i * stride);
-    }
-  }
-}
-
-// Hides the keys of a block that a row may not see, and returns how many are left to look at.
-std::int64_t Tile::hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const {
-  if (input.mask == nullptr) return std::clamp<std::int64_t>(limit(row) - start, 0, count);
-  const std::uint8_t* mask = input.mask + token_of(row) * input.mask_stride + start;
-  for (std::int64_t s = 0; s < count; ++s) {
-    if (mask[s] == 0) x[s] = -std::numeric_limits<float>::infinity();
-  }
-  return count;
-}
-
-// What is read after the keys of a block for one map.
-std::span<const std::byte> Tile::keys_after(std::int64_t block, std::int64_t map) const {
-  if (map + 1 < geometry.maps) {
-    return input.cache->stored_keys(layer, block, group + (map + 1) * geometry.groups);
-  }
-  if (block + 1 < blocks()) return input.cache->stored_keys(layer, block + 1, group);
-  return input.cache->stored_values(layer, 0, group);
-}
-
-// The softmax of every row over one block of keys alone; keys that a row may not see become exact
-// zeros.
-void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
-  const std::int64_t start = block * kBlock;
-  const std::int64_t count = keys_of(block);
-  const float factor =
-      std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(geometry.head_dim));
-  const std::int64_t stride = query_stride();
-  PanelArgs args{.lda = stride, .m = rows(), .columns = count, .k = geometry.head_dim};
-  args.ldc = kRowFloats;
-  const PanelProduct multiply = product();
-  for (std::int64_t map = 0; map < geometry.maps; ++map) {
-    if (row_type() == ProductType::bfloat16) {
-      args.a = scratch.rounded_queries.data() + map * rows() * stride;
-    } else {
-      args.a = scratch.queries.data() + map * rows() * stride;
-    }
-    const SequenceCache::Panels panels =
-        input.cache->keys(layer, block, group + map * geometry.groups, count, worker.expanded);
-    args.panels = panels.data;
-    args.panel_stride = panels.stride;
-    args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
-    multiply(args);
-    const std::span<const std::byte> next = keys_after(block, map);
-    for (std::int64_t row = 0; row < rows(); ++row) {
-      prefetch_part(next, row, rows());
-      float* const x = args.c + row * kRowFloats;
-      const std::int64_t seen = hide(row, start, count, x);
-      const std::int64_t padded = round_up(count, kPanelColumns);
-      SoftmaxBlock part;
-      if (bfloat16()) {
-        std::uint16_t* const y = rounded_exponentials(block, map, row);
-        part = softmax_block_float16(x, seen, factor, y);
-        std::fill(y + seen, y + padded, std::uint16_t{0});
-      } else {
-        part = softmax_block(x, seen, factor);
-        std::fill(x + seen, x + padded, 0.0F);
-      }
-      const std::int64_t at = block_numbers(map, row) + block;
-      scratch.tops.data()[at] = part.top;
-      scratch.sums.data()[at] = part.sum;
-    }
-  }
-}
-
-// What the blocks' exponentials are multiplied by to become A_1 and -lambda A_2.
-void Tile::weigh() const {
-  for (std::int64_t map = 0; map < geometry.maps; ++map) {
-    for (std::int64_t row = 0; row < rows(); ++row) {
-      const std::int64_t at = block_numbers(map, row);
-      softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(),
-                      map == 0 ? 1.0F : -differential.lambda, scratch.weights.data() + at);
-    }
-  }
-}
-
-// P of a block, as the rows of a product.
-void Tile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
-                  PanelArgs& args) const {
-  const std::int64_t n = round_up(count, kPanelColumns);
-  const std::int64_t next = std::min(block + 1, blocks() - 1);
-  const std::span<const std::byte> values = input.cache->stored_values(layer, next, group);
-  for (std::int64_t row = 0; row < rows(); ++row) {
-    prefetch_part(values, row, rows());
-    const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
-    const bool two = geometry.maps == 2;
-    const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
-    if (bfloat16()) {
-      std::uint16_t* const p = worker.rounded_p.data() + (widens() ? 0 : row * kRowHalves);
-      weighted_sum_bfloat16(rounded_exponentials(block, 0, row), w1,
-                            two ? rounded_exponentials(block, 1, row) : nullptr, w2, p, n);
-      if (widens()) from_bfloat16(p, worker.p.data() + row * kRowFloats, n);
-    } else {
-      weighted_sum(exponentials(block, 0, row), w1, two ? exponentials(block, 1, row) : nullptr, w2,
-                   worker.p.data() + row * kRowFloats, n);
-    }
-  }
-  if (row_type() == ProductType::bfloat16) {
-    args.a = worker.rounded_p.data();
-    args.lda = kRowHalves;
-  } else {
-    args.a = worker.p.data();
-    args.lda = kRowFloats;
-  }
-}
-
-// output[row] = sum over keys of p[row][s] value_s, block by block, for the columns of some panels.
-void Tile::add_values(std::int64_t first_panel, std::int64_t panels,
-                      AttentionScratch::Worker& worker) const {
-  const std::int64_t width = geometry.value_columns;
-  const std::int64_t column = first_panel * kPanelColumns;
-  const PanelProduct multiply = product();
-  PanelArgs args{.m = rows(),
-                 .columns = std::min(width - column, panels * kPanelColumns),
-                 .c = scratch.output.data() + column,
-                 .ldc = width};
-  if (blocks() == 0) std::fill_n(scratch.output.data(), rows() * width, 0.0F);
-  for (std::int64_t block = 0; block < blocks(); ++block) {
-    args.k = keys_of(block);
-    form_p(block, args.k, worker, args);
-    const SequenceCache::Panels values =
-        input.cache->values(layer, block, group, first_panel, panels, args.k, worker.expanded);
-    args.panels = values.data;
-    args.panel_stride = values.stride;
-    args.accumulate = block > 0;
-    if (hides_nonfinite(block, args)) {
-      const auto visible = [&](std::int64_t row, std::int64_t slot) {
-        return sees(row, block * kBlock + slot);
-      };
-      multiply_visible(args, input.cache->layout().format, row_type(), geometry.group_heads,
-                       visible, worker.visible);
-    } else {
-      multiply(args);
-    }
-  }
-}
-
-// Whether the values that a product reads hold NaN or infinity where a row may not look.
-bool Tile::hides_nonfinite(std::int64_t block, const PanelArgs& args) const {
-  const PanelFormat format = input.cache->layout().format;
-  const std::int64_t slots = padded_depth(format, args.k);
-  if (input.mask != nullptr) return holds_nonfinite(args, format, 0, slots);
-  const std::int64_t* const limits = input.key_limit + first_token;
-  const std::int64_t seen_by_all = *std::min_element(limits, limits + tokens) - block * kBlock;
-  // The last token sees all that was written; zeros follow.
-  const std::int64_t written = input.key_limit[input.tokens - 1] - block * kBlock;
-  return seen_by_all < slots &&
-         holds_nonfinite(args, format, std::max<std::int64_t>(seen_by_all, 0),
-                         std::min(slots, written));
-}
-
-// The per-head norm of differential attention (docs/model.md "One layer" 6), then to the output's
-// place.
-void Tile::finish() const {
-  const std::int64_t width = geometry.value_columns;
-  for (std::int64_t row = 0; row < rows(); ++row) {
-    const float* source = scratch.output.data() + row * width;
-    float* target = input.output + (token_of(row) * geometry.output_heads() + head_of(row)) * width;
-    if (geometry.maps == 2) {
-      rms_norm(source, nullptr, differential.eps, differential.output_scale, target, width);
-      if (input.reciprocal_rms != nullptr) {
-        input.reciprocal_rms[token_of(row) * geometry.output_heads() + head_of(row)] =
-            reciprocal_rms(source, differential.eps, width);
-      }
-    } else {
-      std::copy(source, source + width, target);
-    }
-  }
-  if (input.maps.maps != nullptr) write_maps();
-}
-
-// The softmax maps themselves, for the caller who asked.
-void Tile::write_maps() const {
-  const AttentionMaps& maps = input.maps;
-  std::vector<float> weights(static_cast<std::size_t>(blocks()));
-  for (std::int64_t map = 0; map < geometry.maps; ++map) {
-    for (std::int64_t row = 0; row < rows(); ++row) {
-      const std::int64_t at = block_numbers(map, row);
-      softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(), 1.0F,
-                      weights.data());
-      const std::int64_t head = head_of(row) + map * geometry.output_heads();
-      float* out = maps.maps + (head * maps.tokens + maps.first_token + token_of(row)) * maps.keys;
-      const std::int64_t seen = input.mask != nullptr ? keys : limit(row);
-      for (std::int64_t s = 0; s < seen; ++s) {
-        const std::int64_t block = s / kBlock;
-        const float value =
-            bfloat16() ? float16_to_float(rounded_exponentials(block, map, row)[s % kBlock])
-                       : exponentials(block, map, row)[s % kBlock];
-        out[maps.key_columns[s]] = value * weights[static_cast<std::size_t>(block)];
-      }
-    }
-  }
-}
 
 // The tiles of a step, numbered through its sequences.
 class Tiles {
@@ -332,13 +19,13 @@ class Tiles {
         differential_(differential),
         layer_(layer),
         sequences_(sequences),
-        tile_tokens_(std::max<std::int64_t>(1, kTileRows / geometry.group_heads)) {
+        tile_tokens_(std::max<std::int64_t>(1, kAttentionTileRows / geometry.group_heads)) {
     for (const AttentionInput& input : sequences) count_ += tiles_of(input);
   }
   std::int64_t count() const { return count_; }
   void make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_t threads) const;
 
-  Tile tile(std::int64_t number, AttentionScratch::Tile& scratch) const {
+  AttentionTile tile(std::int64_t number, AttentionScratch::Tile& scratch) const {
     std::size_t sequence = 0;
     for (; number >= tiles_of(sequences_[sequence]); ++sequence)
       number -= tiles_of(sequences_[sequence]);
@@ -401,8 +88,8 @@ void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_
   const std::int64_t maps = rows * geometry_.maps;
   // A sequence that grows by a token a step makes it grow once in as many steps again.
   constexpr std::uint64_t kFirstBlocks = 16;
-  const auto blocks = static_cast<std::int64_t>(std::bit_ceil(
-      std::max(kFirstBlocks, static_cast<std::uint64_t>((keys + kBlock - 1) / kBlock))));
+  const auto blocks = static_cast<std::int64_t>(std::bit_ceil(std::max(
+      kFirstBlocks, static_cast<std::uint64_t>((keys + kCacheBlockKeys - 1) / kCacheBlockKeys))));
   const auto reserve = [](auto& buffer, std::int64_t count) {
     buffer.reserve(static_cast<std::size_t>(count));
   };
@@ -426,7 +113,7 @@ void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_
     if (bfloat16) reserve(worker.rounded_p, rows * kRowHalves);
     if (expands) {
       reserve(worker.expanded,
-              kBlock * kPanelColumns *
+              kCacheBlockKeys * kPanelColumns *
                   std::max(value_panels(geometry_),
                            (geometry_.head_dim + kPanelColumns - 1) / kPanelColumns));
     }
@@ -438,7 +125,7 @@ void attend_whole(const Tiles& tiles, AttentionScratch& scratch, const Parallel&
                   std::int64_t panels) {
   parallel.run(tiles.count(), [&](std::int64_t number, int thread) {
     const auto worker = static_cast<std::size_t>(thread);
-    Tile tile = tiles.tile(number, scratch.tiles[worker]);
+    AttentionTile tile = tiles.tile(number, scratch.tiles[worker]);
     tile.prepare();
     for (std::int64_t block = 0; block < tile.blocks(); ++block) {
       tile.map_block(block, scratch.workers[worker]);
@@ -461,7 +148,7 @@ void attend_split(const Tiles& tiles, AttentionScratch& scratch, const Parallel&
     most = std::max(most, tile(number).blocks());
   }
   parallel.run(tiles.count() * most, [&](std::int64_t task, int thread) {
-    Tile part = tile(task / most);
+    AttentionTile part = tile(task / most);
     if (task % most < part.blocks()) {
       part.map_block(task % most, scratch.workers[static_cast<std::size_t>(thread)]);
     }

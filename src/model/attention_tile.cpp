@@ -1,0 +1,254 @@
+#include "model/attention_tile.h"
+
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <vector>
+
+#include "kernels/elementwise.h"
+#include "kernels/gradients.h"
+#include "model/attention_visible.h"
+#include "tensor/half.h"
+
+namespace diffllama {
+namespace {
+
+constexpr std::int64_t kBlock = kCacheBlockKeys;
+
+std::int64_t round_up(std::int64_t value, std::int64_t to) { return (value + to - 1) / to * to; }
+
+// Fetches part `row` of `rows` of what the next product will read, while this one's rows go through
+// functions that read none of it. Never much at a time: a core has few requests under way.
+void prefetch_part(std::span<const std::byte> data, std::int64_t row, std::int64_t rows) {
+  constexpr std::size_t kLine = 64;
+  constexpr std::size_t kMost = 32 * kLine;
+  const std::size_t part = (data.size() / static_cast<std::size_t>(rows) + kLine) / kLine * kLine;
+  const std::size_t first = std::min(data.size(), static_cast<std::size_t>(row) * part);
+  const std::size_t end = std::min(data.size(), first + std::min(part, kMost));
+  for (std::size_t at = first; at < end; at += kLine) __builtin_prefetch(data.data() + at, 0, 2);
+}
+
+}  // namespace
+
+std::int64_t query_stride_of(const AttentionGeometry& geometry, bool bfloat16) {
+  constexpr std::int64_t kLine = 32;  // bfloat16 values of a cache line
+  if (!bfloat16) return geometry.head_dim;
+  return (padded_depth(PanelFormat::bfloat16, geometry.head_dim) / kLine | 1) * kLine;
+}
+
+// Gathers the rows' queries, as the products read them.
+void AttentionTile::prepare() {
+  const std::int64_t d = geometry.head_dim;
+  const std::int64_t stride = query_stride();
+  const std::int64_t count = geometry.maps * rows();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t head = head_of(i % rows()) + i / rows() * geometry.output_heads();
+    const float* query = input.queries + (token_of(i % rows()) * geometry.query_heads() + head) * d;
+    if (widens()) {
+      to_bfloat16(query, scratch.rounded_queries.data(), d);
+      from_bfloat16(scratch.rounded_queries.data(), scratch.queries.data() + i * stride, d);
+    } else if (bfloat16()) {
+      std::uint16_t* const row = scratch.rounded_queries.data() + i * stride;
+      to_bfloat16(query, row, d);
+      std::fill(row + d, row + stride, std::uint16_t{0});
+    } else {
+      std::copy_n(query, d, scratch.queries.data() + i * stride);
+    }
+  }
+}
+
+// Hides the keys of a block that a row may not see, and returns how many are left to look at.
+std::int64_t AttentionTile::hide(std::int64_t row, std::int64_t start, std::int64_t count,
+                                 float* x) const {
+  if (input.mask == nullptr) return std::clamp<std::int64_t>(limit(row) - start, 0, count);
+  const std::uint8_t* mask = input.mask + token_of(row) * input.mask_stride + start;
+  for (std::int64_t s = 0; s < count; ++s) {
+    if (mask[s] == 0) x[s] = -std::numeric_limits<float>::infinity();
+  }
+  return count;
+}
+
+// What is read after the keys of a block for one map.
+std::span<const std::byte> AttentionTile::keys_after(std::int64_t block, std::int64_t map) const {
+  if (map + 1 < geometry.maps) {
+    return input.cache->stored_keys(layer, block, group + (map + 1) * geometry.groups);
+  }
+  if (block + 1 < blocks()) return input.cache->stored_keys(layer, block + 1, group);
+  return input.cache->stored_values(layer, 0, group);
+}
+
+// The softmax of every row over one block of keys alone; keys that a row may not see become exact
+// zeros.
+void AttentionTile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
+  const std::int64_t start = block * kBlock;
+  const std::int64_t count = keys_of(block);
+  const float factor =
+      std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(geometry.head_dim));
+  const std::int64_t stride = query_stride();
+  PanelArgs args{.lda = stride, .m = rows(), .columns = count, .k = geometry.head_dim};
+  args.ldc = kRowFloats;
+  const PanelProduct multiply = product();
+  for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    if (row_type() == ProductType::bfloat16) {
+      args.a = scratch.rounded_queries.data() + map * rows() * stride;
+    } else {
+      args.a = scratch.queries.data() + map * rows() * stride;
+    }
+    const SequenceCache::Panels panels =
+        input.cache->keys(layer, block, group + map * geometry.groups, count, worker.expanded);
+    args.panels = panels.data;
+    args.panel_stride = panels.stride;
+    args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
+    multiply(args);
+    const std::span<const std::byte> next = keys_after(block, map);
+    for (std::int64_t row = 0; row < rows(); ++row) {
+      prefetch_part(next, row, rows());
+      float* const x = args.c + row * kRowFloats;
+      const std::int64_t seen = hide(row, start, count, x);
+      const std::int64_t padded = round_up(count, kPanelColumns);
+      SoftmaxBlock part;
+      if (bfloat16()) {
+        std::uint16_t* const y = rounded_exponentials(block, map, row);
+        part = softmax_block_float16(x, seen, factor, y);
+        std::fill(y + seen, y + padded, std::uint16_t{0});
+      } else {
+        part = softmax_block(x, seen, factor);
+        std::fill(x + seen, x + padded, 0.0F);
+      }
+      const std::int64_t at = block_numbers(map, row) + block;
+      scratch.tops.data()[at] = part.top;
+      scratch.sums.data()[at] = part.sum;
+    }
+  }
+}
+
+// What the blocks' exponentials are multiplied by to become A_1 and -lambda A_2.
+void AttentionTile::weigh() const {
+  for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    for (std::int64_t row = 0; row < rows(); ++row) {
+      const std::int64_t at = block_numbers(map, row);
+      softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(),
+                      map == 0 ? 1.0F : -differential.lambda, scratch.weights.data() + at);
+    }
+  }
+}
+
+// P of a block, as the rows of a product.
+void AttentionTile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
+                           PanelArgs& args) const {
+  const std::int64_t n = round_up(count, kPanelColumns);
+  const std::int64_t next = std::min(block + 1, blocks() - 1);
+  const std::span<const std::byte> values = input.cache->stored_values(layer, next, group);
+  for (std::int64_t row = 0; row < rows(); ++row) {
+    prefetch_part(values, row, rows());
+    const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
+    const bool two = geometry.maps == 2;
+    const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
+    if (bfloat16()) {
+      std::uint16_t* const p = worker.rounded_p.data() + (widens() ? 0 : row * kRowHalves);
+      weighted_sum_bfloat16(rounded_exponentials(block, 0, row), w1,
+                            two ? rounded_exponentials(block, 1, row) : nullptr, w2, p, n);
+      if (widens()) from_bfloat16(p, worker.p.data() + row * kRowFloats, n);
+    } else {
+      weighted_sum(exponentials(block, 0, row), w1, two ? exponentials(block, 1, row) : nullptr, w2,
+                   worker.p.data() + row * kRowFloats, n);
+    }
+  }
+  if (row_type() == ProductType::bfloat16) {
+    args.a = worker.rounded_p.data();
+    args.lda = kRowHalves;
+  } else {
+    args.a = worker.p.data();
+    args.lda = kRowFloats;
+  }
+}
+
+// output[row] = sum over keys of p[row][s] value_s, block by block, for the columns of some panels.
+void AttentionTile::add_values(std::int64_t first_panel, std::int64_t panels,
+                               AttentionScratch::Worker& worker) const {
+  const std::int64_t width = geometry.value_columns;
+  const std::int64_t column = first_panel * kPanelColumns;
+  const PanelProduct multiply = product();
+  PanelArgs args{.m = rows(),
+                 .columns = std::min(width - column, panels * kPanelColumns),
+                 .c = scratch.output.data() + column,
+                 .ldc = width};
+  if (blocks() == 0) std::fill_n(scratch.output.data(), rows() * width, 0.0F);
+  for (std::int64_t block = 0; block < blocks(); ++block) {
+    args.k = keys_of(block);
+    form_p(block, args.k, worker, args);
+    const SequenceCache::Panels values =
+        input.cache->values(layer, block, group, first_panel, panels, args.k, worker.expanded);
+    args.panels = values.data;
+    args.panel_stride = values.stride;
+    args.accumulate = block > 0;
+    if (hides_nonfinite(block, args)) {
+      const auto visible = [&](std::int64_t row, std::int64_t slot) {
+        return sees(row, block * kBlock + slot);
+      };
+      multiply_visible(args, input.cache->layout().format, row_type(), geometry.group_heads,
+                       visible, worker.visible);
+    } else {
+      multiply(args);
+    }
+  }
+}
+
+// Whether the values that a product reads hold NaN or infinity where a row may not look.
+bool AttentionTile::hides_nonfinite(std::int64_t block, const PanelArgs& args) const {
+  const PanelFormat format = input.cache->layout().format;
+  const std::int64_t slots = padded_depth(format, args.k);
+  if (input.mask != nullptr) return holds_nonfinite(args, format, 0, slots);
+  const std::int64_t* const limits = input.key_limit + first_token;
+  const std::int64_t seen_by_all = *std::min_element(limits, limits + tokens) - block * kBlock;
+  // The last token sees all that was written; zeros follow.
+  const std::int64_t written = input.key_limit[input.tokens - 1] - block * kBlock;
+  return seen_by_all < slots &&
+         holds_nonfinite(args, format, std::max<std::int64_t>(seen_by_all, 0),
+                         std::min(slots, written));
+}
+
+// The per-head norm of differential attention (docs/model.md "One layer" 6), then to the output's
+// place.
+void AttentionTile::finish() const {
+  const std::int64_t width = geometry.value_columns;
+  for (std::int64_t row = 0; row < rows(); ++row) {
+    const float* source = scratch.output.data() + row * width;
+    float* target = input.output + (token_of(row) * geometry.output_heads() + head_of(row)) * width;
+    if (geometry.maps == 2) {
+      rms_norm(source, nullptr, differential.eps, differential.output_scale, target, width);
+      if (input.reciprocal_rms != nullptr) {
+        input.reciprocal_rms[token_of(row) * geometry.output_heads() + head_of(row)] =
+            reciprocal_rms(source, differential.eps, width);
+      }
+    } else {
+      std::copy(source, source + width, target);
+    }
+  }
+  if (input.maps.maps != nullptr) write_maps();
+}
+
+// The softmax maps themselves, for the caller who asked.
+void AttentionTile::write_maps() const {
+  const AttentionMaps& maps = input.maps;
+  std::vector<float> weights(static_cast<std::size_t>(blocks()));
+  for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    for (std::int64_t row = 0; row < rows(); ++row) {
+      const std::int64_t at = block_numbers(map, row);
+      softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(), 1.0F,
+                      weights.data());
+      const std::int64_t head = head_of(row) + map * geometry.output_heads();
+      float* out = maps.maps + (head * maps.tokens + maps.first_token + token_of(row)) * maps.keys;
+      const std::int64_t seen = input.mask != nullptr ? keys : limit(row);
+      for (std::int64_t s = 0; s < seen; ++s) {
+        const std::int64_t block = s / kBlock;
+        const float value =
+            bfloat16() ? float16_to_float(rounded_exponentials(block, map, row)[s % kBlock])
+                       : exponentials(block, map, row)[s % kBlock];
+        out[maps.key_columns[s]] = value * weights[static_cast<std::size_t>(block)];
+      }
+    }
+  }
+}
+
+}  // namespace diffllama

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/isa.h"
+#include "kernels/panel_product.h"
+#include "model/attention.h"
+
+namespace diffllama {
+
+/// Rows of a tile: whole register tiles on every ISA.
+inline constexpr std::int64_t kAttentionTileRows = 48;
+/// Rows of a block lie an odd number of cache lines apart: rows a power of two apart would fall
+/// into few sets of the cache.
+inline constexpr std::int64_t kRowFloats = kCacheBlockKeys + 16;
+inline constexpr std::int64_t kRowHalves = kCacheBlockKeys + 32;
+
+/// Values between the rows of queries that a product reads.
+std::int64_t query_stride_of(const AttentionGeometry& geometry, bool bfloat16);
+
+/// The heads of one group for a run of tokens: rows (token, head of the group). Its work goes in
+/// steps that several threads may share: map_block() for every block of keys, then weigh(), then
+/// add_values() for every panel of values, then finish().
+struct AttentionTile {
+  const AttentionGeometry& geometry;
+  const DifferentialParameters& differential;
+  const AttentionInput& input;
+  std::int64_t layer, group, first_token, tokens;
+  std::int64_t keys;  // that any of the tokens may see
+  AttentionScratch::Tile& scratch;
+
+  std::int64_t rows() const { return tokens * geometry.group_heads; }
+  std::int64_t token_of(std::int64_t row) const { return first_token + row / geometry.group_heads; }
+  // Output head p of a row; its softmax head for map m is p + m H/2.
+  std::int64_t head_of(std::int64_t row) const {
+    return group * geometry.group_heads + row % geometry.group_heads;
+  }
+  std::int64_t limit(std::int64_t row) const { return input.key_limit[token_of(row)]; }
+  bool sees(std::int64_t row, std::int64_t key) const {
+    if (input.mask == nullptr) return key < limit(row);
+    return key < keys && input.mask[token_of(row) * input.mask_stride + key] != 0;
+  }
+  std::int64_t blocks() const { return (keys + kCacheBlockKeys - 1) / kCacheBlockKeys; }
+
+  bool bfloat16() const { return input.cache->products() == ProductType::bfloat16; }
+  PanelProduct product() const {
+    return panel_product(input.cache->layout().format, row_type(), active_isa());
+  }
+  // The exponentials of a row for one map and block: float32 or, with bfloat16 products, float16.
+  float* exponentials(std::int64_t block, std::int64_t map, std::int64_t row) const {
+    return scratch.exponentials.data() +
+           ((block * geometry.maps + map) * rows() + row) * kRowFloats;
+  }
+  std::uint16_t* rounded_exponentials(std::int64_t block, std::int64_t map,
+                                      std::int64_t row) const {
+    return scratch.rounded_exponentials.data() +
+           ((block * geometry.maps + map) * rows() + row) * kRowHalves;
+  }
+  // Of the numbers that each row has for each block: [maps, rows, blocks].
+  std::int64_t block_numbers(std::int64_t map, std::int64_t row) const {
+    return (map * rows() + row) * blocks();
+  }
+  std::int64_t keys_of(std::int64_t block) const {
+    return std::min(kCacheBlockKeys, keys - block * kCacheBlockKeys);
+  }
+  // Where no instruction multiplies bfloat16, the rows of products are rounded and widened once,
+  // not each time that a product reads them.
+  bool widens() const { return bfloat16() && active_isa() < Isa::avx512; }
+  ProductType row_type() const { return widens() ? ProductType::float32 : input.cache->products(); }
+  std::int64_t query_stride() const {
+    return query_stride_of(geometry, row_type() == ProductType::bfloat16);
+  }
+  std::span<const std::byte> keys_after(std::int64_t block, std::int64_t map) const;
+
+  void prepare();
+  void map_block(std::int64_t block, AttentionScratch::Worker& worker);
+  std::int64_t hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const;
+  void weigh() const;
+  void add_values(std::int64_t first_panel, std::int64_t panels,
+                  AttentionScratch::Worker& worker) const;
+  void form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
+              PanelArgs& args) const;
+  bool hides_nonfinite(std::int64_t block, const PanelArgs& args) const;
+  void finish() const;
+  void write_maps() const;
+};
+
+}  // namespace diffllama
