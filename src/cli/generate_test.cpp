@@ -1,19 +1,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
-#include "cli/common.h"
+#include "cli/test_command.h"
 #include "diffllama/error.h"
 
 namespace diffllama::cli {
@@ -21,75 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
-
-const std::string kTiny = DIFFLLAMA_SOURCE_DIR "/models/diffllama-tiny";
-
-struct Output {
-  std::string text, errors;
-};
-
-Output run(std::vector<std::string> arguments) {
-  CLI::App app;
-  add_generate_command(app);
-  add_info_command(app);
-  add_perplexity_command(app);
-  std::ranges::reverse(arguments);  // CLI11 takes them from the back
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  try {
-    app.parse(std::move(arguments));
-  } catch (...) {
-    testing::internal::GetCapturedStdout();
-    testing::internal::GetCapturedStderr();
-    throw;
-  }
-  std::cout.flush();
-  return {testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
-}
-
-std::vector<json> json_lines(const std::string& text) {
-  std::vector<json> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(json::parse(line));
-  return lines;
-}
-
-json golden(const std::string& name) {
-  std::ifstream file(DIFFLLAMA_SOURCE_DIR "/tests/golden/generate.json");
-  const json goldens = json::parse(file);
-  for (const json& record : goldens["sequences"]) {
-    if (record["name"] == name) return record;
-  }
-  ADD_FAILURE() << "no golden " << name;
-  return {};
-}
-
-// A folder of its own that goes with the test.
-class Folder {
- public:
-  Folder()
-      : path_(fs::path(testing::TempDir()) /
-              ("diffllama_cli_" +
-               std::string(testing::UnitTest::GetInstance()->current_test_info()->name()))) {
-    fs::remove_all(path_);
-    fs::create_directories(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  fs::path operator/(const char* name) const { return path_ / name; }
-  std::string write(const char* name, const std::string& text) const {
-    std::ofstream(path_ / name, std::ios::binary) << text;
-    return (path_ / name).string();
-  }
-  std::string path() const { return path_.string(); }
-
- private:
-  fs::path path_;
-};
 
 TEST(GenerateCommand, WritesTheTextAlone) {
   const json expected = golden("plain");
@@ -285,7 +212,14 @@ TEST(GenerateCommand, RefusesAWrongCommandLine) {
   expect({"-p", "a", "--max-new-tokens", "99999999999999999999"}, "max_new_tokens");
   expect({"-p", "a", "--temperature", "nan"}, "temperature: expected");
   expect({"-p", "a", "--temperature", "-1"}, "temperature: expected");
+  expect({"-p", "a", "--max-new-tokens", "-1"}, "max_new_tokens: expected");
+  expect({"-p", "a", "--max-new-tokens", "1e99"}, "max_new_tokens: expected");
   expect({"-p", "a", "--top-p", "1.5"}, "top_p: expected");
+  expect({"-p", "a", "--min-p", "-0.1"}, "min_p: expected");
+  expect({"-p", "a", "--top-k", "-2"}, "top_k: expected");
+  expect({"-p", "a", "--repetition-penalty", "0"}, "repetition_penalty: expected");
+  expect({"-p", "a", "--no-repeat-ngram-size", "-1"}, "no_repeat_ngram_size: expected");
+  expect({"-p", "a", "--num-return-sequences", "0"}, "num_return_sequences: expected");
   expect({"-p", "a", "--num-return-sequences", "2"}, "num_return_sequences: expected");
   expect({"-p", "a", "--stop", ""}, "stop_strings: expected");
   for (const char* seed : {"-1", "1.5", "18446744073709551616"}) {
@@ -295,8 +229,8 @@ TEST(GenerateCommand, RefusesAWrongCommandLine) {
   expect({"-p", "a", "--regex", "a", "--grammar", "x"}, "excludes");
   expect({"-p", "a", "--bad-words-ids", "[1]"}, "bad_words_ids: expected");
   expect({"-p", "a", "--eos-token-id", "1,x"}, "eos_token_id: expected");
-  for (const char* ids : {"[1,2]", "5", "[[1.5]]", "[[1],\"a\"]", "[[1]", "[]", "", "[[2e3]]",
-                          "[[9223372036854775808]]"}) {
+  for (const char* ids : {"[1,2]", "5", "[[1.5]]", "[[1],\"a\"]", "[[\"1\"]]", "[[1]", "[]", "",
+                          "x", "[[2e3]]", "[[9223372036854775808]]", "[[99999999999999999999]]"}) {
     expect({"--input-ids", ids}, "expected lists of token ids");
   }
 }
@@ -317,56 +251,22 @@ TEST(GenerateCommand, RefusesWhatTheModelCannotDo) {
         run({"generate", "-m", kTiny, "-f", "/nowhere/at/all"});
       },
       ThrowsMessage<IoError>(HasSubstr("/nowhere/at/all: cannot open")));
-}
-
-TEST(PerplexityCommand, CountsDocumentsAndTokens) {
-  const Folder folder;
-  const std::string file = folder.write(
-      "two.jsonl", "{\"text\": \"To be, or not to be\"}\n\n{\"text\": \"KING\", \"id\": 3}\r\n");
-  const json result = json::parse(run({"perplexity", "-m", kTiny, file, "--json"}).text);
-  EXPECT_EQ(result["documents"], 2);
-  EXPECT_EQ(result["tokens"], golden("plain")["prompt_ids"].size() - 1 + 1);
-  EXPECT_NEAR(result["perplexity"].get<double>(),
-              std::exp(result["negative_log_likelihood"].get<double>()), 1e-6);
-  EXPECT_THAT(run({"perplexity", "-m", kTiny, file}).text,
-              AllOf(HasSubstr("perplexity "), HasSubstr("\ndocuments 2\n")));
-}
-
-TEST(PerplexityCommand, NamesTheLineThatIsWrong) {
-  const Folder folder;
-  const auto expect = [&](const std::string& text, const std::string& message) {
-    const std::string file = folder.write("bad.jsonl", text);
-    EXPECT_THAT(
-        [&] {
-          run({"perplexity", "-m", kTiny, file});
-        },
-        ThrowsMessage<Error>(HasSubstr(message)));
-  };
-  expect("{\"text\": \"a b\"}\n[1]\n", "bad.jsonl:2: expected an object, got [1]");
-  expect("{\"text\": 7}", "bad.jsonl:1: expected an object with a string \"text\"");
-  expect("{\"text\"", "bad.jsonl:1: expected JSON");
-  expect("", "expected a document");
-  const fs::path empty = folder / "empty";
-  fs::create_directory(empty);
+  const std::string tagger = kGoldens + "/forward/diffllama_token";
   EXPECT_THAT(
       [&] {
-        run({"perplexity", "-m", kTiny, empty.string()});
+        run({"generate", "-m", tagger, "--input-ids", "[[1]]"});
       },
-      ThrowsMessage<IoError>(HasSubstr("expected .txt, .jsonl, .ndjson or .json files, got none")));
+      ThrowsMessage<InvalidArgument>(HasSubstr("[generate] expected a causal LM")));
 }
 
-TEST(InfoCommand, TellsWhatAModelIs) {
-  const json info = json::parse(run({"info", "-m", kTiny, "--json"}).text);
-  EXPECT_EQ(info["architecture"], "DiffLlamaForCausalLM");
-  EXPECT_EQ(info["parameters"], 5476352);
-  EXPECT_EQ(info["bytes"], 2 * 5476352);
-  EXPECT_EQ(info["storage"]["bfloat16"]["tensors"], 80);
-  EXPECT_EQ(info["compute"], "bfloat16");
-  EXPECT_EQ(info["kv_bytes_per_token"], 2 * 6 * 4 * 32 * 2);
-  EXPECT_EQ(info["tokenizer"]["vocab_size"], 4096);
-  EXPECT_EQ(info["config"]["hidden_size"], 256);
-  EXPECT_THAT(run({"info", "-m", kTiny}).text,
-              AllOf(HasSubstr("5476352"), HasSubstr("\"hidden_size\": 256")));
+TEST(GenerateCommand, AnAdapterChangesTheModel) {
+  const std::vector<std::string> arguments = {"generate",         "-m",         kCausal,
+                                              "--input-ids",      "[[5,9,11]]", "--json",
+                                              "--max-new-tokens", "16",         "--ignore-eos"};
+  auto with_adapter = arguments;
+  with_adapter.insert(with_adapter.end(), {"--adapter", kGoldens + "/adapters/causal_all_linear"});
+  EXPECT_NE(json_lines(run(with_adapter).text).at(0)["ids"],
+            json_lines(run(arguments).text).at(0)["ids"]);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// What each command reads and writes.
+// What the commands take from files and standard input, and write there; what they make of it is in
+// src/cli.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -214,61 +215,6 @@ TEST(Generate, PromptsComeFromArgumentsFilesAndStandardInput) {
   }
 }
 
-TEST(Generate, WritesAnObjectALine) {
-  const Result result = run_program(
-      kGenerate + Arguments{"--json", "-p", "To be, or not to be", "-p", "The end", "-p", "\"\n"});
-  expect_success(result);
-  std::istringstream lines(result.out);
-  std::string line;
-  int count = 0;
-  while (std::getline(lines, line)) {
-    const json object = json::parse(line);
-    EXPECT_EQ(object.at("index"), count++);
-    EXPECT_TRUE(object.at("text").is_string());
-    EXPECT_THAT(object.at("stop_reason"), testing::AnyOf("eos", "length", "stop_string"));
-    EXPECT_TRUE(object.at("timings").is_object());
-    const auto ids = object.at("ids").get<std::vector<std::int64_t>>();
-    EXPECT_EQ(ids.size() == 12, object.at("stop_reason") == "length") << line;
-    const Result decoded = run_program({"tokenize", "-m", kTiny, "--decode", "--skip-special"},
-                                       {.input = object.at("ids").dump()});
-    EXPECT_EQ(decoded.out, object.at("text").get<std::string>());
-  }
-  EXPECT_EQ(count, 3);
-}
-
-TEST(Generate, TakesIdsWithoutATokenizer) {
-  const Arguments arguments = {"generate",         "-m", kCausal,        "-t",     "1",
-                               "--max-new-tokens", "3",  "--ignore-eos", "--json", "--input-ids"};
-  const Result result = run_program(arguments + Arguments{"[[5,9,11],[7]]"});
-  expect_success(result);
-  std::istringstream lines(result.out);
-  std::string line;
-  for (int index = 0; index < 2; ++index) {
-    ASSERT_TRUE(std::getline(lines, line));
-    EXPECT_EQ(json::parse(line).at("ids").size(), 3);
-    EXPECT_EQ(json::parse(line).at("index"), index);
-  }
-  for (const char* ids : {"", "[]", "[1]", "[[1.5]]", "[[\"1\"]]", "[[1]", "x", "[[1e30]]",
-                          "[[99999999999999999999]]"}) {
-    SCOPED_TRACE(ids);
-    expect_failure(run_program(arguments + Arguments{ids}), 2, HasSubstr("--input-ids"));
-  }
-}
-
-TEST(Generate, AnAdapterChangesTheModel) {
-  const Arguments arguments = {
-      "generate",    "-m",         kCausal,        "-t",     "1",
-      "--input-ids", "[[5,9,11]]", "--ignore-eos", "--json", "--max-new-tokens",
-      "16"};
-  const auto ids = [](const Result& result) {
-    expect_success(result);
-    return json::parse(result.out).at("ids");
-  };
-  const fs::path adapter = kAdapters / "causal_all_linear";
-  EXPECT_NE(ids(run_program(arguments + Arguments{"--adapter", adapter})),
-            ids(run_program(arguments)));
-}
-
 TEST(Forward, AnAdapterThatDoesNotFitIsNamed) {
   const Scratch scratch;
   const std::string outputs = scratch.path() / "outputs.safetensors";
@@ -282,128 +228,6 @@ TEST(Forward, AnAdapterThatDoesNotFitIsNamed) {
   expect_failure(run(kGoldens), 1, HasSubstr("adapter_config.json"));
   EXPECT_FALSE(fs::exists(outputs));
   expect_success(run(kAdapters / "question_answering"));  // which brings its head
-}
-
-TEST(Generate, OptionsOutOfRangeAreNamed) {
-  for (const Arguments& wrong : std::vector<Arguments>{{"--temperature", "-1"},
-                                                       {"--temperature", "nan"},
-                                                       {"--top-p", "1.5"},
-                                                       {"--min-p", "-0.1"},
-                                                       {"--top-k", "-2"},
-                                                       {"--repetition-penalty", "0"},
-                                                       {"--no-repeat-ngram-size", "-1"},
-                                                       {"--max-new-tokens", "-1"},
-                                                       {"--max-new-tokens", "1e99"},
-                                                       {"--num-return-sequences", "0"},
-                                                       {"--seed", "-1"},
-                                                       {"--stop", ""}}) {
-    SCOPED_TRACE(wrong[0] + " " + wrong[1]);
-    std::string name = wrong[0].substr(2);  // or as GenerationConfig has it, with underscores
-    std::ranges::replace(name, '-', '.');
-    expect_failure(run_program(kGenerate + Arguments{"-p", "a"} + wrong), 2,
-                   testing::ContainsRegex(name));
-  }
-  expect_failure(run_program(kGenerate + Arguments{"-p", "a", "--input-ids", "[[1]]"}), 2,
-                 HasSubstr("--input-ids"));
-  expect_failure(run_program(kGenerate + Arguments{"-f", "/no/such/file"}), 1,
-                 HasSubstr("/no/such/file"));
-}
-
-TEST(Generate, AHeadThatCannotIsRefused) {
-  const std::string model = kGoldens / "diffllama_token";
-  const Result result = run_program({"generate", "-m", model, "--input-ids", "[[1]]", "-t", "1"});
-  EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.out, IsEmpty());
-  EXPECT_THAT(result.err, HasSubstr("error: [generate] expected a causal LM"));
-}
-
-TEST(Info, TellsWhatAModelIs) {
-  const Result text = run_program({"info", "-m", kTiny});
-  expect_success(text);
-  EXPECT_THAT(text.out, AllOf(HasSubstr("DiffLlamaForCausalLM"), HasSubstr("5476352")));
-  const json object = json::parse(run_program({"info", "-m", kTiny, "--json"}).out);
-  EXPECT_EQ(object.at("architecture"), "DiffLlamaForCausalLM");
-  EXPECT_EQ(object.at("parameters"), 5476352);
-}
-
-// The second model has no tokenizer.
-TEST(Bench, ListsPromptAndGenerationOfEachModel) {
-  const Result result = run_program(
-      {"bench", "-m", kTiny, "-m", kCausal, "-p", "7", "-n", "3", "-r", "2", "-t", "1", "--json"});
-  expect_success(result);
-  const json list = json::parse(result.out);
-  ASSERT_EQ(list.size(), 4U);
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    EXPECT_EQ(list[i].at("model"), i < 2 ? kTiny : kCausal);
-    EXPECT_EQ(list[i].at("n_prompt"), i % 2 == 0 ? 7 : 0);
-    EXPECT_EQ(list[i].at("n_gen"), i % 2 == 0 ? 0 : 3);
-    EXPECT_EQ(list[i].at("n_depth"), 0);
-    EXPECT_EQ(list[i].at("samples_ts").size(), 2U);
-    EXPECT_GT(list[i].at("avg_ts"), 0);
-    EXPECT_GE(list[i].at("stddev_ts"), 0);
-  }
-}
-
-TEST(Bench, LeavesOutWhatIsZero) {
-  const Arguments bench = {"bench", "-m", kCausal, "-t", "1", "-r", "1", "-d", "9"};
-  const json prompt = json::parse(run_program(bench + Arguments{"-n", "0", "--json"}).out);
-  ASSERT_EQ(prompt.size(), 1U);
-  EXPECT_EQ(prompt[0].at("n_prompt"), 512);
-  EXPECT_EQ(prompt[0].at("n_depth"), 9);
-  const Result table = run_program(bench + Arguments{"-p", "0", "-n", "2"});
-  expect_success(table);
-  EXPECT_THAT(table.out,
-              AllOf(HasSubstr("generate 2 at depth 9"), testing::Not(HasSubstr("prompt"))));
-  expect_failure(run_program(bench + Arguments{"-p", "0", "-n", "0"}), 2, HasSubstr("-p or -n"));
-
-  const Arguments together = {"bench", "-m", kCausal, "-t", "1", "-r", "1", "--parallel", "1,4"};
-  const json counts =
-      json::parse(run_program(together + Arguments{"-p", "6", "-n", "3", "--json"}).out);
-  ASSERT_EQ(counts.size(), 2U);
-  EXPECT_EQ(counts[1]["n_parallel"], 4);
-  EXPECT_EQ(counts[1]["n_prompt"], 6);
-  EXPECT_EQ(counts[1]["n_gen"], 3);
-  EXPECT_GT(counts[1]["prompt_ts"], 0);
-  EXPECT_GT(counts[1]["decode_ts"], 0);
-  EXPECT_THAT(run_program(together + Arguments{"-p", "6", "-n", "3"}).out,
-              HasSubstr("4 x (prompt 6, generate 3)"));
-  expect_failure(run_program(together + Arguments{"-p", "0"}), 2, HasSubstr("-p above 0"));
-}
-
-TEST(Perplexity, MeasuresDocuments) {
-  const Scratch scratch;
-  const std::string file = scratch.file(
-      "documents.jsonl", "{\"text\": \"To be, or not to be.\"}\n\n{\"text\": \"The end.\"}\n");
-  const Result result = run_program({"perplexity", "-m", kTiny, "-t", "1", "--json", file});
-  expect_success(result);
-  const json object = json::parse(result.out);
-  EXPECT_EQ(object.at("documents"), 2);
-  EXPECT_GT(object.at("perplexity"), 1);
-}
-
-TEST(Perplexity, ReadsTextAsTrainingDoes) {
-  const Scratch scratch;
-  const auto measured = [&](const char* name, const char* text) {
-    const Result result =
-        run_program({"perplexity", "-m", kTiny, "-t", "1", "--json", scratch.file(name, text)});
-    expect_success(result);
-    return result.out;
-  };
-  EXPECT_EQ(measured("one.txt", "To be, or not to be.\nThe end.\n"),
-            measured("one.jsonl", "{\"text\": \"To be, or not to be.\\nThe end.\\n\"}\n"));
-}
-
-TEST(Perplexity, LinesItCannotReadAreNamed) {
-  const Scratch scratch;
-  for (const char* line : {"text", "[]", "{}", R"({"text": 1})", R"({"text": "a")"}) {
-    SCOPED_TRACE(line);
-    const std::string file =
-        scratch.file("documents.jsonl", std::string("{\"text\": \"a b\"}\n") + line + "\n");
-    expect_failure(run_program({"perplexity", "-m", kTiny, "-t", "1", file}), 1,
-                   HasSubstr("documents.jsonl:2: expected"));
-  }
-  expect_failure(run_program({"perplexity", "-m", kTiny, "/no/such/file"}), 1,
-                 HasSubstr("/no/such/file"));
 }
 
 }  // namespace
