@@ -1,5 +1,7 @@
 # How the parts of the project are built: diffllama_module (a folder of src/), diffllama_program, diffllama_test and, once
-# all are named, diffllama_finish, which links the one shared library `diffllama`.
+# all are named, diffllama_finish, which makes two libraries of the modules' objects: the shared `diffllama`, which shows
+# what include/diffllama declares and nothing else, and the archive `diffllama_core`, of which tests and benchmarks may use
+# everything.
 
 # The layers, lowest first. A module may use only modules of lower layers (those it names as DEPS); the modules of one
 # layer do not know each other. CONTRIBUTING.md says why; check_layers.cmake holds the sources to it in every build.
@@ -45,24 +47,33 @@ function(diffllama_layer_of module out)
   message(FATAL_ERROR "${module} is in no layer of DIFFLLAMA_LAYERS (cmake/DiffllamaTargets.cmake)")
 endfunction()
 
-# Refuses DEPS that do not point down, and notes them for the check of the sources.
+# diffllama_declare_module(NAME HEADERS name... DEPS module... SOURCES file...): refuses DEPS that do not point down, and
+# notes all for the check of the sources.
 function(diffllama_declare_module name)
+  cmake_parse_arguments(ARG "" "" "HEADERS;DEPS;SOURCES" ${ARGN})
   diffllama_layer_of(${name} layer)
-  foreach(dep IN LISTS ARGN)
+  foreach(dep IN LISTS ARG_DEPS)
     diffllama_layer_of(${dep} dep_layer)
     if(NOT dep_layer LESS layer)
       message(FATAL_ERROR "src/CMakeLists.txt: ${name} names ${dep} in DEPS, which is not in a lower layer")
     endif()
   endforeach()
-  set_property(GLOBAL APPEND_STRING PROPERTY DIFFLLAMA_LAYERS_FILE
-    "list(APPEND DIFFLLAMA_MODULES ${name})\nset(DIFFLLAMA_LAYER_${name} ${layer})\nset(DIFFLLAMA_DEPS_${name} \"${ARGN}\")\n")
+  string(CONCAT lines
+    "list(APPEND DIFFLLAMA_MODULES ${name})\n"
+    "set(DIFFLLAMA_LAYER_${name} ${layer})\n"
+    "set(DIFFLLAMA_DEPS_${name} \"${ARG_DEPS}\")\n"
+    "set(DIFFLLAMA_SOURCES_${name} \"${ARG_SOURCES}\")\n")
+  foreach(header IN LISTS ARG_HEADERS)
+    string(APPEND lines "list(APPEND DIFFLLAMA_HEADERS ${header})\nset(DIFFLLAMA_OWNER_${header} ${name})\n")
+  endforeach()
+  set_property(GLOBAL APPEND_STRING PROPERTY DIFFLLAMA_LAYERS_FILE "${lines}")
 endfunction()
 
-# diffllama_module(NAME DEPS module... LIBS target... TEST_LIBS target...): src/NAME/**.cpp becomes an object library,
-# src/NAME/**_test.cpp the binary NAME_test.
+# diffllama_module(NAME HEADERS name... DEPS module... LIBS target... TEST_LIBS target...): src/NAME/**.cpp becomes an object
+# library, src/NAME/**_test.cpp the binary NAME_test. HEADERS: those of include/diffllama that it fills.
 function(diffllama_module name)
-  cmake_parse_arguments(ARG "" "" "DEPS;LIBS;TEST_LIBS" ${ARGN})
-  diffllama_declare_module(${name} ${ARG_DEPS})
+  cmake_parse_arguments(ARG "" "" "HEADERS;DEPS;LIBS;TEST_LIBS" ${ARGN})
+  diffllama_declare_module(${name} HEADERS ${ARG_HEADERS} DEPS ${ARG_DEPS})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
@@ -78,15 +89,19 @@ function(diffllama_module name)
   endif()
 endfunction()
 
-# diffllama_test(NAME SOURCES file... LIBS target...): the GoogleTest binary NAME_test, each of its cases a test
-# `NAME.Suite.Case` of ctest. Sources may include any header of src/ and find files under DIFFLLAMA_SOURCE_DIR.
+# diffllama_test(NAME SOURCES file... LIBS target... LIBRARY target): the GoogleTest binary NAME_test, each of its cases a
+# test `NAME.Suite.Case` of ctest. Sources may include any header of src/ and find files under DIFFLLAMA_SOURCE_DIR.
+# LIBRARY: diffllama for a test of what users link.
 function(diffllama_test name)
   if(NOT DIFFLLAMA_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "LIBRARY" "SOURCES;LIBS" ${ARGN})
+  if(NOT ARG_LIBRARY)
+    set(ARG_LIBRARY diffllama_core)
+  endif()
   add_executable(${name}_test ${ARG_SOURCES})
-  target_link_libraries(${name}_test PRIVATE diffllama diffllama_options ${ARG_LIBS} GTest::gmock GTest::gtest_main)
+  target_link_libraries(${name}_test PRIVATE ${ARG_LIBRARY} diffllama_options ${ARG_LIBS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name}_test PRIVATE DIFFLLAMA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   # Optimising what the macros of GoogleTest expand to takes a third of the compiler's time, and gains nothing.
   # Under sanitizers it takes half: there a test's own code is checked for its memory alone.
@@ -97,11 +112,13 @@ function(diffllama_test name)
   gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()
 
-# diffllama_program(NAME DEPS module... LIBS target...): the program `diffllama` from src/NAME, in bin/ of the build tree.
-# It is told its version and where models/ lies: in the source tree, and from its own folder once installed.
+# diffllama_program(NAME SOURCES file... LIBS target...): the program `diffllama` from src/NAME, in bin/ of the build tree.
+# It uses include/diffllama like anyone; SOURCES are plain functions of lower modules, "base/text", which the library hides
+# and which it compiles for itself. It is told its version and where models/ lies: in the source tree, and from its own
+# folder once installed.
 function(diffllama_program name)
-  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
-  diffllama_declare_module(${name} ${ARG_DEPS})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  diffllama_declare_module(${name} SOURCES ${ARG_SOURCES})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
@@ -111,7 +128,8 @@ function(diffllama_program name)
   file(RELATIVE_PATH models ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_DATADIR}/diffllama/models)
   file(RELATIVE_PATH libraries ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
 
-  add_library(diffllama_${name}_objects OBJECT ${sources})
+  list(TRANSFORM ARG_SOURCES REPLACE "(.+)" "${CMAKE_CURRENT_SOURCE_DIR}/\\1.cpp")
+  add_library(diffllama_${name}_objects OBJECT ${sources} ${ARG_SOURCES})
   target_link_libraries(diffllama_${name}_objects PUBLIC diffllama diffllama_options ${ARG_LIBS})
   target_compile_definitions(diffllama_${name}_objects PUBLIC
     DIFFLLAMA_VERSION="${PROJECT_VERSION}"
@@ -124,24 +142,27 @@ function(diffllama_program name)
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin
     INSTALL_RPATH "$ORIGIN/${libraries}")
   if(tests)
-    diffllama_test(${name} SOURCES ${tests} LIBS diffllama_${name}_objects)
+    diffllama_test(${name} SOURCES ${tests} LIBS diffllama_${name}_objects LIBRARY diffllama)
   endif()
 endfunction()
 
-# Links the library, once every module is known.
+# Links the libraries, once every module is known.
 function(diffllama_finish)
   get_property(objects GLOBAL PROPERTY DIFFLLAMA_OBJECTS)
   get_property(libs GLOBAL PROPERTY DIFFLLAMA_LIBS)
   list(REMOVE_DUPLICATES libs)
-  add_library(diffllama SHARED)
+  list(TRANSFORM objects REPLACE "(.+)" "$<TARGET_OBJECTS:\\1>")
+  add_library(diffllama_core STATIC ${objects})
+  target_link_libraries(diffllama_core PUBLIC ${libs} diffllama_options)
+  add_library(diffllama SHARED ${objects})
   add_library(diffllama::diffllama ALIAS diffllama)
-  foreach(object IN LISTS objects)
-    target_sources(diffllama PRIVATE $<TARGET_OBJECTS:${object}>)
-  endforeach()
   target_link_libraries(diffllama PRIVATE ${libs} $<BUILD_INTERFACE:diffllama_options>)
   target_include_directories(diffllama PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
   target_compile_features(diffllama PUBLIC cxx_std_20)
+  set(exported ${PROJECT_SOURCE_DIR}/cmake/exported_symbols.map)
+  target_link_options(diffllama PRIVATE LINKER:--version-script=${exported})
+  set_property(TARGET diffllama APPEND PROPERTY LINK_DEPENDS ${exported})
   set_target_properties(diffllama PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
 
   # Every build checks the layers first: the library waits for it, and so all that links it.
@@ -152,4 +173,5 @@ function(diffllama_finish)
             -P ${PROJECT_SOURCE_DIR}/cmake/check_layers.cmake
     COMMENT "Checking the layers")
   add_dependencies(diffllama check_layers)
+  add_dependencies(diffllama_core check_layers)
 endfunction()

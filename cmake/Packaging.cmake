@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/diffllama)
 
 install(TARGETS diffllama EXPORT diffllamaTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY include/diffllama DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY include/diffllama DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(DIRECTORY models DESTINATION ${CMAKE_INSTALL_DATADIR}/diffllama)
 install(TARGETS diffllama_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 

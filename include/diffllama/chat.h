@@ -13,7 +13,7 @@
 #include "diffllama/config.h"
 #include "diffllama/tokenizer.h"
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 struct ChatMessage {
   std::string role;  // "system", "user", "assistant", "tool", or what else the template knows

@@ -5,11 +5,16 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "diffllama/tensor.h"
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
+
+/// Receives one-line warnings (unknown keys, extra tensors). Where none is given they go to stderr
+/// as "warning: ...".
+using WarningHandler = std::function<void(const std::string&)>;
 
 /// "model_type" of config.json.
 enum class ModelType { diffllama, llama };
@@ -97,10 +102,17 @@ struct ModelConfig {
   std::string source_json;
 
   std::int64_t num_labels() const { return static_cast<std::int64_t>(labels.size()); }
-};
+  /// "DiffLlamaForCausalLM", "LlamaModel", ...: what `architectures` in the file says.
+  std::string class_name() const;
 
-/// Receives one-line warnings (unknown keys, extra tensors). Where none is given they go to stderr
-/// as "warning: ...".
-using WarningHandler = std::function<void(const std::string&)>;
+  /// Reads the text of a config.json and validates it; messages start with `where`. Throws
+  /// FormatError for text that is not a JSON object, ConfigError for a field that is not allowed.
+  static ModelConfig from_json(std::string_view text, const std::string& where = "config.json",
+                               const WarningHandler& warn = {});
+  /// The text of a config.json, with the unknown fields of source_json; from_json reads it back as
+  /// the same configuration. What transformers 5 and the versions before spell differently, it says
+  /// in both ways.
+  std::string to_json() const;
+};
 
 }  // namespace diffllama

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 class Tokenizer;
 
@@ -59,7 +59,7 @@ class Constraint {
   bool accepts(std::string_view text) const;
 
   struct Impl;
-  explicit Constraint(std::unique_ptr<Impl> impl);
+  [[gnu::visibility("hidden")]] explicit Constraint(std::unique_ptr<Impl> impl);
   const Impl& impl() const { return *impl_; }
 
  private:

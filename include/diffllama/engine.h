@@ -13,7 +13,7 @@
 #include "diffllama/tensor.h"
 #include "diffllama/tokenizer.h"
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 struct EngineOptions {
   /// Most memory of keys and values, in bytes: the budget of all requests together and of the

@@ -3,7 +3,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 /// Base of everything this library throws for input it cannot use. The message is one line: what
 /// was expected, what was found, and where. Failures of our own invariants are asserts, never an

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,7 +12,7 @@
 #include "diffllama/model.h"
 #include "diffllama/tokenizer.h"
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 /// Why a sequence ended; cancelled: by whoever asked for it (diffllama/engine.h).
 enum class StopReason { eos, length, stop_string, cancelled };
@@ -40,5 +42,40 @@ std::vector<GeneratedSequence> generate(const Model& model,
                                         const Tokenizer* tokenizer = nullptr,
                                         const TokenCallback& on_token = {},
                                         const Model* assistant_model = nullptr);
+
+/// One sequence of a caller who runs the model: chooses its next tokens as `generate` does, and
+/// tells their text and when it ends. Options that need more of the model than logits (beams,
+/// guidance, speculation, max_time) say nothing here.
+class Continuation {
+ public:
+  struct Token {
+    std::int64_t id = 0;
+    std::string text;  // what it completes: whole UTF-8 characters; may be empty
+  };
+
+  /// Of `prompt`, by the options of `config`, whose eos_token_ids end it (the model's, where it
+  /// should end at those, are for the caller to put there). `tokenizer`, which must outlive it, may
+  /// be null: then there is no text, and stop_strings are refused. `stream` tells sequences of one
+  /// seed apart: each draws its own. Throws InvalidArgument for options out of range.
+  Continuation(const GenerationConfig& config, std::vector<std::int64_t> prompt,
+               const Tokenizer* tokenizer = nullptr, std::uint64_t stream = 0);
+  ~Continuation();
+  Continuation(Continuation&&) noexcept;
+  Continuation& operator=(Continuation&&) noexcept;
+
+  /// The next token, from the logits [V] of the last of ids(), which are changed. Throws
+  /// InvalidArgument after the end, Error where the logits hold NaN.
+  Token next(std::span<float> logits);
+  /// Why it has ended; nothing while it goes on.
+  std::optional<StopReason> stop_reason() const;
+  /// Ends the text before the sequence does: gives what was held back of it.
+  std::string finish();
+  const std::vector<std::int64_t>& ids() const;  // the prompt's and the new ones
+  std::string text() const;                      // of the new ones, without special tokens
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace diffllama

@@ -1,13 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-namespace diffllama {
+#include "diffllama/config.h"
+
+namespace [[gnu::visibility("default")]] diffllama {
 
 class Constraint;
 class LogitsProcessor;
@@ -115,6 +119,40 @@ struct GenerationConfig {
   /// Guesses of a draft model: at most so many, and none behind one that it finds less likely.
   std::int64_t num_assistant_tokens = 20;       // >= 1
   double assistant_confidence_threshold = 0.4;  // 0 to 1
+
+  /// What the generation_config.json of a Hugging Face directory or the metadata of a .gguf file
+  /// says; defaults where there is none. What it asks for that is not supported is a warning.
+  /// Throws IoError, FormatError, ConfigError.
+  static GenerationConfig from_pretrained(const std::filesystem::path& model,
+                                          const WarningHandler& warn = {});
+  /// Sets the options that a JSON object has, named as in generation_config.json; absent and null
+  /// ones stay. A count of new tokens takes the place of the length that counts the prompt.
+  /// Messages start with `where`. Throws FormatError for text that is no such object, ConfigError
+  /// for a value of a wrong type.
+  void update(std::string_view json, const std::string& where = "generation options");
+  /// Throws ConfigError "FIELD: expected ..., got ..." for the first option that is not allowed.
+  void validate() const;
+  /// The text of a generation_config.json with the options that differ from their defaults.
+  std::string to_json() const;
 };
+
+/// How an option is given on a command line.
+enum class OptionShape {
+  flag,      // nothing follows
+  value,     // a number or a word
+  integers,  // numbers with commas between them, or a JSON list
+  texts,     // one text each time that it is given
+  json,
+};
+
+/// An option of generation, for programs that list them.
+struct GenerationOption {
+  std::string name;  // in generation_config.json; on a command line with - in place of _
+  OptionShape shape = OptionShape::value;
+  std::string help;
+  std::string default_value;  // JSON
+};
+/// All that GenerationConfig::update reads.
+std::vector<GenerationOption> generation_options();
 
 }  // namespace diffllama

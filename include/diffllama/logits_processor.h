@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 /// Changes the scores that a token is chosen from. Derive from it to add a rule of your own
 /// (GenerationConfig::logits_processors).

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -12,7 +13,7 @@
 #include "diffllama/config.h"
 #include "diffllama/tensor.h"
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 /// How products are computed; weights stay as stored. automatic: float32 and float16 weights in
 /// float32, all others in bfloat16 (products of bfloat16 values, summed in float32).
@@ -73,7 +74,7 @@ class KVCache {
   void batch_select_indices(std::span<const std::int64_t> indices);
 
   struct Impl;
-  explicit KVCache(std::unique_ptr<Impl> impl);
+  [[gnu::visibility("hidden")]] explicit KVCache(std::unique_ptr<Impl> impl);
   Impl& impl() { return *impl_; }
 
  private:
@@ -95,6 +96,11 @@ struct ForwardInputs {
   /// The gradient of the loss for every parameter, in evaluation mode; needs labels (positions for
   /// question answering), and no cache.
   bool output_gradients = false;
+
+  /// Of tensors named as the members are, as a safetensors file holds them. Throws InvalidArgument
+  /// that starts with `where` for another name.
+  static ForwardInputs from_tensors(std::map<std::string, Tensor> tensors,
+                                    const std::string& where = "inputs");
 };
 
 /// Which members are set depends on the head (docs/model.md "Heads").
@@ -107,6 +113,16 @@ struct ForwardOutput {
   std::vector<Tensor> attentions;     // L of [B, H, T, S]: the softmax maps
   /// float32, by parameter name, in its shape; all zero where no label counts.
   std::map<std::string, Tensor> gradients;
+};
+
+/// How a model computes on this machine: what LoadOptions came to.
+struct ModelRuntime {
+  ComputeType compute = ComputeType::float32;  // not automatic
+  CacheType cache_type = CacheType::f32;       // not automatic
+  std::string weight_format;     // of the layers' matrices as products read them: "bf16", "q4_k"
+  std::size_t weight_bytes = 0;  // of all matrices so: what one decoded token reads
+  std::string isa;               // the kernels: "avx2", "avx512", ...
+  int threads = 1;
 };
 
 /// A DiffLlama (or Llama) with its head. Immutable but for resize_token_embeddings; one forward at
@@ -128,6 +144,9 @@ class Model {
   Model& operator=(Model&&) noexcept;
 
   const ModelConfig& config() const;
+  ModelRuntime runtime() const;
+  /// Runs the model once, on tokens that come after those in `cache`, where there is one; when it
+  /// throws, the cache is as it was. Throws InvalidArgument naming the input.
   ForwardOutput forward(const ForwardInputs& inputs, KVCache* cache = nullptr) const;
   /// An empty cache for `batch_size` sequences. Throws InvalidArgument unless batch_size >= 1.
   KVCache make_cache(std::int64_t batch_size, const CacheOptions& options = {}) const;
@@ -144,7 +163,7 @@ class Model {
   Tensor parameter(const std::string& name) const;
 
   struct Impl;
-  explicit Model(std::unique_ptr<Impl> impl);
+  [[gnu::visibility("hidden")]] explicit Model(std::unique_ptr<Impl> impl);
   Impl& impl() const { return *impl_; }
 
  private:

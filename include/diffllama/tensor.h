@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 /// Element types of tensors, as safetensors and GGUF store them. The block-quantised ones (q8_0 and
 /// after) are GGUF's: a row is a whole number of blocks.
@@ -59,14 +59,26 @@ struct TensorView {
   std::span<const std::byte> bytes;
 };
 
-/// An owned row-major array, 64-byte aligned and zero-initialised. Moves are cheap; a copy copies
-/// the data.
+/// Whether the bytes begin where an element (of a block-quantised type: a byte) may lie.
+bool is_aligned(const TensorView& view);
+
+/// A row-major array: in memory of its own, or in a caller's. Moves are cheap; a copy copies the
+/// data, into memory of its own.
 class Tensor {
  public:
   Tensor() = default;
+  /// 64-byte aligned and zero-initialised. Throws InvalidArgument for a shape whose rows are no
+  /// whole blocks of the dtype.
   Tensor(DType dtype, Shape shape);
   static Tensor from(std::span<const float> values, Shape shape);
   static Tensor from(std::span<const std::int64_t> values, Shape shape);
+  /// A copy of what the view shows. Throws InvalidArgument unless its bytes fit its shape.
+  static Tensor from(const TensorView& view);
+  /// A tensor in memory that others own (a mapped file, an array of Python): `owner`, which may be
+  /// null, is held as long as the tensor lives. The memory is only read: whatever gives out a span
+  /// for writing copies it first. Throws InvalidArgument unless the bytes fit the shape and
+  /// is_aligned(view).
+  static Tensor borrow(const TensorView& view, std::shared_ptr<const void> owner = nullptr);
   Tensor(const Tensor& other);
   Tensor& operator=(const Tensor& other);
   Tensor(Tensor&&) noexcept = default;
@@ -79,7 +91,9 @@ class Tensor {
   bool empty() const { return count_ == 0; }
 
   std::span<const std::byte> bytes() const { return {data_.get(), byte_count_}; }
-  std::span<std::byte> bytes() { return {data_.get(), byte_count_}; }
+  std::span<std::byte> bytes() { return {writable(), byte_count_}; }
+  /// Lies in memory of others.
+  bool borrowed() const { return borrowed_; }
   /// The elements as float32 or int64; throws InvalidArgument when the dtype is another.
   std::span<const float> f32() const;
   std::span<float> f32();
@@ -88,14 +102,14 @@ class Tensor {
   TensorView view() const { return {dtype_, shape_, bytes()}; }
 
  private:
-  struct Free {
-    void operator()(std::byte* data) const;
-  };
+  std::byte* writable();
+
   DType dtype_ = DType::float32;
   Shape shape_;
   std::int64_t count_ = 0;
   std::size_t byte_count_ = 0;
-  std::unique_ptr<std::byte, Free> data_;
+  bool borrowed_ = false;
+  std::shared_ptr<const std::byte> data_;
 };
 
 }  // namespace diffllama

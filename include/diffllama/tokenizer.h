@@ -12,7 +12,7 @@
 
 #include "diffllama/config.h"
 
-namespace diffllama {
+namespace [[gnu::visibility("default")]] diffllama {
 
 /// Where a token lies in the text that was encoded: bytes [begin, end). Special tokens that the
 /// post-processor adds have begin == end == 0, as in the tokenizers library (which counts
@@ -120,7 +120,7 @@ class Tokenizer {
   };
 
   struct Impl;
-  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+  [[gnu::visibility("hidden")]] explicit Tokenizer(std::unique_ptr<const Impl> impl);
 
  private:
   std::unique_ptr<const Impl> impl_;

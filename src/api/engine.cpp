@@ -40,7 +40,7 @@ StepLoop make_loop(const Model& model, const EngineOptions& options, const Token
 
 }  // namespace
 
-struct Engine::Impl {
+struct [[gnu::visibility("hidden")]] Engine::Impl {
   StepLoop loop;
 };
 

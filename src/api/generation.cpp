@@ -3,9 +3,23 @@
 #include <optional>
 
 #include "api/model.h"
+#include "base/regular_file.h"
+#include "checkpoint/gguf/gguf.h"
+#include "checkpoint/gguf/gguf_end_tokens.h"
+#include "config/generation_config.h"
 #include "engine/continue_prompts.h"
 
 namespace diffllama {
+
+GenerationConfig GenerationConfig::from_pretrained(const std::filesystem::path& model,
+                                                   const WarningHandler& warn) {
+  if (std::filesystem::is_regular_file(model)) {
+    return read_gguf_generation_config(GgufFile(model), warn);
+  }
+  const std::filesystem::path file = model / "generation_config.json";
+  const std::string text = read_file_if_there(file);
+  return text.empty() ? GenerationConfig() : parse_generation_config(text, file.string(), warn);
+}
 
 std::vector<GeneratedSequence> generate(const Model& model,
                                         std::span<const std::vector<std::int64_t>> prompts,

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/conversion/quantize.h"
+#include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 #include "diffllama/model.h"
 
@@ -65,7 +65,7 @@ struct Kind {
     if (!std::filesystem::exists(file)) {
       std::filesystem::create_directories(scratch());
       Model::from_config(config, 3).save_pretrained(folder);
-      quantize_model(folder, file, *find_quantized_type(weights), {});
+      quantize_model(folder, file, weights, {});
     }
     return Model::from_pretrained(file, load);
   }

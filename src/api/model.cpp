@@ -10,6 +10,7 @@
 #include "checkpoint/save.h"
 #include "config/model_config.h"
 #include "diffllama/error.h"
+#include "kernels/isa.h"
 #include "model/parameters.h"
 #include "training/backward/model_backward.h"
 
@@ -120,6 +121,18 @@ Model Model::from_config(const ModelConfig& config, std::uint64_t seed,
 }
 
 const ModelConfig& Model::config() const { return impl_->config; }
+
+ModelRuntime Model::runtime() const {
+  const ModelWeights& weights = impl_->weights;
+  ModelRuntime runtime;
+  runtime.compute = compute_type(weights.product_type);
+  runtime.cache_type = cache_type_for(impl_->options.cache_type, weights.product_type);
+  runtime.weight_format = panel_format_name(weights.layers.front().down_proj.weight.format());
+  runtime.weight_bytes = weights.packed_bytes();
+  runtime.isa = isa_name(active_isa());
+  runtime.threads = impl_->parallel.threads();
+  return runtime;
+}
 
 ForwardOutput Model::forward(const ForwardInputs& inputs, KVCache* cache) const {
   if (inputs.output_gradients && cache != nullptr) {

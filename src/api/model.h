@@ -10,11 +10,11 @@
 
 namespace diffllama {
 
-struct KVCache::Impl {
+struct [[gnu::visibility("hidden")]] KVCache::Impl {
   BatchState state;
 };
 
-struct Model::Impl {
+struct [[gnu::visibility("hidden")]] Model::Impl {
   ModelConfig config;
   LoadOptions options;
   Parallel parallel;

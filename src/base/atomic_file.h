@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/temporary.h"
+#include "diffllama/files.h"  // write_file_atomically
 
 namespace diffllama {
 
@@ -38,8 +39,5 @@ class AtomicFile {
 /// Makes the names in a directory last: files that were created, renamed or removed there. Throws
 /// IoError.
 void flush_directory(const std::filesystem::path& directory);
-
-/// The whole of `text` as the content of `path`, atomically.
-void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace diffllama

@@ -1,3 +1,5 @@
+#include "diffllama/files.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -15,7 +17,6 @@
 
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
-#include "base/overwrite.h"
 #include "base/regular_file.h"
 #include "base/signals.h"
 #include "base/unfinished_directory.h"

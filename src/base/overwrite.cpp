@@ -1,8 +1,7 @@
-#include "base/overwrite.h"
-
 #include <system_error>
 
 #include "diffllama/error.h"
+#include "diffllama/files.h"
 
 namespace diffllama {
 

@@ -55,7 +55,7 @@ Value trusted_roles(const Value& messages, const std::string& where) {
 
 }  // namespace
 
-struct ChatTemplate::Impl {
+struct [[gnu::visibility("hidden")]] ChatTemplate::Impl {
   std::string where;
   std::map<std::string, jinja::Body> templates;
   jinja::Variables variables;  // the special tokens

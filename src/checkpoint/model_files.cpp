@@ -1,11 +1,10 @@
-#include "checkpoint/model_files.h"
-
 #include <array>
 #include <system_error>
 
 #include "base/regular_file.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/tensor_files.h"
+#include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 
 namespace diffllama {

@@ -1,10 +1,9 @@
-#include "checkpoint/model_path.h"
-
 #include <algorithm>
 #include <string>
 #include <system_error>
 #include <vector>
 
+#include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 
 namespace diffllama {

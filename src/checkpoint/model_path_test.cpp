@@ -1,9 +1,8 @@
-#include "checkpoint/model_path.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "checkpoint/test_files.h"
+#include "diffllama/checkpoint.h"
 
 namespace diffllama {
 namespace {

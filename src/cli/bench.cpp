@@ -1,4 +1,4 @@
-#include "tasks/bench.h"
+#include "diffllama/bench.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -7,15 +7,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
-#include "api/model.h"
 #include "cli/common.h"
-#include "kernels/isa.h"
-#include "tasks/parallel_bench.h"
 
 namespace diffllama::cli {
 namespace {
@@ -29,28 +25,19 @@ struct BenchCommand {
   bool csv = false;
 };
 
-std::string_view name_of(ProductType type) {
-  return type == ProductType::float32 ? "float32" : "bfloat16";
-}
-
-std::string cache_name_of(const Model::Impl& model) {
-  return cache_type_name(cache_type_for(model.options.cache_type, model.weights.product_type));
-}
-
 nlohmann::ordered_json number(const std::optional<double>& value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
 }
 
 // What --json and --csv say of every result; the names are llama-bench's where it has them.
-nlohmann::ordered_json model_json(const std::string& path, const Model::Impl& model) {
-  const PackedMatrix& weight = model.weights.layers.front().down_proj.weight;
+nlohmann::ordered_json model_json(const std::string& path, const ModelRuntime& model) {
   return {{"model", path},
-          {"weights", panel_format_name(weight.format())},
-          {"weight_bytes", model.weights.packed_bytes()},
-          {"dtype", name_of(model.weights.product_type)},
-          {"cache_type", cache_name_of(model)},
-          {"isa", isa_name(active_isa())},
-          {"n_threads", model.parallel.threads()}};
+          {"weights", model.weight_format},
+          {"weight_bytes", model.weight_bytes},
+          {"dtype", compute_name(model.compute)},
+          {"cache_type", cache_type_name(model.cache_type)},
+          {"isa", model.isa},
+          {"n_threads", model.threads}};
 }
 
 nlohmann::ordered_json to_json(const BenchResult& result) {
@@ -150,15 +137,12 @@ void print_heading(const ParallelBenchResult& /*first*/) {
 
 template <class Result>
 void print_table(const std::vector<Result>& results, const std::string& path,
-                 const Model::Impl& model) {
+                 const ModelRuntime& model) {
   char line[120];
-  const PackedMatrix& weight = model.weights.layers.front().down_proj.weight;
   std::snprintf(line, sizeof(line), ": %.1f MiB of weights (%s), %s on %s, %s cache, %d threads\n",
-                static_cast<double>(model.weights.packed_bytes()) / (1 << 20),
-                panel_format_name(weight.format()),
-                std::string(name_of(model.weights.product_type)).c_str(),
-                std::string(isa_name(active_isa())).c_str(), cache_name_of(model).c_str(),
-                model.parallel.threads());
+                static_cast<double>(model.weight_bytes) / (1 << 20), model.weight_format.c_str(),
+                compute_name(model.compute).c_str(), model.isa.c_str(),
+                cache_type_name(model.cache_type).c_str(), model.threads);
   std::cout << path << line;
   print_heading(results.front());
   for (const Result& result : results) print_row(result);
@@ -168,7 +152,7 @@ void print_table(const std::vector<Result>& results, const std::string& path,
 // Prints a model's results as a table, or adds them to `entries`.
 template <class Result>
 void show(const std::vector<Result>& results, const BenchCommand& command, const std::string& path,
-          const Model::Impl& model, nlohmann::ordered_json& entries) {
+          const ModelRuntime& model, nlohmann::ordered_json& entries) {
   if (!command.json && !command.csv) {
     print_table(results, path, model);
     return;
@@ -206,12 +190,10 @@ void run(const BenchCommand& command) {
     ModelOptions options = command.model;
     options.model = path;
     const Model model = load_model(options);
-    const ForwardModel forward = model.impl().forward_model();
-    const Parallel& parallel = model.impl().parallel;
     if (together) {
-      show(parallel_bench(forward, parallel, *together), command, path, model.impl(), entries);
+      show(parallel_bench(model, *together), command, path, model.runtime(), entries);
     } else {
-      show(bench(forward, parallel, command.bench), command, path, model.impl(), entries);
+      show(bench(model, command.bench), command, path, model.runtime(), entries);
     }
   }
   if (command.csv) print_csv(entries);

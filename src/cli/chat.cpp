@@ -12,14 +12,13 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/atomic_file.h"
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/regular_file.h"
 #include "cli/chat_session.h"
 #include "cli/common.h"
 #include "cli/line_editor.h"
-#include "config/generation_config.h"
 #include "diffllama/error.h"
+#include "diffllama/files.h"
 
 namespace diffllama::cli {
 namespace {
@@ -73,7 +72,8 @@ void catch_interrupts() {
 }
 
 GenerationConfig generation_config(const ChatOptions& options) {
-  GenerationConfig config = default_generation_config(model_path(options.model));
+  GenerationConfig config =
+      GenerationConfig::from_pretrained(model_path(options.model), print_warning);
   const auto set = [](const auto& given, auto& value) {
     if (given) value = *given;
   };
@@ -88,8 +88,10 @@ GenerationConfig generation_config(const ChatOptions& options) {
   set(options.repetition_penalty, config.repetition_penalty);
   set(options.seed, config.seed);
   config.num_return_sequences = 1;
-  if (const std::string problem = find_problem(config); !problem.empty()) {
-    throw CLI::ValidationError(problem, CLI::ExitCodes::ValidationError);
+  try {
+    config.validate();
+  } catch (const ConfigError& error) {
+    throw CLI::ValidationError(error.what(), CLI::ExitCodes::ValidationError);
   }
   return config;
 }
@@ -283,9 +285,7 @@ class Chat {
 
   void load(const std::string& name) {
     if (name.empty()) throw InvalidArgument("/load: expected the name of a file, got none");
-    const MappedFile file(name);
-    const nlohmann::json conversation =
-        parse_json({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, name);
+    const nlohmann::json conversation = parse_json(read_file(name), name);
     const auto refuse = [&](const nlohmann::json& found) {
       throw FormatError(name + ": expected {\"messages\": [{\"role\": \"user\", \"content\": " +
                         "\"...\"}, ...]}, got " + json_excerpt(found));

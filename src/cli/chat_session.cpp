@@ -5,8 +5,6 @@
 #include <utility>
 
 #include "diffllama/error.h"
-#include "generation/generated_text.h"
-#include "generation/token_selector.h"
 
 namespace diffllama::cli {
 namespace {
@@ -29,11 +27,8 @@ ChatSession::ChatSession(const Model& model, const Tokenizer& tokenizer,
       tokenizer_(tokenizer),
       template_(chat_template),
       config_(std::move(config)),
-      end_ids_(std::move(end_ids)),
-      cache_(model.make_cache(1)) {}
-
-bool ChatSession::ends(std::int64_t id) const {
-  return !config_.ignore_eos && std::ranges::find(end_ids_, id) != end_ids_.end();
+      cache_(model.make_cache(1)) {
+  config_.eos_token_ids = std::move(end_ids);
 }
 
 // Logits of the last of `ids`, all of which the cache holds afterwards.
@@ -75,36 +70,23 @@ TurnEnd ChatSession::answer(const std::function<void(const std::string&)>& on_te
   stats_.prompt_seconds = seconds_since(start);
 
   start = Clock::now();
-  TokenSelector selector(config_, end_ids_);
-  GeneratedText text(tokenizer_, config_.stop_strings, ids);
-  const auto say = [&](std::string_view piece) {
-    if (!piece.empty()) on_text(std::string(piece));
+  Continuation answer(config_, ids, &tokenizer_, draw_);
+  const auto say = [&](const std::string& piece) {
+    if (!piece.empty()) on_text(piece);
   };
-  TurnEnd end = TurnEnd::length;
-  while (stats_.new_tokens < config_.max_new_tokens) {
-    if (cancel) {
-      end = TurnEnd::cancelled;
-      break;
-    }
-    const std::int64_t id = selector.select(
-        logits, {.ids = ids, .prompt_length = static_cast<std::int64_t>(prompt), .stream = draw_});
-    ids.push_back(id);
+  while (!answer.stop_reason() && !cancel) {
+    const Continuation::Token token = answer.next(logits);
     ++stats_.new_tokens;
-    if (ends(id)) {
-      end = TurnEnd::end_of_turn;
-      break;
-    }
-    say(text.push(id));
-    if (text.stopped()) {
-      end = TurnEnd::end_of_turn;
-      break;
-    }
-    if (stats_.new_tokens < config_.max_new_tokens) logits = run({id});
+    say(token.text);
+    if (!answer.stop_reason()) logits = run({token.id});
   }
-  say(text.finish());
+  if (!answer.stop_reason()) say(answer.finish());
   stats_.new_seconds = seconds_since(start);
-  if (!text.text().empty()) messages_.push_back({"assistant", text.text()});
-  return end;
+  if (const std::string text = answer.text(); !text.empty()) {
+    messages_.push_back({"assistant", text});
+  }
+  if (!answer.stop_reason()) return TurnEnd::cancelled;
+  return answer.stop_reason() == StopReason::length ? TurnEnd::length : TurnEnd::end_of_turn;
 }
 
 }  // namespace diffllama::cli

@@ -48,13 +48,11 @@ class ChatSession {
 
  private:
   std::vector<float> run(const std::vector<std::int64_t>& ids);
-  bool ends(std::int64_t id) const;
 
   const Model& model_;
   const Tokenizer& tokenizer_;
   const ChatTemplate& template_;
   GenerationConfig config_;
-  std::vector<std::int64_t> end_ids_;
   std::vector<ChatMessage> messages_;
   KVCache cache_;
   std::vector<std::int64_t> cached_;  // the ids that the cache holds

@@ -8,7 +8,7 @@
 #include <system_error>
 
 #include "base/text.h"
-#include "checkpoint/model_path.h"
+#include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 
 namespace diffllama::cli {
@@ -26,13 +26,6 @@ const std::map<std::string, CacheType> kCacheTypes = {{"auto", CacheType::automa
                                                       {"f32", CacheType::f32},
                                                       {"bf16", CacheType::bf16},
                                                       {"q8_0", CacheType::q8_0}};
-
-std::string compute_name(ComputeType compute) {
-  for (const auto& [name, type] : kComputeTypes) {
-    if (type == compute) return name;
-  }
-  return "";
-}
 
 fs::path program_folder() {
   std::error_code error;
@@ -82,6 +75,13 @@ void add_cache_option(CLI::App& command, CacheType& type) {
           "a scale for every 32)")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "q8_0"}))
       ->default_str(cache_type_name(type));
+}
+
+std::string compute_name(ComputeType compute) {
+  for (const auto& [name, type] : kComputeTypes) {
+    if (type == compute) return name;
+  }
+  return "";
 }
 
 std::string cache_type_name(CacheType type) {

@@ -6,7 +6,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include "diffllama/generation_config.h"
 #include "diffllama/model.h"
 
 namespace diffllama::cli {
@@ -32,7 +31,8 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// --cache-type
 void add_cache_option(CLI::App& command, CacheType& type);
-/// As --cache-type has it.
+/// As --dtype and --cache-type have them.
+std::string compute_name(ComputeType compute);
 std::string cache_type_name(CacheType type);
 
 /// The path that -m gives; without it $DIFFLLAMA_MODEL, or diffllama-tiny in the source tree or the
@@ -44,9 +44,6 @@ void print_line(const std::string& text);
 void print_warning(const std::string& text);
 /// Loads it; warnings go to stderr.
 Model load_model(const ModelOptions& options);
-
-/// What the model's generation_config.json says, a directory's or one in a GGUF file, or defaults.
-GenerationConfig default_generation_config(const std::filesystem::path& model);
 
 /// Ends the program with this status: what there is to say was said.
 struct ExitStatus {

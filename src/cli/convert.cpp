@@ -1,13 +1,11 @@
-#include "checkpoint/conversion/convert.h"
-
 #include <charconv>
 #include <map>
 #include <memory>
 #include <string>
 
-#include "checkpoint/model_path.h"
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "diffllama/checkpoint.h"
 
 namespace diffllama::cli {
 namespace {

@@ -1,14 +1,11 @@
+#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "base/overwrite.h"
-#include "base/text.h"
-#include "checkpoint/model_files.h"
-#include "checkpoint/safetensors/safetensors.h"
 #include "cli/common.h"
-#include "diffllama/error.h"
-#include "model/input_tensors.h"
+#include "diffllama/checkpoint.h"
+#include "diffllama/files.h"
+#include "diffllama/safetensors.h"
 
 namespace diffllama::cli {
 namespace {
@@ -25,12 +22,8 @@ struct ForwardOptions {
 };
 
 ForwardInputs read_inputs(const ForwardOptions& options) {
-  const SafetensorsFile file(options.inputs);
-  for (const auto& [name, unread] : file.unread()) {
-    throw InvalidArgument(options.inputs + ": " + shortened(name) +
-                          ": expected a dtype that is read here, got " + unread.dtype);
-  }
-  ForwardInputs inputs = read_input_tensors(file.tensors(), options.inputs);
+  ForwardInputs inputs =
+      ForwardInputs::from_tensors(load_safetensors(options.inputs), options.inputs);
   inputs.logits_to_keep = options.logits_to_keep;
   inputs.output_hidden_states = options.hidden_states;
   inputs.output_attentions = options.attentions;
@@ -39,9 +32,9 @@ ForwardInputs read_inputs(const ForwardOptions& options) {
 }
 
 void write_outputs(const ForwardOutput& output, const std::string& path) {
-  std::vector<TensorSource> tensors;
+  std::map<std::string, TensorView> tensors;
   const auto add = [&](const std::string& name, const Tensor& tensor) {
-    tensors.push_back(copied_tensor(name, tensor.view()));
+    tensors[name] = tensor.view();
   };
   if (output.logits) add("logits", *output.logits);
   if (output.last_hidden_state) add("last_hidden_state", *output.last_hidden_state);
@@ -59,7 +52,7 @@ void write_outputs(const ForwardOutput& output, const std::string& path) {
     add("attentions." + std::to_string(i), output.attentions[i]);
   }
   for (const auto& [name, gradient] : output.gradients) add("grad." + name, gradient);
-  write_safetensors(path, std::move(tensors));
+  save_safetensors(path, tensors);
 }
 
 }  // namespace

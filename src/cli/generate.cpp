@@ -16,11 +16,7 @@
 #include "base/json.h"
 #include "base/regular_file.h"
 #include "base/text.h"
-#include "checkpoint/gguf/gguf.h"
-#include "checkpoint/gguf/gguf_end_tokens.h"
 #include "cli/common.h"
-#include "config/generation_config.h"
-#include "config/generation_fields.h"
 #include "diffllama/constraint.h"
 #include "diffllama/error.h"
 #include "diffllama/generation.h"
@@ -99,20 +95,26 @@ std::vector<std::vector<std::int64_t>> parse_input_ids(const std::string& text) 
 }
 
 GenerationConfig generation_config(const GenerateOptions& options, const fs::path& model) {
-  GenerationConfig config = default_generation_config(model);
+  GenerationConfig config = GenerationConfig::from_pretrained(model, print_warning);
   const auto wrong = [](const std::string& problem) {
     return CLI::ValidationError(problem, CLI::ExitCodes::ValidationError);
   };
-  try {
-    read_generation_fields(options.given, "generate", config);
-  } catch (const ConfigError& error) {
-    throw wrong(error.what());
-  }
+  const auto checked = [&](const auto& call) {
+    try {
+      call();
+    } catch (const ConfigError& error) {
+      throw wrong(error.what());
+    }
+  };
+  checked([&] {
+    config.update(options.given.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                  "generate");
+  });
   // A temperature says whether to draw, unless that is said too.
   if (options.given.contains("temperature") && !options.given.contains("do_sample")) {
     config.do_sample = config.temperature > 0;
   }
-  if (const std::string problem = find_problem(config); !problem.empty()) throw wrong(problem);
+  checked([&] { config.validate(); });
   const auto of_sampling = [&](const char* name) { return options.given.contains(name); };
   if (!(config.do_sample && config.temperature > 0) &&
       std::ranges::any_of(kSamplingOptions, of_sampling)) {
@@ -324,13 +326,14 @@ std::string option_name(const std::string& field) {
   return field == "stop_strings" ? "--stop," + name : name;
 }
 
-std::string option_help(const GenerationField& field) {
-  const nlohmann::json normal = field.write(GenerationConfig());
-  if (normal.is_null() || normal.is_array() || normal.is_boolean()) return field.help;
-  return field.help + " (" + normal.dump() + ")";
+std::string option_help(const GenerationOption& option) {
+  const nlohmann::json normal = nlohmann::json::parse(option.default_value);
+  if (normal.is_null() || normal.is_array() || normal.is_boolean()) return option.help;
+  return option.help + " (" + option.default_value + ")";
 }
 
-void add_generation_option(CLI::App& command, nlohmann::json& given, const GenerationField& field) {
+void add_generation_option(CLI::App& command, nlohmann::json& given,
+                           const GenerationOption& field) {
   using Texts = std::vector<std::string>;
   const std::string name = option_name(field.name);
   const std::string help = option_help(field);
@@ -381,16 +384,6 @@ void add_constraint_options(CLI::App& command, GenerateOptions& options) {
 
 }  // namespace
 
-GenerationConfig default_generation_config(const fs::path& model) {
-  if (fs::is_regular_file(model)) {
-    return read_gguf_generation_config(GgufFile(model), print_warning);
-  }
-  const fs::path file = model / "generation_config.json";
-  const std::string text = read_file_if_there(file);
-  return text.empty() ? GenerationConfig()
-                      : parse_generation_config(text, file.string(), print_warning);
-}
-
 void add_generate_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "generate",
@@ -400,8 +393,8 @@ void add_generate_command(CLI::App& app) {
   const auto options = std::make_shared<GenerateOptions>();
   add_model_options(*command, options->model);
   add_prompt_options(*command, *options);
-  for (const GenerationField& field : generation_field_table()) {
-    add_generation_option(*command, options->given, field);
+  for (const GenerationOption& option : generation_options()) {
+    add_generation_option(*command, options->given, option);
   }
   add_constraint_options(*command, *options);
   command->add_option("--assistant-model", options->assistant_model,

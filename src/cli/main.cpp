@@ -9,10 +9,10 @@
 #include <CLI/CLI.hpp>
 
 #include "base/regular_file.h"
-#include "base/signals.h"
 #include "base/text.h"
 #include "cli/common.h"
 #include "diffllama/error.h"
+#include "diffllama/files.h"
 
 namespace {
 

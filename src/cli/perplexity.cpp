@@ -1,4 +1,4 @@
-#include "tasks/perplexity.h"
+#include "diffllama/perplexity.h"
 
 #include <cstdint>
 #include <iomanip>
@@ -8,11 +8,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "api/model.h"
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "diffllama/documents.h"
 #include "diffllama/tokenizer.h"
-#include "training/data/documents.h"
 
 namespace diffllama::cli {
 namespace {
@@ -38,23 +37,21 @@ void add_documents(const std::string& path, const Tokenizer& tokenizer, Perplexi
 void run(const PerplexityOptions& options) {
   const Model model = load_model(options.model);
   const Tokenizer tokenizer = Tokenizer::from_pretrained(model_path(options.model), print_warning);
-  const ForwardModel forward_model = model.impl().forward_model();
-  Perplexity perplexity(forward_model, model.impl().parallel);
+  Perplexity perplexity(model);
   add_documents(options.file, tokenizer, perplexity);
-  const double value = perplexity.value();
-  const double loss =
-      perplexity.negative_log_likelihood() / static_cast<double>(perplexity.tokens());
+  const Perplexity::Result result = perplexity.result();
   if (options.json) {
-    const nlohmann::ordered_json result = {{"perplexity", value},
-                                           {"negative_log_likelihood", loss},
-                                           {"tokens", perplexity.tokens()},
-                                           {"documents", perplexity.documents()}};
-    std::cout << result.dump() << '\n';
+    const nlohmann::ordered_json line = {
+        {"perplexity", result.perplexity},
+        {"negative_log_likelihood", result.negative_log_likelihood},
+        {"tokens", result.tokens},
+        {"documents", result.documents}};
+    std::cout << line.dump() << '\n';
     return;
   }
-  std::cout << "perplexity " << std::setprecision(6) << value << "\nnegative log-likelihood "
-            << loss << " a token\ntokens " << perplexity.tokens() << "\ndocuments "
-            << perplexity.documents() << '\n';
+  std::cout << "perplexity " << std::setprecision(6) << result.perplexity
+            << "\nnegative log-likelihood " << result.negative_log_likelihood << " a token\ntokens "
+            << result.tokens << "\ndocuments " << result.documents << '\n';
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
-#include "checkpoint/conversion/quantize.h"
-
+#include <algorithm>
+#include <cctype>
 #include <memory>
 #include <string>
 
 #include "base/text.h"
-#include "checkpoint/model_path.h"
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "diffllama/checkpoint.h"
 
 namespace diffllama::cli {
 namespace {
@@ -17,18 +17,27 @@ struct Options {
   bool pad_vocab = false;
 };
 
+std::string type_names() {
+  std::string names;
+  for (const std::string& type : quantized_types()) names += (names.empty() ? "" : ", ") + type;
+  return names;
+}
+
 std::string check_type(const std::string& name) {
-  if (find_quantized_type(name) != nullptr) return "";
-  return "expected " + quantized_type_names() + ", got " + shortened(name);
+  std::string upper = name;
+  std::ranges::transform(upper, upper.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  if (std::ranges::count(quantized_types(), upper) > 0) return "";
+  return "expected " + type_names() + ", got " + shortened(name);
 }
 
 void run(const Options& options) {
   QuantizeOptions quantize;
-  quantize.parallel = Parallel(options.threads);
+  quantize.threads = options.threads;
   quantize.pad_vocab = options.pad_vocab;
   quantize.warn = print_warning;
   quantize.progress = write_progress();
-  quantize_model(find_model(options.in), options.out, *find_quantized_type(options.type), quantize);
+  quantize_model(find_model(options.in), options.out, options.type, quantize);
 }
 
 }  // namespace
@@ -41,7 +50,7 @@ void add_quantize_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   command->add_option("IN", options->in, "Hugging Face directory or .gguf file")->required();
   command->add_option("OUT", options->out, ".gguf file")->required();
-  command->add_option("TYPE", options->type, quantized_type_names())
+  command->add_option("TYPE", options->type, type_names())
       ->required()
       ->check(CLI::Validator(check_type, ""));
   command

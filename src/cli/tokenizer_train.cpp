@@ -9,12 +9,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/atomic_file.h"
-#include "base/overwrite.h"
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "diffllama/documents.h"
+#include "diffllama/files.h"
 #include "diffllama/tokenizer.h"
-#include "training/data/documents.h"
 
 namespace diffllama::cli {
 namespace {

@@ -15,19 +15,19 @@
 #include <utility>
 #include <vector>
 
-#include "base/overwrite.h"
+#include <nlohmann/json.hpp>
+
 #include "base/regular_file.h"
-#include "base/signals.h"
 #include "cli/common.h"
 #include "cli/progress.h"
 #include "diffllama/error.h"
-#include "tasks/machine_speed.h"
-#include "training/session.h"
+#include "diffllama/files.h"
+#include "diffllama/training.h"
 
 namespace diffllama::cli {
 namespace {
 
-struct TrainOptions {
+struct TrainCommand {
   std::string recipe;
   std::vector<std::pair<std::string, std::string>> fields;  // in the order of the command line
   bool resume = false;
@@ -73,36 +73,39 @@ void note_signals() {
 }
 
 // The recipe.json of a run goes on in its own directory, which a path from elsewhere misses.
-void check_own_directory(const std::filesystem::path& path, const Recipe& recipe) {
+void check_own_directory(const std::filesystem::path& path, const std::string& output_dir) {
   const std::filesystem::path own = path.parent_path();
   std::error_code error;
   if (path.filename() != "recipe.json" || !exists(own / "metrics.jsonl", error)) return;
-  if (equivalent(own.empty() ? "." : own, recipe.checkpoints.output_dir, error)) return;
+  if (equivalent(own.empty() ? "." : own, output_dir, error)) return;
   throw ConfigError(path.string() +
                     ": checkpoints.output_dir: expected the recipe's own directory " +
-                    own.string() + " for --resume, got " + recipe.checkpoints.output_dir +
+                    own.string() + " for --resume, got " + output_dir +
                     ", which is another from here; run it where it began, or give -o");
 }
 
-Recipe read_recipe(const TrainOptions& options) {
-  Recipe recipe;
-  if (!options.recipe.empty()) {
-    recipe = parse_recipe(read_file(options.recipe), options.recipe);
-  }
+std::string output_dir_of(const std::string& recipe) {
+  return nlohmann::json::parse(recipe).at("checkpoints").at("output_dir");
+}
+
+std::string read_recipe(const TrainCommand& options) {
+  const std::string where = options.recipe.empty() ? "recipe" : options.recipe;
+  std::string recipe =
+      complete_recipe(options.recipe.empty() ? "{}" : read_file(options.recipe), where);
   bool output_dir = false;
   for (const auto& [name, value] : options.fields) {
     try {
-      set_recipe_field(recipe, name, value);
+      recipe = set_recipe_field(recipe, name, value);
     } catch (const Error& error) {
       throw CLI::ValidationError(error.what());  // the command line was wrong
     }
     output_dir = output_dir || name == "checkpoints.output_dir";
   }
-  if (options.resume && !output_dir) check_own_directory(options.recipe, recipe);
-  validate(recipe, options.recipe.empty() ? "recipe" : options.recipe);
+  if (options.resume && !output_dir) check_own_directory(options.recipe, output_dir_of(recipe));
+  validate_recipe(recipe, where);
   // A run writes its whole recipe there. One that goes on reads what it wrote itself.
   if (!options.resume && !options.print_recipe) {
-    refuse_overwriting(std::filesystem::path(recipe.checkpoints.output_dir) / "recipe.json",
+    refuse_overwriting(std::filesystem::path(output_dir_of(recipe)) / "recipe.json",
                        {options.recipe});
   }
   return recipe;
@@ -114,20 +117,13 @@ void print_fields() {
   }
 }
 
-double measure_peak(ComputeType compute, const Parallel& parallel) {
-  const bool half = compute == ComputeType::bfloat16;
-  return ProductPeak(half ? PanelFormat::bfloat16 : PanelFormat::float32,
-                     half ? ProductType::bfloat16 : ProductType::float32, parallel)
-      .measure();
-}
-
 std::string short_number(const char* format, double value) {
   char text[32];
   std::snprintf(text, sizeof text, format, value);
   return text;
 }
 
-std::string steps_text(const SessionFacts& facts) {
+std::string steps_text(const TrainingFacts& facts) {
   if (facts.first_step < facts.max_steps) {
     return "steps " + std::to_string(facts.first_step + 1) + " to " +
            std::to_string(facts.max_steps);
@@ -139,7 +135,7 @@ std::string steps_text(const SessionFacts& facts) {
 /// What a run shows on standard error.
 class Display {
  public:
-  void start(const SessionFacts& facts) {
+  void start(const TrainingFacts& facts) {
     facts_ = facts;
     say(std::to_string(facts.parameters) + " parameters, " + std::to_string(facts.trained) +
         " trained; " + std::to_string(facts.examples) + " examples, " +
@@ -167,23 +163,22 @@ class Display {
   void end() { progress_.reset(); }
 
  private:
-  SessionFacts facts_;
+  TrainingFacts facts_;
   std::optional<Progress> progress_;
 };
 
-void run(const TrainOptions& options) {
+void run(const TrainCommand& options) {
   if (options.fields_help) return print_fields();
-  const Recipe recipe = read_recipe(options);
+  const std::string recipe = read_recipe(options);
   if (options.print_recipe) {
-    std::cout << write_recipe(recipe);
+    std::cout << recipe;
     return;
   }
   Display display;
   std::unique_ptr<Progress> tokenizing;
-  SessionOptions session;
+  TrainingOptions session;
   session.resume = options.resume;
   session.threads = options.threads;
-  session.measure_peak = measure_peak;
   session.warn = [&](const std::string& text) { display.say("warning: " + text); };
   session.notice = [&](const std::string& text) { display.say(text); };
   session.on_tokens = [&](std::uint64_t done, std::uint64_t total, std::int64_t tokens) {
@@ -191,18 +186,16 @@ void run(const TrainOptions& options) {
     tokenizing->update(done, tokens);
     if (done == total) tokenizing.reset();
   };
-  session.on_start = [&](const SessionFacts& facts) {
+  session.on_start = [&](const TrainingFacts& facts) {
     tokenizing.reset();
     display.start(facts);
     training = 1;
   };
-  session.hooks.on_step = [&](const StepMetrics& metrics) { display.step(metrics); };
-  session.hooks.on_evaluation = [&](const EvaluationMetrics& metrics) {
-    display.evaluation(metrics);
-  };
-  session.hooks.stop_requested = [] { return stop_signal != 0; };
+  session.on_step = [&](const StepMetrics& metrics) { display.step(metrics); };
+  session.on_evaluation = [&](const EvaluationMetrics& metrics) { display.evaluation(metrics); };
+  session.stop_requested = [] { return stop_signal != 0; };
   note_signals();
-  const SessionEnd end = run_training(recipe, session);
+  const TrainingEnd end = train(recipe, session);
   display.end();
   const std::string saved = end.checkpoint.string();
   if (end.finished) {
@@ -210,7 +203,7 @@ void run(const TrainOptions& options) {
     return;
   }
   print_line("stopped" + (saved.empty() ? "" : ", saved " + saved) + "; diffllama train " +
-             recipe.checkpoints.output_dir + "/recipe.json --resume goes on");
+             output_dir_of(recipe) + "/recipe.json --resume goes on");
   throw ExitStatus{128 + static_cast<int>(stop_signal)};
 }
 
@@ -222,7 +215,7 @@ void add_train_command(CLI::App& app) {
       "Trains a model as a JSON recipe says (docs/training.md): from the beginning or from a "
       "checkpoint, for language modelling, classification, question answering or tagging. Ctrl-C "
       "(SIGTERM, SIGHUP) saves a checkpoint and stops with status 130 (143, 129)");
-  const auto options = std::make_shared<TrainOptions>();
+  const auto options = std::make_shared<TrainCommand>();
   command->add_option("RECIPE", options->recipe,
                       "JSON; a field that is absent has its default, --fields lists them");
   command

@@ -103,6 +103,29 @@ GenerationConfig parse_generation_config(std::string_view json_text, const std::
   return config;
 }
 
+void GenerationConfig::update(std::string_view json_text, const std::string& where) {
+  const json document = parse_json(json_text, where);
+  if (!document.is_object()) {
+    throw FormatError(where + ": expected a JSON object, got " + json_excerpt(document));
+  }
+  read_generation_fields(document, where, *this);
+}
+
+void GenerationConfig::validate() const {
+  if (const std::string problem = find_problem(*this); !problem.empty()) throw ConfigError(problem);
+}
+
+std::string GenerationConfig::to_json() const { return write_generation_config(*this); }
+
+std::vector<GenerationOption> generation_options() {
+  const GenerationConfig defaults;
+  std::vector<GenerationOption> options;
+  for (const GenerationField& field : generation_field_table()) {
+    options.push_back({field.name, field.shape, field.help, field.write(defaults).dump()});
+  }
+  return options;
+}
+
 std::string write_generation_config(const GenerationConfig& config) {
   const GenerationConfig defaults;
   nlohmann::ordered_json object = nlohmann::ordered_json::object();

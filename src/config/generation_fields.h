@@ -12,15 +12,6 @@
 
 namespace diffllama {
 
-/// How an option is given on the command line.
-enum class OptionShape {
-  flag,      // nothing follows
-  value,     // a number or a word
-  integers,  // numbers with commas between them, or a JSON list
-  texts,     // one text each time that it is given
-  json,
-};
-
 /// How one option of generation is read, written, checked and told about.
 struct GenerationField {
   std::string name;  // in generation_config.json; on the command line with - in place of _

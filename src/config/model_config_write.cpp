@@ -129,6 +129,15 @@ std::string write_model_config(const ModelConfig& config) {
   return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
+std::string ModelConfig::class_name() const { return architecture_name(model_type, architecture); }
+
+ModelConfig ModelConfig::from_json(std::string_view text, const std::string& where,
+                                   const WarningHandler& warn) {
+  return parse_model_config(text, where, warn);
+}
+
+std::string ModelConfig::to_json() const { return write_model_config(*this); }
+
 namespace {
 
 // Whether transformers before 5 computes something else with these settings, or nothing.

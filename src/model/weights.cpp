@@ -181,6 +181,10 @@ ProductType product_type(ComputeType compute, const Parameters& parameters) {
   return full ? ProductType::float32 : ProductType::bfloat16;
 }
 
+ComputeType compute_type(ProductType products) {
+  return products == ProductType::float32 ? ComputeType::float32 : ComputeType::bfloat16;
+}
+
 std::vector<PackedMatrixSpec> packed_matrices(const ModelConfig& config,
                                               const Parameters& parameters, ProductType type) {
   std::vector<PackedMatrixSpec> result;

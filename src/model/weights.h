@@ -70,6 +70,8 @@ std::string head_of(Architecture architecture);
 /// What products are computed in. automatic: float32 where every matrix is stored as float32 or
 /// float16, else bfloat16.
 ProductType product_type(ComputeType compute, const Parameters& parameters);
+/// The option that asks for it.
+ComputeType compute_type(ProductType products);
 
 /// A matrix that pack_weights packs.
 struct PackedMatrixSpec {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "diffllama/error.h"
 
@@ -29,6 +30,30 @@ const DTypeInfo& info(DType dtype) { return kDTypes[static_cast<std::size_t>(dty
 [[noreturn]] void wrong_dtype(DType expected, DType found) {
   throw InvalidArgument("[tensor] expected dtype " + std::string(dtype_name(expected)) + ", got " +
                         std::string(dtype_name(found)));
+}
+
+// Throws InvalidArgument for rows that are no whole blocks, and sizes that no memory has.
+std::size_t byte_count_of(DType dtype, const Shape& shape) {
+  const auto block = static_cast<std::int64_t>(block_elements(dtype));
+  const std::int64_t inner = shape.empty() ? 1 : shape.back();
+  if (inner % block != 0) {
+    throw InvalidArgument("[tensor] expected rows of whole blocks of " + std::to_string(block) +
+                          " for " + std::string(dtype_name(dtype)) + ", got shape " +
+                          to_string(shape));
+  }
+  std::size_t bytes = 0;
+  if (__builtin_mul_overflow(static_cast<std::size_t>(element_count(shape) / block),
+                             block_bytes(dtype), &bytes)) {
+    throw InvalidArgument("[tensor] expected fewer bytes than 2^64, got shape " + to_string(shape));
+  }
+  return bytes;
+}
+
+void check_bytes(const TensorView& view, std::size_t expected) {
+  if (view.bytes.size() == expected) return;
+  throw InvalidArgument("[tensor] expected " + std::to_string(expected) + " bytes for shape " +
+                        to_string(view.shape) + " of " + std::string(dtype_name(view.dtype)) +
+                        ", got " + std::to_string(view.bytes.size()));
 }
 
 }  // namespace
@@ -57,29 +82,57 @@ std::string to_string(const Shape& shape) {
   return text + "]";
 }
 
-void Tensor::Free::operator()(std::byte* data) const { std::free(data); }
+bool is_aligned(const TensorView& view) {
+  const std::size_t alignment =
+      block_elements(view.dtype) == 1 ? block_bytes(view.dtype) : alignof(std::byte);
+  return reinterpret_cast<std::uintptr_t>(view.bytes.data()) % alignment == 0;
+}
 
 Tensor::Tensor(DType dtype, Shape shape)
-    : dtype_(dtype), shape_(std::move(shape)), count_(element_count(shape_)) {
-  const auto block = static_cast<std::int64_t>(block_elements(dtype));
-  const std::int64_t inner = shape_.empty() ? 1 : shape_.back();
-  if (inner % block != 0) {
-    throw InvalidArgument("[tensor] expected rows of whole blocks of " + std::to_string(block) +
-                          " for " + std::string(dtype_name(dtype)) + ", got shape " +
-                          to_string(shape_));
-  }
-  if (__builtin_mul_overflow(static_cast<std::size_t>(count_ / block), block_bytes(dtype),
-                             &byte_count_)) {
-    throw InvalidArgument("[tensor] expected fewer bytes than 2^64, got shape " +
-                          to_string(shape_));
-  }
+    : dtype_(dtype),
+      shape_(std::move(shape)),
+      count_(element_count(shape_)),
+      byte_count_(byte_count_of(dtype, shape_)) {
   constexpr std::size_t kAlignment = 64;
   if (byte_count_ > SIZE_MAX - kAlignment) throw std::bad_alloc();
   const std::size_t padded = (byte_count_ + kAlignment - 1) / kAlignment * kAlignment;
-  data_.reset(
-      static_cast<std::byte*>(std::aligned_alloc(kAlignment, std::max(padded, kAlignment))));
-  if (!data_) throw std::bad_alloc();
-  std::memset(data_.get(), 0, std::max(padded, kAlignment));
+  auto* data =
+      static_cast<std::byte*>(std::aligned_alloc(kAlignment, std::max(padded, kAlignment)));
+  if (data == nullptr) throw std::bad_alloc();
+  std::memset(data, 0, std::max(padded, kAlignment));
+  data_ = std::shared_ptr<const std::byte>(data,
+                                           [data](const std::byte* /*same*/) { std::free(data); });
+}
+
+Tensor Tensor::from(const TensorView& view) {
+  Tensor tensor(view.dtype, view.shape);
+  check_bytes(view, tensor.byte_count_);
+  std::ranges::copy(view.bytes, tensor.bytes().begin());
+  return tensor;
+}
+
+Tensor Tensor::borrow(const TensorView& view, std::shared_ptr<const void> owner) {
+  Tensor tensor;
+  tensor.dtype_ = view.dtype;
+  tensor.shape_ = view.shape;
+  tensor.count_ = element_count(view.shape);
+  tensor.byte_count_ = byte_count_of(view.dtype, view.shape);
+  check_bytes(view, tensor.byte_count_);
+  if (!is_aligned(view)) {
+    throw InvalidArgument("[tensor] expected memory that begins at a multiple of " +
+                          std::to_string(block_bytes(view.dtype)) + " for " +
+                          std::string(dtype_name(view.dtype)) + ", got another address");
+  }
+  if (view.bytes.empty()) return {view.dtype, view.shape};
+  tensor.borrowed_ = true;
+  tensor.data_ = std::shared_ptr<const std::byte>(std::move(owner), view.bytes.data());
+  return tensor;
+}
+
+// Memory of its own was made writable.
+std::byte* Tensor::writable() {
+  if (borrowed_) *this = Tensor(*this);
+  return const_cast<std::byte*>(data_.get());
 }
 
 Tensor Tensor::from(std::span<const float> values, Shape shape) {
@@ -109,9 +162,7 @@ Tensor::Tensor(const Tensor& other) : Tensor() { *this = other; }
 Tensor& Tensor::operator=(const Tensor& other) {
   if (this == &other) return *this;
   if (!other.data_) return *this = Tensor();
-  Tensor copy(other.dtype_, other.shape_);
-  std::ranges::copy(other.bytes(), copy.bytes().begin());
-  return *this = std::move(copy);
+  return *this = from(other.view());
 }
 
 std::span<const float> Tensor::f32() const {
@@ -120,7 +171,7 @@ std::span<const float> Tensor::f32() const {
 }
 std::span<float> Tensor::f32() {
   if (dtype_ != DType::float32) wrong_dtype(DType::float32, dtype_);
-  return {reinterpret_cast<float*>(data_.get()), static_cast<std::size_t>(count_)};
+  return {reinterpret_cast<float*>(writable()), static_cast<std::size_t>(count_)};
 }
 std::span<const std::int64_t> Tensor::i64() const {
   if (dtype_ != DType::int64) wrong_dtype(DType::int64, dtype_);
@@ -128,7 +179,7 @@ std::span<const std::int64_t> Tensor::i64() const {
 }
 std::span<std::int64_t> Tensor::i64() {
   if (dtype_ != DType::int64) wrong_dtype(DType::int64, dtype_);
-  return {reinterpret_cast<std::int64_t*>(data_.get()), static_cast<std::size_t>(count_)};
+  return {reinterpret_cast<std::int64_t*>(writable()), static_cast<std::size_t>(count_)};
 }
 
 }  // namespace diffllama

@@ -3,8 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "diffllama/error.h"
 
@@ -30,6 +37,60 @@ TEST(Tensor, CopyIsDeep) {
   const Tensor second = first;
   first.f32()[0] = 9;
   EXPECT_THAT(second.f32(), testing::ElementsAre(1, 2, 3, 4));
+}
+
+TEST(Tensor, BorrowsMemoryAndNeverWritesIt) {
+  const auto owner = std::make_shared<const std::vector<float>>(std::vector<float>{1, 2, 3, 4});
+  const TensorView view = {DType::float32, {2, 2}, std::as_bytes(std::span(*owner))};
+  Tensor tensor = Tensor::borrow(view, owner);
+  EXPECT_TRUE(tensor.borrowed());
+  EXPECT_EQ(owner.use_count(), 2);
+  EXPECT_EQ(std::as_const(tensor).f32().data(), owner->data());
+  EXPECT_THAT(std::as_const(tensor).f32(), testing::ElementsAre(1, 2, 3, 4));
+
+  const Tensor moved = std::move(tensor);
+  EXPECT_EQ(moved.f32().data(), owner->data());
+  Tensor copy = moved;
+  EXPECT_FALSE(copy.borrowed());
+  EXPECT_EQ(owner.use_count(), 2);
+
+  Tensor written = Tensor::borrow(view, owner);
+  written.f32()[0] = 9;
+  EXPECT_FALSE(written.borrowed());
+  EXPECT_EQ(owner.use_count(), 2);
+  EXPECT_THAT(std::as_const(written).f32(), testing::ElementsAre(9, 2, 3, 4));
+  EXPECT_THAT(*owner, testing::ElementsAre(1, 2, 3, 4));
+}
+
+TEST(Tensor, BorrowsNothingThatIsEmpty) {
+  const Tensor tensor = Tensor::borrow({DType::int64, {0, 7}, {}});
+  const Tensor copy = tensor;
+  EXPECT_EQ(copy.shape(), (Shape{0, 7}));
+  EXPECT_TRUE(copy.bytes().empty());
+}
+
+TEST(Tensor, RefusesToBorrowWhatDoesNotFit) {
+  alignas(8) const std::array<std::byte, 17> memory = {};
+  const std::span<const std::byte> bytes = memory;
+  const auto refusal = [](const TensorView& view) {
+    try {
+      Tensor::borrow(view);
+    } catch (const InvalidArgument& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(refusal({DType::float32, {3}, bytes.first(16)}),
+            "[tensor] expected 12 bytes for shape [3] of float32, got 16");
+  EXPECT_EQ(refusal({DType::int64, {2}, bytes.subspan(1)}),
+            "[tensor] expected memory that begins at a multiple of 8 for int64, got another "
+            "address");
+  EXPECT_EQ(refusal({DType::uint8, {16}, bytes.subspan(1)}), "accepted");
+  EXPECT_EQ(refusal({DType::q8_0, {33}, bytes}),
+            "[tensor] expected rows of whole blocks of 32 for q8_0, got shape [33]");
+  EXPECT_THROW(Tensor::from(TensorView{DType::float32, {3}, bytes}), InvalidArgument);
+  EXPECT_THAT(Tensor::from(TensorView{DType::uint8, {2}, bytes.subspan(1, 2)}).bytes(),
+              testing::Each(std::byte{0}));
 }
 
 TEST(Tensor, RefusesWhatDoesNotFit) {

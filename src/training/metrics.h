@@ -2,34 +2,12 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "training/backward/model_backward.h"
+#include "diffllama/training.h"
 
 namespace diffllama {
-
-/// What one step of training shows.
-struct StepMetrics {
-  std::int64_t step = 0;  // from 1
-  double epoch = 0;       // passes through the data so far
-  double loss = 0;
-  double learning_rate = 0;
-  double gradient_norm = 0;  // before clipping
-  std::int64_t tokens = 0;   // so far
-  double tokens_per_second = 0;
-  std::optional<double> mfu;  // share of the machine's peak; where that is known
-  bool skipped = false;       // no label counted: nothing was learned
-  std::vector<LayerWatch> layers;
-};
-
-struct EvaluationMetrics {
-  std::int64_t step = 0;
-  double loss = 0;
-  std::optional<double> accuracy;  // classification
-};
 
 /// One line each, without its end. The first has "step", "loss", "learning_rate", "gradient_norm",
 /// ... and lists by layer: "lambda", "rms", "smallest_rms" (DiffLlama); the second "step",

@@ -11,6 +11,7 @@
 #include "checkpoint/adapter/lora_config.h"
 #include "diffllama/config.h"
 #include "diffllama/model.h"
+#include "diffllama/training.h"
 #include "training/data/conllu.h"
 #include "training/data/documents.h"
 #include "training/optimizer.h"
@@ -123,14 +124,6 @@ void validate(const Recipe& recipe, const std::string& where);
 
 /// The whole recipe, defaults included, as parse_recipe reads it.
 std::string write_recipe(const Recipe& recipe);
-
-/// One field, for help texts.
-struct RecipeField {
-  std::string name;           // "optimizer.learning_rate"
-  std::string default_value;  // JSON
-  std::string help;
-};
-std::vector<RecipeField> recipe_fields();
 
 /// Names of fields in which two recipes differ, with both values: "training.seed: 1, was 2".
 std::vector<std::string> recipe_differences(const Recipe& recipe, const Recipe& before);

@@ -9,18 +9,19 @@
 
 #include "base/atomic_file.h"
 #include "base/json.h"
-#include "base/overwrite.h"
 #include "base/regular_file.h"
 #include "checkpoint/adapter/lora_adapter.h"
-#include "checkpoint/model_files.h"
-#include "checkpoint/model_path.h"
 #include "checkpoint/save.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
+#include "diffllama/checkpoint.h"
+#include "diffllama/files.h"
 #include "diffllama/tokenizer.h"
 #include "training/data_sources.h"
 #include "training/json_differences.h"
 #include "training/starting_model.h"
+#include "training/trainer.h"
+#include "training/training_model.h"
 
 namespace diffllama {
 namespace {
@@ -30,7 +31,7 @@ namespace fs = std::filesystem;
 constexpr const char* kRecipeFile = "recipe.json";
 constexpr const char* kMetricsFile = "metrics.jsonl";
 
-void notice(const SessionOptions& options, const std::string& text) {
+void notice(const TrainingOptions& options, const std::string& text) {
   if (options.notice) options.notice(text);
 }
 
@@ -155,9 +156,9 @@ auto model_writer(const TrainingModel& model, const StartingModel& start,
   };
 }
 
-SessionFacts facts_of(const TrainingModel& model, const DataSources& data, const Trainer& trainer,
-                      std::int64_t max_steps) {
-  SessionFacts facts;
+TrainingFacts facts_of(const TrainingModel& model, const DataSources& data, const Trainer& trainer,
+                       std::int64_t max_steps) {
+  TrainingFacts facts;
   for (const auto& [name, parameter] : model.parameters()) {
     facts.parameters += element_count(parameter.shape);
   }
@@ -174,7 +175,7 @@ SessionFacts facts_of(const TrainingModel& model, const DataSources& data, const
 }
 
 void note_differences(const Recipe& recipe, const SavedCheckpoint& checkpoint,
-                      const SessionOptions& options) {
+                      const TrainingOptions& options) {
   const Recipe before = parse_recipe(checkpoint.state.recipe, "the checkpoint's recipe");
   for (const std::string& difference : recipe_differences(recipe, before)) {
     notice(options, "changed since the checkpoint: " + difference);
@@ -182,7 +183,7 @@ void note_differences(const Recipe& recipe, const SavedCheckpoint& checkpoint,
 }
 
 std::optional<SavedCheckpoint> checkpoint_to_resume(const RunDirectory& directory,
-                                                    const SessionOptions& options) {
+                                                    const TrainingOptions& options) {
   if (!options.resume) {
     if (!directory.steps().empty()) {
       throw IoError(directory.checkpoint(directory.steps().back()).string() +
@@ -210,7 +211,8 @@ double operations_per_token(const ModelConfig& config, bool frozen) {
   return (frozen ? 4 : 6) * values;
 }
 
-SessionEnd run_training(const Recipe& recipe, const SessionOptions& options) {
+TrainingEnd run_training(const Recipe& recipe, const TrainingOptions& options,
+                         const PeakMeasurement& measure_peak) {
   validate(recipe, "recipe");
   const RunDirectory directory(recipe.checkpoints.output_dir);
   const std::optional<SavedCheckpoint> checkpoint = checkpoint_to_resume(directory, options);
@@ -233,13 +235,15 @@ SessionEnd run_training(const Recipe& recipe, const SessionOptions& options) {
   TrainerOptions trainer_settings =
       trainer_options(recipe, data.train->size(), checkpoint ? checkpoint->state : TrainerState());
   trainer_settings.save_values = lora || *start.config.dtype != DType::float32;
-  if (options.measure_peak) {
+  if (measure_peak) {
     trainer_settings.operations_per_token = operations_per_token(start.config, lora.has_value());
-    trainer_settings.peak_operations =
-        options.measure_peak(recipe.training.dtype, model.parallel());
+    trainer_settings.peak_operations = measure_peak(recipe.training.dtype, model.parallel());
   }
-  TrainerHooks hooks = options.hooks;
-  hooks.write_model = model_writer(model, start, lora);
+  TrainerHooks hooks = {.write_model = model_writer(model, start, lora),
+                        .on_step = options.on_step,
+                        .on_evaluation = options.on_evaluation,
+                        .on_save = options.on_save,
+                        .stop_requested = options.stop_requested};
   Trainer trainer(model, *data.train, data.valid.get(), trainer_settings, std::move(hooks));
   if (checkpoint) {
     trainer.resume(*checkpoint);
@@ -251,7 +255,7 @@ SessionEnd run_training(const Recipe& recipe, const SessionOptions& options) {
   if (options.on_start) {
     options.on_start(facts_of(model, data, trainer, trainer_settings.max_steps));
   }
-  SessionEnd end;
+  TrainingEnd end;
   end.finished = trainer.run(directory, metrics);
   const fs::path last = directory.checkpoint(trainer.state().step);
   if (fs::exists(last)) end.checkpoint = last;

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "diffllama/error.h"
+#include "diffllama/training.h"
 #include "training/data/example_source.h"
 #include "training/metrics.h"
 #include "training/optimizer.h"
@@ -16,13 +16,6 @@
 #include "training/training_model.h"
 
 namespace diffllama {
-
-/// Numbers went wrong: a loss or gradient that is not finite, or a spike of the loss. Names step
-/// and layer. The weights are those before the step; the checkpoints are whole.
-class TrainingError : public Error {
- public:
-  using Error::Error;
-};
 
 struct TrainerOptions {
   std::int64_t max_steps = 0;

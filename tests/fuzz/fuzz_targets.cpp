@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,7 +30,6 @@
 #include "model/forward_batch.h"
 #include "model/heads/losses.h"
 #include "model/heads/targets.h"
-#include "model/input_tensors.h"
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/model_file.h"
 #include "tokenizer/tokenizer_impl.h"
@@ -226,8 +226,11 @@ void forward_inputs(Bytes bytes) {
       Architecture::causal_lm, Architecture::sequence_classification,
       Architecture::token_classification, Architecture::question_answering};
   attempt([&] {
-    const ForwardInputs inputs =
-        read_input_tensors(parse_safetensors(bytes, "inputs.safetensors").tensors, "inputs");
+    std::map<std::string, Tensor> tensors;
+    for (const auto& [name, view] : parse_safetensors(bytes, "inputs.safetensors").tensors) {
+      tensors[name] = Tensor::from(view);
+    }
+    const ForwardInputs inputs = ForwardInputs::from_tensors(std::move(tensors), "inputs");
     for (const Architecture architecture : kArchitectures) {
       const ModelConfig config = small_model(architecture);
       attempt([&] {

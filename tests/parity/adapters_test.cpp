@@ -18,9 +18,8 @@
 #include "checkpoint/adapter/adapter_head.h"
 #include "checkpoint/adapter/lora_adapter.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/conversion/convert.h"
-#include "checkpoint/conversion/quantize.h"
 #include "checkpoint/test_files.h"
+#include "diffllama/checkpoint.h"
 #include "diffllama/model.h"
 #include "parity/golden_files.h"
 
@@ -169,7 +168,7 @@ TEST_P(AdapterGoldenTest, MatchesPeftAfterConversion) {
 TEST_P(AdapterGoldenTest, MergesIntoQuantisedModels) {
   if (!is_causal(golden_)) return;
   const fs::path base = directory_.path() / "base.gguf";
-  quantize_model(golden_.checkpoint, base, *find_quantized_type("Q8_0"),
+  quantize_model(golden_.checkpoint, base, "Q8_0",
                  {.warn = [](const std::string&) {}, .progress = {}});
   const Tensors want = run(base, golden_.adapter, golden_.inputs);
   // q8_0 keeps 8 bits of a block's largest weight; outputs move by some of these, and by less than

@@ -4,13 +4,12 @@
 #include <system_error>
 #include <utility>
 
-#include "base/overwrite.h"
 #include "checkpoint/conversion/gguf_to_directory.h"
 #include "checkpoint/conversion/merged_model.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_model.h"
-#include "checkpoint/model_files.h"
 #include "diffllama/error.h"
+#include "diffllama/files.h"
 
 namespace diffllama {
 namespace {

@@ -1,5 +1,3 @@
-#include "checkpoint/conversion/convert.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,11 +8,11 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/codec/row_codec.h"
-#include "checkpoint/conversion/quantize.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_test_writer.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "config/model_config.h"
+#include "diffllama/checkpoint.h"
 
 namespace diffllama {
 namespace {
@@ -37,8 +35,8 @@ class Convert : public testing::Test {
   }
   void quantize(const fs::path& in, const fs::path& out, const char* type, int threads = 1) {
     warnings_.clear();
-    quantize_model(in, out, *find_quantized_type(type),
-                   {.parallel = Parallel(threads),
+    quantize_model(in, out, type,
+                   {.threads = threads,
                     .warn = [this](const std::string& text) { warnings_.push_back(text); },
                     .progress = {}});
   }
@@ -198,7 +196,7 @@ TEST_F(Convert, PadsTheVocabularyWhereTold) {
     }
     convert_model(file, path(folder + "_back"), {.warn = silent, .progress = {}});
     EXPECT_EQ(Checkpoint::open(path(folder + "_back"), silent).config().vocab_size, rows + 3);
-    quantize_model(from, path(folder + "_q.gguf"), *find_quantized_type("F16"),
+    quantize_model(from, path(folder + "_q.gguf"), "F16",
                    {.pad_vocab = true, .warn = silent, .progress = {}});
     EXPECT_EQ(Checkpoint::open(path(folder + "_q.gguf"), silent).config().vocab_size, rows + 3);
   }

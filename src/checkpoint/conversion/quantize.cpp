@@ -1,11 +1,14 @@
-#include "checkpoint/conversion/quantize.h"
-
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "base/parallel.h"
+#include "base/text.h"
 #include "checkpoint/codec/row_codec.h"
+#include "checkpoint/conversion/convert.h"
+#include "checkpoint/conversion/quantized_types.h"
 #include "config/warnings.h"
 #include "diffllama/error.h"
 
@@ -97,21 +100,29 @@ TensorSource encoded(const GgufTensor& tensor, DType dtype, const Parallel& para
 }  // namespace
 
 void quantize_model(const std::filesystem::path& in, const std::filesystem::path& out,
-                    const QuantizedType& type, const QuantizeOptions& options) {
+                    std::string_view type_name, const QuantizeOptions& options) {
+  const QuantizedType* type = find_quantized_type(type_name);
+  if (type == nullptr) {
+    std::string names;
+    for (const std::string& name : quantized_types()) names += (names.empty() ? "" : ", ") + name;
+    throw InvalidArgument("[quantize] expected a type of " + names + ", got " +
+                          shortened(type_name));
+  }
   refuse_overwriting_model(out, in, {});
   if (out.extension() != ".gguf") {
     throw InvalidArgument(out.string() + ": expected the name of a .gguf file, got another");
   }
   GgufModel model = open_gguf_model(in, options.warn, {.pad_vocab = options.pad_vocab});
-  const TensorTypes types(type, model);
+  const TensorTypes types(*type, model);
+  const Parallel parallel(options.threads);
   std::vector<TensorSource> tensors = model.rotary;
   bool twice = false;
   for (const GgufTensor& tensor : model.tensors) {
     const DType stored = tensor.stored.view.dtype;
     const DType dtype = types.of(tensor);
     twice = twice || (block_elements(stored) > 1 && dtype != stored);
-    tensors.push_back(dtype == stored ? checked_copy(tensor, options.parallel)
-                                      : encoded(tensor, dtype, options.parallel));
+    tensors.push_back(dtype == stored ? checked_copy(tensor, parallel)
+                                      : encoded(tensor, dtype, parallel));
   }
   if (twice) {
     emit_warning(options.warn, in.string() +
@@ -119,7 +130,7 @@ void quantize_model(const std::filesystem::path& in, const std::filesystem::path
                                    "the new ones");
   }
   model.metadata.set("general.quantization_version", kQuantizationVersion);
-  model.metadata.set("general.file_type", type.file_type);
+  model.metadata.set("general.file_type", type->file_type);
   model.metadata.write(out, with_progress(std::move(tensors), options.progress));
 }
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "diffllama/checkpoint.h"
+
 namespace diffllama {
 namespace {
 
@@ -55,11 +57,9 @@ const QuantizedType* find_quantized_type(std::string_view name) {
   return found == kTypes.end() ? nullptr : found;
 }
 
-std::string quantized_type_names() {
-  std::string names;
-  for (const QuantizedType& type : kTypes) {
-    names += (names.empty() ? "" : ", ") + std::string(type.name);
-  }
+std::vector<std::string> quantized_types() {
+  std::vector<std::string> names;
+  for (const QuantizedType& type : kTypes) names.emplace_back(type.name);
   return names;
 }
 

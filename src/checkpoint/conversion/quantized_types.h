@@ -19,8 +19,6 @@ struct QuantizedType {
 
 /// Upper or lower case; null for a name that is not known.
 const QuantizedType* find_quantized_type(std::string_view name);
-/// "F32, F16, ..."
-std::string quantized_type_names();
 
 /// Which type each tensor of a model gets, by llama.cpp's rules.
 class TensorTypes {

@@ -1,8 +1,11 @@
 #include "checkpoint/conversion/quantized_types.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
+
+#include "diffllama/checkpoint.h"
 
 namespace diffllama {
 namespace {
@@ -32,8 +35,9 @@ TEST_F(TensorTypesTest, Names) {
   EXPECT_EQ(find_quantized_type("q4_k_m")->file_type, 15U);
   EXPECT_EQ(find_quantized_type("Q4_K"), nullptr);
   EXPECT_EQ(find_quantized_type(""), nullptr);
-  EXPECT_EQ(quantized_type_names(),
-            "F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_1, Q5_0, Q4_K_M, Q4_1, Q4_0");
+  EXPECT_THAT(quantized_types(),
+              testing::ElementsAre("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0",
+                                   "Q4_K_M", "Q4_1", "Q4_0"));
 }
 
 TEST_F(TensorTypesTest, OnlyMatricesOfWeights) {

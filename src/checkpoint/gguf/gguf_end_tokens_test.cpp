@@ -6,10 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/conversion/convert.h"
-#include "checkpoint/conversion/quantize.h"
 #include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/gguf/gguf_test_writer.h"
+#include "diffllama/checkpoint.h"
 
 namespace diffllama {
 namespace {
@@ -82,7 +81,7 @@ TEST_P(EndTokensOf, ADirectoryStayThroughConversions) {
     const fs::path file = from.string() + ".gguf";
     const fs::path small = from.string() + "_f16.gguf";
     convert_model(from, file, {.warn = silent, .progress = {}});
-    quantize_model(from, small, *find_quantized_type("F16"), {.warn = silent, .progress = {}});
+    quantize_model(from, small, "F16", {.warn = silent, .progress = {}});
     for (const fs::path& made : {file, small}) {
       const GgufFile opened(made);
       EXPECT_EQ(gguf_end_tokens(opened), ends);

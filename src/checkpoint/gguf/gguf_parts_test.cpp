@@ -6,10 +6,9 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/conversion/convert.h"
-#include "checkpoint/conversion/quantize.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_test_writer.h"
+#include "diffllama/checkpoint.h"
 
 namespace diffllama {
 namespace {
@@ -139,10 +138,8 @@ TEST_F(GgufParts, AreWrittenAndReadAsTheOneFile) {
     EXPECT_TRUE(std::ranges::equal(view.bytes, file.tensors().at(name).bytes)) << name;
   }
   // What is made of the parts is made of one file.
-  quantize_model(path("one.gguf"), path("one_q8.gguf"), *find_quantized_type("Q8_0"),
-                 {.warn = silent, .progress = {}});
-  quantize_model(first, path("q8.gguf"), *find_quantized_type("Q8_0"),
-                 {.warn = silent, .progress = {}});
+  quantize_model(path("one.gguf"), path("one_q8.gguf"), "Q8_0", {.warn = silent, .progress = {}});
+  quantize_model(first, path("q8.gguf"), "Q8_0", {.warn = silent, .progress = {}});
   EXPECT_TRUE(read_whole_file(path("one_q8.gguf")) == read_whole_file(path("q8.gguf")));
   convert_model(first, path("back"), whole);
   EXPECT_TRUE(read_whole_file(path("back") / "model.safetensors") ==

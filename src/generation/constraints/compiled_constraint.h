@@ -23,7 +23,7 @@ struct TokenBytes {
 };
 
 /// A compiled grammar over a vocabulary: masks, kept for the states that were seen.
-struct Constraint::Impl {
+struct [[gnu::visibility("hidden")]] Constraint::Impl {
   /// The root must be able to match something. Throws InvalidArgument where it cannot.
   Impl(ByteGraph graph, std::string where, const ConstraintLimits& limits, TokenBytes bytes);
 

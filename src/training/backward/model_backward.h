@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "diffllama/config.h"
 #include "diffllama/model.h"
+#include "diffllama/training.h"
 #include "model/diffllama_model.h"
 #include "model/parameters.h"
 #include "model/weights.h"
@@ -28,15 +29,6 @@ struct GradientOptions {
   /// Where wanted: takes what the forward gives (run_forward() of model/forward.h), which then runs
   /// also where no label counts.
   ForwardOutput* output = nullptr;
-};
-
-/// What may go wrong in a layer, seen on the way. RMS: of what enters the per-head norm of
-/// differential attention, over tokens and heads; 0 in a Llama.
-struct LayerWatch {
-  float lambda = 0;
-  float rms = 0;  // mean
-  float smallest_rms = 0;
-  bool finite = true;  // the residual stream after the layer
 };
 
 struct GradientResult {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -72,41 +73,64 @@ std::vector<fs::path> document_files(const std::vector<fs::path>& paths) {
   return files;
 }
 
+struct [[gnu::visibility("hidden")]] DocumentReader::Impl {
+  bool next_of_file(Document & document);
+  std::uint64_t bytes_read() const {
+    return bytes_of_finished + (json_lines ? json_lines->bytes_read() : 0) +
+           (text_lines ? text_lines->bytes_read() : 0);
+  }
+
+  std::vector<fs::path> files;
+  DocumentFormat format = DocumentFormat::automatic;
+  TextDocuments text_documents = TextDocuments::file;
+  std::size_t next_file = 0;
+  // Of the file before next_file; at most one of both.
+  std::optional<JsonLineReader> json_lines;
+  std::optional<LineReader> text_lines;
+  std::uint64_t bytes_of_finished = 0, total_bytes = 0;
+};
+
 DocumentReader::DocumentReader(const std::vector<fs::path>& paths, DocumentFormat format,
                                TextDocuments text_documents)
-    : files_(document_files(paths)), format_(format), text_documents_(text_documents) {
+    : impl_(std::make_unique<Impl>()) {
+  impl_->files = document_files(paths);
+  impl_->format = format;
+  impl_->text_documents = text_documents;
   std::error_code error;
-  for (const fs::path& file : files_) {
+  for (const fs::path& file : impl_->files) {
     const std::uintmax_t size = fs::file_size(file, error);
     if (error) {
-      total_bytes_ = 0;
+      impl_->total_bytes = 0;
       return;
     }
-    total_bytes_ += size;
+    impl_->total_bytes += size;
   }
 }
 
-std::uint64_t DocumentReader::bytes_read() const {
-  return bytes_of_finished_ + (json_lines_ ? json_lines_->bytes_read() : 0) +
-         (text_lines_ ? text_lines_->bytes_read() : 0);
-}
+DocumentReader::~DocumentReader() = default;
+DocumentReader::DocumentReader(DocumentReader&&) noexcept = default;
+DocumentReader& DocumentReader::operator=(DocumentReader&&) noexcept = default;
+
+const std::vector<fs::path>& DocumentReader::files() const { return impl_->files; }
+std::uint64_t DocumentReader::bytes_read() const { return impl_->bytes_read(); }
+std::uint64_t DocumentReader::total_bytes() const { return impl_->total_bytes; }
 
 // The next one of the file that is open by lines; false at its end.
-bool DocumentReader::next_of_file(Document& document) {
-  if (json_lines_) {
+bool DocumentReader::Impl::next_of_file(Document& document) {
+  if (json_lines) {
     nlohmann::json object;
-    if (!json_lines_->next(object)) return false;
-    document.where = json_lines_->where();
+    if (!json_lines->next(object)) return false;
+    document.where = json_lines->where();
     document.text = text_field(object, "text", document.where);
     return true;
   }
   document.text.clear();
-  for (std::string line; text_lines_->next(line);) {
+  for (std::string line; text_lines->next(line);) {
     if (is_blank(line)) {
       if (document.text.empty()) continue;
       return true;
     }
-    if (document.text.empty()) document.where = text_lines_->where();
+    if (document.text.empty()) document.where = text_lines->where();
     document.text += line;
     document.text += '\n';
   }
@@ -114,23 +138,24 @@ bool DocumentReader::next_of_file(Document& document) {
 }
 
 bool DocumentReader::next(Document& document) {
+  Impl& impl = *impl_;
   while (true) {
-    if (json_lines_ || text_lines_) {
-      if (next_of_file(document)) return true;
-      bytes_of_finished_ = bytes_read();
-      json_lines_.reset();
-      text_lines_.reset();
+    if (impl.json_lines || impl.text_lines) {
+      if (impl.next_of_file(document)) return true;
+      impl.bytes_of_finished = impl.bytes_read();
+      impl.json_lines.reset();
+      impl.text_lines.reset();
     }
-    if (next_file_ == files_.size()) return false;
-    const fs::path& file = files_[next_file_++];
-    if (is_json_lines(file, format_)) {
-      json_lines_.emplace(file);
-    } else if (text_documents_ == TextDocuments::blank_line) {
-      text_lines_.emplace(file);
+    if (impl.next_file == impl.files.size()) return false;
+    const fs::path& file = impl.files[impl.next_file++];
+    if (is_json_lines(file, impl.format)) {
+      impl.json_lines.emplace(file);
+    } else if (impl.text_documents == TextDocuments::blank_line) {
+      impl.text_lines.emplace(file);
     } else {
       document.where = file.string();
       document.text = read_file(file);
-      bytes_of_finished_ += document.text.size();
+      impl.bytes_of_finished += document.text.size();
       return true;
     }
   }

@@ -11,13 +11,11 @@
 
 namespace diffllama {
 
-/// exp of the mean negative log-likelihood over all predicted tokens of some documents, each
-/// document alone: its tokens are cut into windows of max_position_embeddings that do not overlap,
-/// and the first token of a window is not predicted.
-class Perplexity {
+/// What diffllama/perplexity.h measures, of a model in parts.
+class PerplexitySum {
  public:
   /// `model` and `parallel` must outlive it. Throws InvalidArgument unless it is a causal LM.
-  Perplexity(const ForwardModel& model, const Parallel& parallel);
+  PerplexitySum(const ForwardModel& model, const Parallel& parallel);
 
   /// Adds a document; several go through the model together, without effect on the result. Throws
   /// InvalidArgument for ids outside the vocabulary, Error when the logits are not numbers.

@@ -1,5 +1,3 @@
-#include "model/input_tensors.h"
-
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -7,6 +5,7 @@
 
 #include "base/text.h"
 #include "diffllama/error.h"
+#include "diffllama/model.h"
 
 namespace diffllama {
 namespace {
@@ -20,18 +19,12 @@ constexpr std::array<std::pair<const char*, std::optional<Tensor> ForwardInputs:
      {"start_positions", &ForwardInputs::start_positions},
      {"end_positions", &ForwardInputs::end_positions}}};
 
-Tensor copy(const TensorView& view) {
-  Tensor tensor(view.dtype, view.shape);
-  std::ranges::copy(view.bytes, tensor.bytes().begin());
-  return tensor;
-}
-
 }  // namespace
 
-ForwardInputs read_input_tensors(const std::map<std::string, TensorView>& tensors,
-                                 const std::string& where) {
+ForwardInputs ForwardInputs::from_tensors(std::map<std::string, Tensor> tensors,
+                                          const std::string& where) {
   ForwardInputs inputs;
-  for (const auto& [name, view] : tensors) {
+  for (auto& [name, tensor] : tensors) {
     const auto input =
         std::ranges::find_if(kInputs, [&](const auto& each) { return name == each.first; });
     if (input == kInputs.end()) {
@@ -41,7 +34,7 @@ ForwardInputs read_input_tensors(const std::map<std::string, TensorView>& tensor
           "start_positions or end_positions, got \"" +
           shortened(name) + "\"");
     }
-    inputs.*(input->second) = copy(view);
+    inputs.*(input->second) = std::move(tensor);
   }
   return inputs;
 }

@@ -1,4 +1,4 @@
-#include "tasks/perplexity.h"
+#include "tasks/perplexity_sum.h"
 
 #include <algorithm>
 #include <cmath>
@@ -26,12 +26,12 @@ double token_loss(std::span<const float> logits, std::int64_t target) {
 
 }  // namespace
 
-Perplexity::Perplexity(const ForwardModel& model, const Parallel& parallel)
+PerplexitySum::PerplexitySum(const ForwardModel& model, const Parallel& parallel)
     : model_(model), parallel_(parallel) {
   require_causal_lm("[perplexity]", model.config);
 }
 
-void Perplexity::add(std::span<const std::int64_t> ids) {
+void PerplexitySum::add(std::span<const std::int64_t> ids) {
   check_ids("input_ids", ids, model_.config.vocab_size);
   ++documents_;
   const auto window = static_cast<std::size_t>(model_.config.max_position_embeddings);
@@ -44,17 +44,17 @@ void Perplexity::add(std::span<const std::int64_t> ids) {
   }
 }
 
-std::int64_t Perplexity::tokens() {
+std::int64_t PerplexitySum::tokens() {
   flush();
   return tokens_;
 }
 
-double Perplexity::negative_log_likelihood() {
+double PerplexitySum::negative_log_likelihood() {
   flush();
   return sum_;
 }
 
-double Perplexity::value() {
+double PerplexitySum::value() {
   if (tokens() == 0) {
     throw InvalidArgument("[perplexity] expected a document of two tokens or more, got none in " +
                           std::to_string(documents_));
@@ -62,7 +62,7 @@ double Perplexity::value() {
   return std::exp(sum_ / static_cast<double>(tokens_));
 }
 
-void Perplexity::flush() {
+void PerplexitySum::flush() {
   if (windows_.empty()) return;
   const std::int64_t width = model_.config.hidden_size;
   const auto size = static_cast<std::size_t>(waiting_tokens_ * width);
@@ -91,7 +91,7 @@ void Perplexity::flush() {
 }
 
 // hidden: last_hidden_state of all windows' tokens, one after another, [N, C].
-void Perplexity::score_windows(std::span<const float> hidden) {
+void PerplexitySum::score_windows(std::span<const float> hidden) {
   const std::int64_t width = model_.config.hidden_size;
   const std::int64_t vocabulary = model_.config.vocab_size;
   float* logits = logits_.reserve(static_cast<std::size_t>(kLogitRows * vocabulary));

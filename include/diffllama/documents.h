@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace [[gnu::visibility("default")]] diffllama {
+
+/// automatic: by the name, JSON lines for .jsonl, .ndjson and .json, plain text for others.
+enum class DocumentFormat { automatic, text, json_lines };
+
+/// What a document of a text file is: the file, or its lines up to a blank one.
+enum class TextDocuments { file, blank_line };
+
+struct Document {
+  std::string text;   // bytes as they are; the tokenizer reads what is not UTF-8 as U+FFFD
+  std::string where;  // "PATH", or "PATH:LINE"
+};
+
+/// Documents for language modelling, one after another: a text file is one or several
+/// (TextDocuments; lines then end in "\n" alone), a line {"text": ...} of JSON lines is one (other
+/// fields are ignored). Holds one document at a time.
+class DocumentReader {
+ public:
+  /// A directory stands for the files .txt, .jsonl, .ndjson and .json in it, sorted by name. Throws
+  /// IoError for what is not there.
+  explicit DocumentReader(const std::vector<std::filesystem::path>& paths,
+                          DocumentFormat format = DocumentFormat::automatic,
+                          TextDocuments text_documents = TextDocuments::file);
+  ~DocumentReader();
+  DocumentReader(DocumentReader&&) noexcept;
+  DocumentReader& operator=(DocumentReader&&) noexcept;
+
+  /// Sets `document` to the next one; false at the end. Throws IoError, FormatError.
+  bool next(Document& document);
+  const std::vector<std::filesystem::path>& files() const;
+  /// For progress: bytes read so far, and of all files (0 when a size is unknown: a pipe).
+  std::uint64_t bytes_read() const;
+  std::uint64_t total_bytes() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace diffllama
