@@ -55,16 +55,30 @@ struct Tile {
   std::int64_t keys;  // that any of the tokens may see
   AttentionScratch::Tile& scratch;
 
-  std::int64_t rows() const { return tokens * geometry.group_heads; }
-  std::int64_t token_of(std::int64_t row) const { return first_token + row / geometry.group_heads; }
-  // Output head p of a row; its softmax head for map m is p + m H/2.
-  std::int64_t head_of(std::int64_t row) const {
-    return group * geometry.group_heads + row % geometry.group_heads;
+  // Rows of a map; the second may have fewer, each of which `shared` output rows read.
+  std::int64_t rows(std::int64_t map) const { return tokens * geometry.map_heads(map); }
+  std::int64_t token_of(std::int64_t map, std::int64_t row) const {
+    return first_token + row / geometry.map_heads(map);
   }
-  std::int64_t limit(std::int64_t row) const { return input.key_limit[token_of(row)]; }
+  std::int64_t limit(std::int64_t token) const { return input.key_limit[token]; }
+  // Output rows are the first map's. The row of a map that output row `row` reads:
+  std::int64_t rows() const { return rows(0); }
+  std::int64_t token_of(std::int64_t row) const { return token_of(0, row); }
+  std::int64_t map_row(std::int64_t map, std::int64_t row) const {
+    return map == 0 || geometry.shared == 1 ? row : row / geometry.shared;
+  }
+  // An output row's place among the sequence's: [tokens, output heads].
+  std::int64_t place_of(std::int64_t row) const {
+    return token_of(row) * geometry.output_heads() + group * geometry.group_heads +
+           row % geometry.group_heads;
+  }
   bool sees(std::int64_t row, std::int64_t key) const {
-    if (input.mask == nullptr) return key < limit(row);
-    return key < keys && input.mask[token_of(row) * input.mask_stride + key] != 0;
+    const std::int64_t token = token_of(row);
+    if (input.mask == nullptr) return key < limit(token);
+    return key < keys && input.mask[token * input.mask_stride + key] != 0;
+  }
+  float lambda(std::int64_t row) const {
+    return input.lambdas == nullptr ? differential.lambda : input.lambdas[place_of(row)];
   }
   std::int64_t blocks() const { return (keys + kBlock - 1) / kBlock; }
 
@@ -74,14 +88,15 @@ struct Tile {
   }
   // The exponentials of a row for one map and block: float32 or, with bfloat16 products, float16.
   float* exponentials(std::int64_t block, std::int64_t map, std::int64_t row) const {
-    return scratch.exponentials.data() +
-           ((block * geometry.maps + map) * rows() + row) * kRowFloats;
+    return scratch.exponentials.data() + (block * all_rows() + map * rows() + row) * kRowFloats;
   }
   std::uint16_t* rounded_exponentials(std::int64_t block, std::int64_t map,
                                       std::int64_t row) const {
     return scratch.rounded_exponentials.data() +
-           ((block * geometry.maps + map) * rows() + row) * kRowHalves;
+           (block * all_rows() + map * rows() + row) * kRowHalves;
   }
+  // Of all maps together.
+  std::int64_t all_rows() const { return rows() + (geometry.maps == 2 ? rows(1) : 0); }
   // Of the numbers that each row has for each block: [maps, rows, blocks].
   std::int64_t block_numbers(std::int64_t map, std::int64_t row) const {
     return (map * rows() + row) * blocks();
@@ -98,12 +113,13 @@ struct Tile {
 
   void prepare();
   void map_block(std::int64_t block, AttentionScratch::Worker& worker);
-  std::int64_t hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const;
+  std::int64_t hide(std::int64_t token, std::int64_t start, std::int64_t count, float* x) const;
   void weigh() const;
   void add_values(std::int64_t first_panel, std::int64_t panels,
                   AttentionScratch::Worker& worker) const;
   void form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
               PanelArgs& args) const;
+  void form_row(std::int64_t block, std::int64_t row, float* p, std::int64_t n) const;
   bool hides_nonfinite(std::int64_t block, const PanelArgs& args) const;
   void finish() const;
   void write_maps() const;
@@ -113,27 +129,31 @@ struct Tile {
 void Tile::prepare() {
   const std::int64_t d = geometry.head_dim;
   const std::int64_t stride = query_stride();
-  const std::int64_t count = geometry.maps * rows();
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t head = head_of(i % rows()) + i / rows() * geometry.output_heads();
-    const float* query = input.queries + (token_of(i % rows()) * geometry.query_heads() + head) * d;
-    if (widens()) {
-      to_bfloat16(query, scratch.rounded_queries.data(), d);
-      from_bfloat16(scratch.rounded_queries.data(), scratch.queries.data() + i * stride, d);
-    } else if (bfloat16()) {
-      std::uint16_t* const row = scratch.rounded_queries.data() + i * stride;
-      to_bfloat16(query, row, d);
-      std::fill(row + d, row + stride, std::uint16_t{0});
-    } else {
-      std::copy_n(query, d, scratch.queries.data() + i * stride);
+  for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    const std::int64_t heads = geometry.map_heads(map);
+    for (std::int64_t row = 0; row < rows(map); ++row) {
+      const std::int64_t head = geometry.query_head(group, map, row % heads);
+      const float* query = input.queries + (token_of(map, row) * geometry.query_heads() + head) * d;
+      const std::int64_t at = (map * rows() + row) * stride;
+      if (widens()) {
+        to_bfloat16(query, scratch.rounded_queries.data(), d);
+        from_bfloat16(scratch.rounded_queries.data(), scratch.queries.data() + at, d);
+      } else if (bfloat16()) {
+        std::uint16_t* const rounded = scratch.rounded_queries.data() + at;
+        to_bfloat16(query, rounded, d);
+        std::fill(rounded + d, rounded + stride, std::uint16_t{0});
+      } else {
+        std::copy_n(query, d, scratch.queries.data() + at);
+      }
     }
   }
 }
 
-// Hides the keys of a block that a row may not see, and returns how many are left to look at.
-std::int64_t Tile::hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const {
-  if (input.mask == nullptr) return std::clamp<std::int64_t>(limit(row) - start, 0, count);
-  const std::uint8_t* mask = input.mask + token_of(row) * input.mask_stride + start;
+// Hides the keys of a block that a token may not see, and returns how many are left to look at.
+std::int64_t Tile::hide(std::int64_t token, std::int64_t start, std::int64_t count,
+                        float* x) const {
+  if (input.mask == nullptr) return std::clamp<std::int64_t>(limit(token) - start, 0, count);
+  const std::uint8_t* mask = input.mask + token * input.mask_stride + start;
   for (std::int64_t s = 0; s < count; ++s) {
     if (mask[s] == 0) x[s] = -std::numeric_limits<float>::infinity();
   }
@@ -143,10 +163,12 @@ std::int64_t Tile::hide(std::int64_t row, std::int64_t start, std::int64_t count
 // What is read after the keys of a block for one map.
 std::span<const std::byte> Tile::keys_after(std::int64_t block, std::int64_t map) const {
   if (map + 1 < geometry.maps) {
-    return input.cache->stored_keys(layer, block, group + (map + 1) * geometry.groups);
+    return input.cache->stored_keys(layer, block, geometry.key_head(group, map + 1));
   }
-  if (block + 1 < blocks()) return input.cache->stored_keys(layer, block + 1, group);
-  return input.cache->stored_values(layer, 0, group);
+  if (block + 1 < blocks()) {
+    return input.cache->stored_keys(layer, block + 1, geometry.key_head(group, 0));
+  }
+  return input.cache->stored_values(layer, 0, geometry.value_head(group));
 }
 
 // The softmax of every row over one block of keys alone; keys that a row may not see become exact
@@ -157,26 +179,27 @@ void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
   const float factor =
       std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(geometry.head_dim));
   const std::int64_t stride = query_stride();
-  PanelArgs args{.lda = stride, .m = rows(), .columns = count, .k = geometry.head_dim};
+  PanelArgs args{.lda = stride, .columns = count, .k = geometry.head_dim};
   args.ldc = kRowFloats;
   const PanelProduct multiply = product();
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    args.m = rows(map);
     if (row_type() == ProductType::bfloat16) {
       args.a = scratch.rounded_queries.data() + map * rows() * stride;
     } else {
       args.a = scratch.queries.data() + map * rows() * stride;
     }
     const SequenceCache::Panels panels =
-        input.cache->keys(layer, block, group + map * geometry.groups, count, worker.expanded);
+        input.cache->keys(layer, block, geometry.key_head(group, map), count, worker.expanded);
     args.panels = panels.data;
     args.panel_stride = panels.stride;
     args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
     multiply(args);
     const std::span<const std::byte> next = keys_after(block, map);
-    for (std::int64_t row = 0; row < rows(); ++row) {
-      prefetch_part(next, row, rows());
+    for (std::int64_t row = 0; row < args.m; ++row) {
+      prefetch_part(next, row, args.m);
       float* const x = args.c + row * kRowFloats;
-      const std::int64_t seen = hide(row, start, count, x);
+      const std::int64_t seen = hide(token_of(map, row), start, count, x);
       const std::int64_t padded = round_up(count, kPanelColumns);
       SoftmaxBlock part;
       if (bfloat16()) {
@@ -194,15 +217,29 @@ void Tile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
   }
 }
 
-// What the blocks' exponentials are multiplied by to become A_1 and -lambda A_2.
+// What the blocks' exponentials are multiplied by to become A_1 and -lambda A_2 of each output row.
 void Tile::weigh() const {
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
     for (std::int64_t row = 0; row < rows(); ++row) {
-      const std::int64_t at = block_numbers(map, row);
+      const std::int64_t at = block_numbers(map, map_row(map, row));
       softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(),
-                      map == 0 ? 1.0F : -differential.lambda, scratch.weights.data() + at);
+                      map == 0 ? 1.0F : -lambda(row),
+                      scratch.weights.data() + block_numbers(map, row));
     }
   }
+}
+
+// A row of P of a block in float32.
+void Tile::form_row(std::int64_t block, std::int64_t row, float* p, std::int64_t n) const {
+  const float* const first = exponentials(block, 0, row);
+  const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
+  if (geometry.maps == 1) return weighted_sum(first, w1, nullptr, 0.0F, p, n);
+  const float* const second = exponentials(block, 1, map_row(1, row));
+  const float w2 = scratch.weights.data()[block_numbers(1, row) + block];
+  if (input.lambdas == nullptr) return weighted_sum(first, w1, second, w2, p, n);
+  // Both products rounded, so that equal maps leave exactly 1 - lambda of one where lambda is 1/2.
+  weighted_sum(second, w2, nullptr, 0.0F, p, n);
+  weighted_sum(first, w1, p, 1.0F, p, n);
 }
 
 // P of a block, as the rows of a product.
@@ -210,20 +247,21 @@ void Tile::form_p(std::int64_t block, std::int64_t count, AttentionScratch::Work
                   PanelArgs& args) const {
   const std::int64_t n = round_up(count, kPanelColumns);
   const std::int64_t next = std::min(block + 1, blocks() - 1);
-  const std::span<const std::byte> values = input.cache->stored_values(layer, next, group);
+  const std::span<const std::byte> values =
+      input.cache->stored_values(layer, next, geometry.value_head(group));
   for (std::int64_t row = 0; row < rows(); ++row) {
     prefetch_part(values, row, rows());
-    const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
-    const bool two = geometry.maps == 2;
-    const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
     if (bfloat16()) {
+      const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
+      const bool two = geometry.maps == 2;
+      const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
       std::uint16_t* const p = worker.rounded_p.data() + (widens() ? 0 : row * kRowHalves);
+      const std::int64_t second = map_row(1, row);
       weighted_sum_bfloat16(rounded_exponentials(block, 0, row), w1,
-                            two ? rounded_exponentials(block, 1, row) : nullptr, w2, p, n);
+                            two ? rounded_exponentials(block, 1, second) : nullptr, w2, p, n);
       if (widens()) from_bfloat16(p, worker.p.data() + row * kRowFloats, n);
     } else {
-      weighted_sum(exponentials(block, 0, row), w1, two ? exponentials(block, 1, row) : nullptr, w2,
-                   worker.p.data() + row * kRowFloats, n);
+      form_row(block, row, worker.p.data() + row * kRowFloats, n);
     }
   }
   if (row_type() == ProductType::bfloat16) {
@@ -249,8 +287,8 @@ void Tile::add_values(std::int64_t first_panel, std::int64_t panels,
   for (std::int64_t block = 0; block < blocks(); ++block) {
     args.k = keys_of(block);
     form_p(block, args.k, worker, args);
-    const SequenceCache::Panels values =
-        input.cache->values(layer, block, group, first_panel, panels, args.k, worker.expanded);
+    const SequenceCache::Panels values = input.cache->values(
+        layer, block, geometry.value_head(group), first_panel, panels, args.k, worker.expanded);
     args.panels = values.data;
     args.panel_stride = values.stride;
     args.accumulate = block > 0;
@@ -284,17 +322,20 @@ bool Tile::hides_nonfinite(std::int64_t block, const PanelArgs& args) const {
 // place.
 void Tile::finish() const {
   const std::int64_t width = geometry.value_columns;
+  const float* const weight =
+      differential.norm_weight.empty() ? nullptr : differential.norm_weight.data();
   for (std::int64_t row = 0; row < rows(); ++row) {
     const float* source = scratch.output.data() + row * width;
-    float* target = input.output + (token_of(row) * geometry.output_heads() + head_of(row)) * width;
-    if (geometry.maps == 2) {
-      rms_norm(source, nullptr, differential.eps, differential.output_scale, target, width);
-      if (input.reciprocal_rms != nullptr) {
-        input.reciprocal_rms[token_of(row) * geometry.output_heads() + head_of(row)] =
-            reciprocal_rms(source, differential.eps, width);
-      }
-    } else {
+    const std::int64_t place = place_of(row);
+    float* target = input.output + place * width;
+    if (!differential.norm) {
       std::copy(source, source + width, target);
+      continue;
+    }
+    rms_norm(source, weight, differential.eps, differential.output_scale, target, width);
+    if (input.before_norm != nullptr) std::copy_n(source, width, input.before_norm + place * width);
+    if (input.reciprocal_rms != nullptr) {
+      input.reciprocal_rms[place] = reciprocal_rms(source, differential.eps, width);
     }
   }
   if (input.maps.maps != nullptr) write_maps();
@@ -305,13 +346,14 @@ void Tile::write_maps() const {
   const AttentionMaps& maps = input.maps;
   std::vector<float> weights(static_cast<std::size_t>(blocks()));
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
-    for (std::int64_t row = 0; row < rows(); ++row) {
+    for (std::int64_t row = 0; row < rows(map); ++row) {
       const std::int64_t at = block_numbers(map, row);
       softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(), 1.0F,
                       weights.data());
-      const std::int64_t head = head_of(row) + map * geometry.output_heads();
-      float* out = maps.maps + (head * maps.tokens + maps.first_token + token_of(row)) * maps.keys;
-      const std::int64_t seen = input.mask != nullptr ? keys : limit(row);
+      const std::int64_t token = token_of(map, row);
+      const std::int64_t head = geometry.query_head(group, map, row % geometry.map_heads(map));
+      float* out = maps.maps + (head * maps.tokens + maps.first_token + token) * maps.keys;
+      const std::int64_t seen = input.mask != nullptr ? keys : limit(token);
       for (std::int64_t s = 0; s < seen; ++s) {
         const std::int64_t block = s / kBlock;
         const float value =
