@@ -30,11 +30,7 @@ constexpr std::int64_t kKeyHeads = 8;
 constexpr std::int64_t kQueryHeads = 16;
 
 AttentionGeometry geometry_of(std::int64_t maps) {
-  return {.maps = maps,
-          .groups = kKeyHeads / maps,
-          .group_heads = kQueryHeads / kKeyHeads,
-          .head_dim = kHeadDim,
-          .value_columns = maps * kHeadDim};
+  return AttentionGeometry::of_halves(maps, kKeyHeads / maps, kQueryHeads / kKeyHeads, kHeadDim);
 }
 
 std::vector<float> random_values(std::int64_t count) {
@@ -80,8 +76,9 @@ class Step {
                                                  .output = output_.data(),
                                                  .maps = {}}};
     for (std::int64_t layer = 0; layer < layers_; ++layer) {
-      attention(geometry_, {.lambda = 0.4F, .output_scale = 0.5F, .eps = 1e-5F}, layer, inputs,
-                scratch_, parallel_);
+      attention(geometry_,
+                {.lambda = 0.4F, .norm = geometry_.maps == 2, .output_scale = 0.5F, .eps = 1e-5F},
+                layer, inputs, scratch_, parallel_);
     }
     benchmark::DoNotOptimize(output_.data());
   }

@@ -29,11 +29,12 @@ import torch
 import reference
 from golden_cases import MODELS as FORWARD_MODELS
 from gradient_cases import MODELS as GRADIENT_MODELS
+from variant_cases import MODELS as VARIANT_MODELS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOT = REPOSITORY / "tests" / "golden" / "forward"
 CASES = ROOT / "cases.json"
-MODELS = {**FORWARD_MODELS, **GRADIENT_MODELS}
+MODELS = {**FORWARD_MODELS, **GRADIENT_MODELS, **VARIANT_MODELS}
 TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 1e-4
 

@@ -17,8 +17,10 @@ from transformers.loss import loss_utils
 from transformers.models.diffllama import modeling_diffllama
 from transformers.models.llama import modeling_llama
 
+import variants
+
 STORAGE = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-PREFIX = {"diffllama": "DiffLlama", "llama": "Llama"}
+PREFIX = {"diffllama": "DiffLlama", "llama": "Llama", **variants.PREFIX}
 HEADS = {
     "base": "Model",
     "causal": "ForCausalLM",
@@ -38,7 +40,7 @@ def architecture(model_type, head):
 
 
 def model_class(config):
-    return getattr(transformers, config["architectures"][0])
+    return variants.model_class(config) or getattr(transformers, config["architectures"][0])
 
 
 def parameter_shapes(config, directory):
@@ -59,9 +61,9 @@ def random_parameter(name, shape, rng, gain=1.0):
         if "norm" in name:
             return torch.ones(shape)
         return values * (0.1 if "lambda" in name else 0.0 if name.endswith("bias") else 0.02)
-    if "lambda" in name:
+    if "lambda" in name and len(shape) == 1:
         return values * 0.5 / math.sqrt(math.sqrt(shape[0]))
-    if "norm" in name:
+    if "norm" in name or "subln" in name:
         return 1 + 0.2 * values
     if name.endswith("bias"):
         return 0.3 * values

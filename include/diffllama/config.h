@@ -16,11 +16,18 @@ namespace [[gnu::visibility("default")]] diffllama {
 /// as "warning: ...".
 using WarningHandler = std::function<void(const std::string&)>;
 
-/// "model_type" of config.json.
-enum class ModelType { diffllama, llama };
+/// "model_type" of config.json: the family of differential attention, and Llama
+/// (docs/variants.md).
+enum class ModelType {
+  diffllama,            // as transformers has it
+  llama,                // ordinary attention
+  diff_transformer,     // unilm's DIFF Transformer, version 1
+  diff_transformer_v2,  // and version 2
+  motif,                // Motif-2.6B and Motif-2-12.7B
+};
 
-/// Which class of transformers the checkpoint is: `architectures[0]` without the "DiffLlama" or
-/// "Llama" prefix.
+/// Which class of transformers the checkpoint is: `architectures[0]` without the "DiffLlama",
+/// "Llama", ... prefix.
 enum class Architecture {
   base_model,               // DiffLlamaModel
   causal_lm,                // DiffLlamaForCausalLM
@@ -30,7 +37,8 @@ enum class Architecture {
 };
 
 /// "hidden_act". swish is silu; gelu_new and gelu_pytorch_tanh are the tanh form; gelu_fast is
-/// gelu_new with its constants written the other way.
+/// gelu_new with its constants written the other way. poly_norm has parameters of its own and is
+/// Motif's alone.
 enum class Activation {
   silu,
   gelu,
@@ -41,7 +49,8 @@ enum class Activation {
   relu,
   relu2,
   tanh,
-  sigmoid
+  sigmoid,
+  poly_norm
 };
 
 /// "problem_type" of sequence classification.
@@ -67,8 +76,14 @@ struct RopeParameters {
   std::vector<double> frequency_divisors;
 };
 
-/// config.json of a DiffLlama or a Llama (docs/model.md "Configuration"); defaults are
-/// transformers'.
+/// "dex" of a Llama: which query heads' outputs lose lambda f_D(output) (arXiv 2505.16333).
+struct DexHeads {
+  std::int64_t layer = 0;
+  std::vector<std::int64_t> heads;  // the i-th has row i of dex_proj and dex_lambda
+};
+
+/// config.json of a member of the family (docs/model.md "Configuration", docs/variants.md);
+/// defaults are transformers'.
 struct ModelConfig {
   ModelType model_type = ModelType::diffllama;
   Architecture architecture = Architecture::causal_lm;
@@ -89,7 +104,14 @@ struct ModelConfig {
   std::vector<std::int64_t> eos_token_ids = {2};  // an integer or a list in the file
   bool tie_word_embeddings = false;
   bool attention_bias = false;
-  bool mlp_bias = false;  // llama only
+  bool mlp_bias = false;         // llama; "use_bias" of motif
+  std::optional<bool> qkv_bias;  // motif: in place of attention_bias for q, k and v
+  bool qk_norm = false;          // llama: RMSNorm of each q and k head before the rotary embedding
+  std::vector<DexHeads> dex;     // llama, by ascending layer
+  bool rope_interleaved = true;  // diff_transformer*: rotary pairs are (2i, 2i + 1)
+  bool kv_pairs = false;         // diff_transformer: pair p reads pair p / g of the key heads
+  double subln_eps = 1e-5;       // diff_transformer; "attn_rms_norm_eps" of motif
+  std::optional<std::int64_t> num_noise_heads;  // motif; absent: half of the heads
   double lambda_std_dev = 0.1;
   RopeParameters rope;
   std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // id2label, or num_labels names

@@ -18,6 +18,9 @@ class GgufFile;
 class LoraAdapter;
 struct TensorFiles;
 
+/// Rows of the last axis: 1 for a vector.
+std::int64_t row_count(const Shape& shape);
+
 /// A tensor as it lies in a mapped file, with transformers' shape (outermost first). A model's
 /// weights are of a type that is_weight_dtype (row_codec.h) knows.
 struct StoredTensor {
@@ -30,9 +33,9 @@ struct StoredTensor {
   /// row_bytes still are what the file has.
   std::function<void(std::int64_t row, std::span<float> values)> add_row = {};
 
-  /// Row `row` (of the first axis; a vector is one row) as float32, dequantised, rows put back in
-  /// transformers' order, and what is added to it. `out` holds the row's elements. May be called
-  /// from several threads.
+  /// Row `row` (of all axes but the last; a vector is one row) as float32, dequantised, rows put
+  /// back in transformers' order, and what is added to it. `out` holds the row's elements. May be
+  /// called from several threads.
   void read_row(std::int64_t row, std::span<float> out) const;
   /// Its bytes, as stored. Only for matrices.
   std::span<const std::byte> row_bytes(std::int64_t row) const;

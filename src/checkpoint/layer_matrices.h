@@ -5,8 +5,18 @@
 
 namespace diffllama {
 
-/// The matrices of a decoder layer, in the order in which they are named, stored and packed.
-enum class LayerMatrix { q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj };
+/// The matrices that a decoder layer may have, in the order in which they are named, stored and
+/// packed.
+enum class LayerMatrix {
+  q_proj,
+  k_proj,
+  v_proj,
+  o_proj,
+  gate_proj,
+  up_proj,
+  down_proj,
+  lambda_proj
+};
 
 struct LayerMatrixNames {
   const char* name;       // transformers', behind "model.layers.N."
@@ -14,7 +24,7 @@ struct LayerMatrixNames {
 };
 
 /// The one table of their names, in the order of LayerMatrix.
-inline constexpr std::array<LayerMatrixNames, 7> kLayerMatrices = {{
+inline constexpr std::array<LayerMatrixNames, 8> kLayerMatrices = {{
     {"self_attn.q_proj", "attn_q"},
     {"self_attn.k_proj", "attn_k"},
     {"self_attn.v_proj", "attn_v"},
@@ -22,6 +32,7 @@ inline constexpr std::array<LayerMatrixNames, 7> kLayerMatrices = {{
     {"mlp.gate_proj", "ffn_gate"},
     {"mlp.up_proj", "ffn_up"},
     {"mlp.down_proj", "ffn_down"},
+    {"self_attn.lambda_proj", "attn_lambda_proj"},
 }};
 
 constexpr const LayerMatrixNames& names_of(LayerMatrix matrix) {

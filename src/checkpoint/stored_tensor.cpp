@@ -20,6 +20,12 @@ std::int64_t interleaved_row(std::int64_t row, std::int64_t rows, std::int64_t h
 
 }  // namespace
 
+std::int64_t row_count(const Shape& shape) {
+  std::int64_t rows = 1;
+  for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  return rows;
+}
+
 void StoredTensor::read_row(std::int64_t row, std::span<float> out) const {
   if (view.shape.size() > 1) {
     decode_row(view.dtype, row_bytes(row), out);
@@ -39,7 +45,7 @@ void StoredTensor::read_row(std::int64_t row, std::span<float> out) const {
 }
 
 std::span<const std::byte> StoredTensor::row_bytes(std::int64_t row) const {
-  const std::int64_t rows = view.shape[0];
+  const std::int64_t rows = row_count(view.shape);
   assert(view.shape.size() > 1 && row >= 0 && row < rows);
   if (interleaved_heads != 0) row = interleaved_row(row, rows, interleaved_heads);
   const std::size_t size = view.bytes.size() / static_cast<std::size_t>(rows);

@@ -2,6 +2,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/layer_matrices.h"
+#include "config/attention_descriptor.h"
 
 namespace diffllama {
 namespace {
@@ -9,7 +10,9 @@ namespace {
 class Table {
  public:
   explicit Table(const ModelConfig& config)
-      : config_(config), prefix_(base_model_prefix(config.architecture)) {}
+      : config_(config),
+        attention_(attention_descriptor(config)),
+        prefix_(base_model_prefix(config.architecture)) {}
 
   void add(std::string name, std::string gguf_name, Shape shape, std::int64_t rotary_heads = 0) {
     specs.push_back({std::move(name), std::move(gguf_name), std::move(shape), true, rotary_heads});
@@ -22,14 +25,37 @@ class Table {
     const std::string hf = prefix_ + "layers." + std::to_string(layer) + ".";
     const std::string gguf = "blk." + std::to_string(layer) + ".";
     const std::int64_t c = config_.hidden_size;
-    if (config_.model_type == ModelType::diffllama) {
+    const auto add_vector = [&](const char* name, const std::string& gguf_name, std::int64_t size,
+                                std::int64_t rotary_heads = 0) {
+      add(hf + name, gguf + gguf_name, {size}, rotary_heads);
+    };
+    if (attention_.lambda == LambdaRule::exponential) {
       for (const char* vector : {"lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"}) {
         add(hf + "self_attn." + vector, gguf + "attn_" + vector + ".weight", {config_.head_dim});
       }
     }
     for (std::size_t i = 0; i < kLayerMatrices.size(); ++i) {
       const MatrixShape matrix = shape_of(static_cast<LayerMatrix>(i));
+      if (matrix.out == 0) continue;
       add_linear(hf + kLayerMatrices[i].name, gguf + kLayerMatrices[i].gguf_name, matrix);
+    }
+    if (attention_.norm == HeadNorm::weighted) {
+      add_vector("self_attn.subln.weight", "attn_subln.weight", attention_.geometry.value_columns);
+    }
+    if (attention_.qk_norm) {  // each head's rows are in the order of q_proj's
+      add_vector("self_attn.q_norm.weight", "attn_q_norm.weight", config_.head_dim, 1);
+      add_vector("self_attn.k_norm.weight", "attn_k_norm.weight", config_.head_dim, 1);
+    }
+    for (const DexHeads& dex : config_.dex) {
+      if (dex.layer != layer) continue;
+      const auto heads = static_cast<std::int64_t>(dex.heads.size());
+      const std::int64_t d = config_.head_dim;
+      add(hf + "self_attn.dex_proj.weight", gguf + "attn_dex_proj.weight", {heads, d, d});
+      add_vector("self_attn.dex_lambda", "attn_dex_lambda.weight", heads);
+    }
+    if (config_.hidden_act == Activation::poly_norm) {
+      add_vector("mlp.act_fn.weight", "ffn_act.weight", 3);
+      add_vector("mlp.act_fn.bias", "ffn_act.bias", 1);
     }
     add(hf + "input_layernorm.weight", gguf + "attn_norm.weight", {c});
     add(hf + "post_attention_layernorm.weight", gguf + "ffn_norm.weight", {c});
@@ -58,7 +84,7 @@ class Table {
 
  private:
   struct MatrixShape {
-    std::int64_t out, in;
+    std::int64_t out, in;  // out 0: the model has none
     bool bias;
     std::int64_t rotary_heads = 0;
   };
@@ -68,24 +94,29 @@ class Table {
     const std::int64_t f = config_.intermediate_size;
     const std::int64_t q = config_.num_attention_heads * config_.head_dim;
     const std::int64_t kv = config_.num_key_value_heads * config_.head_dim;
+    const std::int64_t outputs = attention_.geometry.output_width();
     const bool attention_bias = config_.attention_bias;
-    const bool mlp_bias = config_.mlp_bias && config_.model_type == ModelType::llama;
+    const bool qkv_bias = config_.qkv_bias.value_or(attention_bias);
+    const bool mlp_bias = config_.mlp_bias && config_.model_type != ModelType::diffllama;
     switch (matrix) {
       case LayerMatrix::q_proj:
-        return {q, c, attention_bias, config_.num_attention_heads};
+        return {q, c, qkv_bias, config_.num_attention_heads};
       case LayerMatrix::k_proj:
-        return {kv, c, attention_bias, config_.num_key_value_heads};
+        return {kv, c, qkv_bias, config_.num_key_value_heads};
       case LayerMatrix::v_proj:
-        return {kv, c, attention_bias};
+        return {kv, c, qkv_bias};
       case LayerMatrix::o_proj:
-        return {c, q, attention_bias};
+        return {c, outputs, attention_bias};
       case LayerMatrix::gate_proj:
       case LayerMatrix::up_proj:
         return {f, c, mlp_bias};
       case LayerMatrix::down_proj:
+        return {c, f, mlp_bias};
+      case LayerMatrix::lambda_proj:
         break;
     }
-    return {c, f, mlp_bias};
+    const bool by_token = attention_.lambda == LambdaRule::sigmoid;
+    return {by_token ? attention_.geometry.output_heads() : 0, c, false};
   }
 
   void add_linear(const std::string& name, const std::string& gguf_name,
@@ -96,6 +127,7 @@ class Table {
   }
 
   const ModelConfig& config_;
+  AttentionDescriptor attention_;
   std::string prefix_;
 };
 

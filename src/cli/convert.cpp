@@ -1,11 +1,18 @@
+#include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstdio>
 #include <map>
 #include <memory>
+#include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/common.h"
 #include "cli/progress.h"
 #include "diffllama/checkpoint.h"
+#include "diffllama/model.h"
 
 namespace diffllama::cli {
 namespace {
@@ -14,7 +21,17 @@ struct Options {
   std::string in, out, adapter, dtype = "float32";
   std::uint64_t part_bytes = 0;
   bool pad_vocab = false;
+  std::string to;  // another member of the family; empty: the same
+  bool mirror = false, split_heads = false;
+  double noise = 0;
+  std::uint64_t seed = 0;
 };
+
+const std::map<std::string, FamilyTarget> kTargets = {
+    {"diffllama", FamilyTarget::diffllama},
+    {"diff_transformer", FamilyTarget::diff_transformer},
+    {"diff_transformer_v2", FamilyTarget::diff_transformer_v2},
+    {"dex", FamilyTarget::dex}};
 
 const std::map<std::string, DType> kTypes = {
     {"float32", DType::float32}, {"float16", DType::float16}, {"bfloat16", DType::bfloat16}};
@@ -35,6 +52,64 @@ std::uint64_t parse_size(const std::string& text) {
   return number * (*unit == 'M' ? 1'000'000 : 1'000'000'000);
 }
 
+Model load_plain(const std::filesystem::path& path) {
+  LoadOptions load;
+  load.compute = ComputeType::float32;
+  load.warn = [](const std::string&) {};  // said before
+  return Model::from_pretrained(path, load);
+}
+
+// How far two models of one vocabulary lie apart on random tokens, in float32. One is in memory at
+// a time.
+void print_difference(const std::filesystem::path& in, const std::filesystem::path& out) {
+  ForwardInputs inputs;
+  const auto run_old = [&] {
+    const Model model = load_plain(in);
+    const auto length = std::min<std::int64_t>(64, model.config().max_position_embeddings);
+    std::mt19937_64 random;  // NOLINT(cert-msc51-cpp): the same tokens every time
+    std::vector<std::int64_t> ids;
+    for (std::int64_t i = 0; i < length; ++i) {
+      ids.push_back(static_cast<std::int64_t>(
+          random() % static_cast<std::uint64_t>(model.config().vocab_size)));
+    }
+    inputs.input_ids = Tensor::from(ids, {1, length});
+    inputs.labels = inputs.input_ids;
+    return model.forward(inputs);
+  };
+  const ForwardOutput before = run_old();
+  const ForwardOutput after = load_plain(out).forward(inputs);
+  double largest = 0;
+  double size = 0;
+  for (std::size_t i = 0; i < before.logits->f32().size(); ++i) {
+    const double value = before.logits->f32()[i];
+    size = std::max(size, std::abs(value));
+    largest = std::max(largest, std::abs(double{after.logits->f32()[i]} - value));
+  }
+  std::printf("largest difference of logits on %lld random tokens: %.3g, of logits up to %.3g\n",
+              static_cast<long long>(inputs.input_ids->size()), largest, size);
+  std::printf("loss on them: %.5g before, %.5g after\n", double{before.loss.value()},
+              double{after.loss.value()});
+}
+
+void run_family(const Options& options, const ConvertOptions& convert) {
+  if (options.mirror && options.split_heads) {
+    throw CLI::ValidationError("--mirror", "expected one of --mirror and --split-heads, got both");
+  }
+  if (!options.adapter.empty() || options.pad_vocab || options.part_bytes != 0) {
+    throw CLI::ValidationError(
+        "--to", "expected no --merge-adapter, --pad-vocab or --split-max-size beside it");
+  }
+  const FamilyOptions family{.to = kTargets.at(options.to),
+                             .heads = options.mirror        ? PairedHeads::mirror
+                                      : options.split_heads ? PairedHeads::split_heads
+                                                            : PairedHeads::none,
+                             .noise = options.noise,
+                             .seed = options.seed};
+  const std::filesystem::path in = find_model(options.in);
+  convert_family(in, options.out, family, convert);
+  print_difference(in, options.out);
+}
+
 void run(const Options& options) {
   ConvertOptions convert;
   convert.expanded = kTypes.at(options.dtype);
@@ -43,7 +118,35 @@ void run(const Options& options) {
   convert.part_bytes = options.part_bytes;
   convert.warn = print_warning;
   convert.progress = write_progress();
+  if (!options.to.empty()) return run_family(options, convert);
   convert_model(find_model(options.in), options.out, convert);
+}
+
+void add_family_options(CLI::App& command, Options& options) {
+  CLI::Option* to =
+      command
+          .add_option(
+              "--to", options.to,
+              "Another member of the family of differential attention, into a directory: a "
+              "Llama to diff_transformer_v2 or dex (the same function) or diffllama (with "
+              "--mirror or --split-heads: another); diff_transformer to diffllama and back. "
+              "Prints how far the logits of random tokens lie apart")
+          ->check(CLI::IsMember({"diffllama", "diff_transformer", "diff_transformer_v2", "dex"}));
+  command
+      .add_flag("--mirror", options.mirror,
+                "To diffllama: a pair of maps of each head, which doubles the key heads")
+      ->needs(to);
+  command
+      .add_flag("--split-heads", options.split_heads,
+                "To diffllama: the second half of the heads become the first half's second maps")
+      ->needs(to);
+  command
+      .add_option("--noise", options.noise,
+                  "Standard deviation of normal noise on the second maps' queries, so that equal "
+                  "maps part in training; of DEX's matrices")
+      ->needs(to)
+      ->check(CLI::Range(0.0, 10.0));
+  command.add_option("--seed", options.seed, "Of the noise")->needs(to)->capture_default_str();
 }
 
 }  // namespace
@@ -75,6 +178,7 @@ void add_convert_command(CLI::App& app) {
   command->add_flag("--pad-vocab", options->pad_vocab,
                     "Where a directory's tokenizer has more tokens than the embeddings have rows, "
                     "give these a row for each, the mean of the others");
+  add_family_options(*command, *options);
   command->callback([options] { run(*options); });
 }
 

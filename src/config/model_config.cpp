@@ -99,24 +99,86 @@ void check_attention_dropout(const JsonFields& fields, ModelType type, double dr
 
 void parse_layers(const JsonFields& fields, ModelConfig& config) {
   if (const auto name = fields.text("hidden_act")) {
-    const auto activation = find_activation(*name);
-    if (!activation) fields.reject("hidden_act", activation_names());
+    const auto activation = find_activation(*name, config.model_type);
+    if (!activation) fields.reject("hidden_act", activation_names(config.model_type));
     config.hidden_act = *activation;
   } else if (fields.contains("hidden_act")) {
-    fields.reject("hidden_act", activation_names());
+    fields.reject("hidden_act", activation_names(config.model_type));
   }
   fields.read("initializer_range", config.initializer_range);
   fields.read("rms_norm_eps", config.rms_norm_eps);
   fields.read("use_cache", config.use_cache);
   fields.read("tie_word_embeddings", config.tie_word_embeddings);
   fields.read("attention_bias", config.attention_bias);
-  if (config.model_type == ModelType::llama) fields.read("mlp_bias", config.mlp_bias);
+  if (config.model_type != ModelType::diffllama) fields.read("mlp_bias", config.mlp_bias);
   std::optional<double> lambda_std_dev;  // null is allowed; only a new model needs it
   fields.read("lambda_std_dev", lambda_std_dev);
   config.lambda_std_dev = lambda_std_dev.value_or(config.lambda_std_dev);
   std::optional<double> attention_dropout;
   fields.read("attention_dropout", attention_dropout);
   check_attention_dropout(fields, config.model_type, attention_dropout.value_or(0));
+}
+
+// "heads": one list for all layers, or a list for each of "layers".
+std::vector<DexHeads> parse_dex(const JsonFields& fields) {
+  const json* dex = fields.find("dex");
+  if (dex == nullptr) return {};
+  constexpr const char* kExpected =
+      "an object with lists of integers \"layers\" and \"heads\" (heads: one list, or one for each "
+      "layer)";
+  const auto is_integers = [](const json& list) {
+    return list.is_array() &&
+           std::ranges::all_of(list, [](const json& item) { return item.is_number_integer(); });
+  };
+  if (!dex->is_object() || !dex->contains("layers") || !dex->contains("heads")) {
+    fields.reject("dex", kExpected);
+  }
+  const json& layers = dex->at("layers");
+  const json& heads = dex->at("heads");
+  const bool one_list = is_integers(heads);
+  const bool lists =
+      heads.is_array() && std::ranges::all_of(heads, is_integers) && heads.size() == layers.size();
+  if (!is_integers(layers) || !(one_list || lists)) fields.reject("dex", kExpected);
+  std::vector<DexHeads> result;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const json& list = one_list ? heads : heads[i];
+    result.push_back(
+        {.layer = layers[i].get<std::int64_t>(), .heads = list.get<std::vector<std::int64_t>>()});
+  }
+  std::ranges::stable_sort(result, {}, &DexHeads::layer);
+  return result;
+}
+
+// What the members of the family have beside a Llama's fields (docs/variants.md).
+void parse_members(const JsonFields& fields, ModelConfig& config) {
+  switch (config.model_type) {
+    case ModelType::diffllama:
+      return;
+    case ModelType::llama:
+      fields.read("qk_norm", config.qk_norm);
+      config.dex = parse_dex(fields);
+      return;
+    case ModelType::diff_transformer:
+      fields.read("subln_eps", config.subln_eps);
+      fields.read("kv_pairs", config.kv_pairs);
+      fields.read("rope_interleaved", config.rope_interleaved);
+      return;
+    case ModelType::diff_transformer_v2:
+      fields.read("rope_interleaved", config.rope_interleaved);
+      return;
+    case ModelType::motif: {
+      fields.read("attn_rms_norm_eps", config.subln_eps);
+      fields.read("num_noise_heads", config.num_noise_heads);
+      config.mlp_bias = false;
+      fields.read("use_bias", config.mlp_bias);
+      config.attention_bias = config.attention_bias || config.mlp_bias;
+      if (fields.find("qkv_bias") != nullptr) {
+        config.qkv_bias = false;
+        fields.read("qkv_bias", *config.qkv_bias);
+      }
+      return;
+    }
+  }
 }
 
 void parse_tokens(const JsonFields& fields, ModelConfig& config) {
@@ -203,6 +265,24 @@ void parse_dtype(const JsonFields& fields, ModelConfig& config) {
   }
 }
 
+// Settings of members that are not supported.
+void refuse_other_members(const JsonFields& fields, ModelType type) {
+  if (type != ModelType::llama) {
+    if (fields.find("dex") != nullptr) fields.reject("dex", "no such field (a Llama alone has it)");
+    bool qk_norm = false;
+    fields.read("qk_norm", qk_norm);
+    if (qk_norm) fields.reject("qk_norm", "false (a Llama alone has it)");
+  }
+  if (type == ModelType::motif) {
+    double ratio = 1;
+    if (fields.find("k_ratio") != nullptr) fields.read("k_ratio", ratio);
+    if (ratio != 1) fields.reject("k_ratio", "1 (other ratios are not supported)");
+    bool sliding = false;
+    if (fields.find("use_sliding_window") != nullptr) fields.read("use_sliding_window", sliding);
+    if (sliding) fields.reject("use_sliding_window", "false (sliding windows are not supported)");
+  }
+}
+
 // Settings that would make transformers compute something else than this engine does.
 void refuse_what_changes_the_model(const JsonFields& fields) {
   for (const char* field : {"quantization_config", "per_layer_config"}) {
@@ -221,7 +301,8 @@ void refuse_what_changes_the_model(const JsonFields& fields) {
 ModelConfig default_config(ModelType type) {
   ModelConfig config;
   config.model_type = type;
-  if (type == ModelType::llama) {
+  if (type == ModelType::motif) config.hidden_act = Activation::poly_norm;
+  if (type != ModelType::diffllama) {
     config.hidden_size = 4096;
     config.intermediate_size = 11008;
     config.num_hidden_layers = 32;
@@ -238,14 +319,20 @@ ModelConfig parse_model_config(std::string_view json_text, const std::string& wh
     throw FormatError(where + ": expected a JSON object, got " + json_excerpt(document));
   }
   const JsonFields fields(document, where);
+  // Motif-3 and its like, whose other fields may read as a member's.
+  if (fields.find("kv_lora_rank") != nullptr) {
+    fields.reject("kv_lora_rank", "no such field (latent attention is not supported)");
+  }
   ModelConfig config = default_config(parse_model_type(fields));
   config.architecture = parse_architecture(fields, config.model_type, warn);
   parse_sizes(fields, config);
   parse_layers(fields, config);
+  parse_members(fields, config);
   parse_tokens(fields, config);
   parse_head(fields, config, warn);
   parse_dtype(fields, config);
   refuse_what_changes_the_model(fields);
+  refuse_other_members(fields, config.model_type);
   config.rope = parse_rope(fields, warn);
   config.source_json = json_text;
   validate(config, where, warn);

@@ -331,9 +331,12 @@ TEST(ModelConfig, RefusesWithFieldValueAndWhatIsAllowed) {
       {R"({"attention_bias": null})", "attention_bias: expected true or false, got null"},
       {R"({"classifier_dropout": 1.5})",
        "classifier_dropout: expected a number from 0 to 1, got 1.5"},
-      {R"({"model_type": "mistral"})", "model_type: expected diffllama or llama, got \"mistral\""},
+      {R"({"model_type": "mistral"})",
+       "model_type: expected diffllama, llama, diff_transformer, diff_transformer_v2 or motif, got "
+       "\"mistral\""},
       {R"({"model_type": null, "architectures": null})",
-       "model_type: expected diffllama or llama, got null"},
+       "model_type: expected diffllama, llama, diff_transformer, diff_transformer_v2 or motif, got "
+       "null"},
       {R"({"architectures": ["LlamaForCausalLM"]})",
        "architectures: expected DiffLlamaModel, DiffLlamaForCausalLM, "
        "DiffLlamaForSequenceClassification, DiffLlamaForQuestionAnswering or "

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -66,29 +67,104 @@ class Validator {
     }
   }
   void check_heads() const {
-    const std::int64_t heads = config_.num_attention_heads;
-    const std::int64_t key_value_heads = config_.num_key_value_heads;
-    if (config_.model_type == ModelType::diffllama && key_value_heads % 2 != 0) {
-      reject_field(where_, "num_key_value_heads", "an even number (heads work in pairs)",
-                   std::to_string(key_value_heads));
-    }
-    if (heads % key_value_heads != 0) {
-      reject_field(where_, "num_attention_heads",
-                   "a multiple of num_key_value_heads " + std::to_string(key_value_heads),
-                   std::to_string(heads));
-    }
     if (config_.head_dim % 2 != 0) {
       reject_field(where_, "head_dim", "an even number", std::to_string(config_.head_dim));
     }
-    if (config_.model_type == ModelType::llama && config_.hidden_size % heads != 0) {
-      reject_field(where_, "hidden_size",
-                   "a multiple of num_attention_heads " + std::to_string(heads),
-                   std::to_string(config_.hidden_size));
+    switch (config_.model_type) {
+      case ModelType::diffllama:
+      case ModelType::diff_transformer:
+        check_even_key_heads();
+        return check_grouped_heads();
+      case ModelType::diff_transformer_v2:
+        return check_v2_heads();
+      case ModelType::motif:
+        return check_motif_heads();
+      case ModelType::llama:
+        check_grouped_heads();
+        if (config_.hidden_size % config_.num_attention_heads != 0) {
+          reject_field(
+              where_, "hidden_size",
+              "a multiple of num_attention_heads " + std::to_string(config_.num_attention_heads),
+              std::to_string(config_.hidden_size));
+        }
+        return check_dex();
+    }
+  }
+  void check_even_key_heads() const {
+    if (config_.num_key_value_heads % 2 != 0) {
+      reject_field(where_, "num_key_value_heads", "an even number (heads work in pairs)",
+                   std::to_string(config_.num_key_value_heads));
+    }
+  }
+  void reject_heads(const std::string& expected) const {
+    reject_field(where_, "num_attention_heads", expected,
+                 std::to_string(config_.num_attention_heads));
+  }
+  void check_grouped_heads() const {
+    if (config_.num_attention_heads % config_.num_key_value_heads != 0) {
+      reject_heads("a multiple of num_key_value_heads " +
+                   std::to_string(config_.num_key_value_heads));
+    }
+  }
+  void check_v2_heads() const {
+    if (config_.num_attention_heads % (2 * config_.num_key_value_heads) != 0) {
+      reject_heads("a multiple of twice num_key_value_heads " +
+                   std::to_string(config_.num_key_value_heads));
+    }
+  }
+  // n groups of signal heads and a noise head, which share K/2 pairs of key heads evenly.
+  void check_motif_heads() const {
+    check_even_key_heads();
+    const std::int64_t heads = config_.num_attention_heads;
+    if (config_.num_noise_heads) size("num_noise_heads", *config_.num_noise_heads);
+    const std::int64_t noise = config_.num_noise_heads.value_or(heads / 2);
+    if (noise < 1 || heads % noise != 0 || heads == noise) {
+      reject_heads(config_.num_noise_heads
+                       ? "a multiple of num_noise_heads " + std::to_string(noise) + ", and more"
+                       : "an even number (heads work in pairs)");
+    }
+    if (!config_.num_noise_heads && heads % 2 != 0) {
+      reject_heads("an even number (heads work in pairs)");
+    }
+    const std::int64_t pairs = config_.num_key_value_heads / 2;
+    if (noise % pairs != 0) {
+      reject_field(where_, "num_key_value_heads",
+                   "twice a divisor of the " + std::to_string(noise) + " noise heads",
+                   std::to_string(config_.num_key_value_heads));
+    }
+    if (config_.mlp_bias && !config_.attention_bias) {
+      reject_field(where_, "attention_bias", "true beside use_bias true", "false");
+    }
+  }
+  void check_dex() const {
+    std::int64_t last = -1;
+    for (const DexHeads& dex : config_.dex) {
+      if (dex.layer <= last || dex.layer >= config_.num_hidden_layers) {
+        reject_field(where_, "dex",
+                     "different layers from 0 to " + std::to_string(config_.num_hidden_layers - 1),
+                     std::to_string(dex.layer));
+      }
+      last = dex.layer;
+      if (dex.heads.empty()) reject_field(where_, "dex", "heads for each layer", "none");
+      std::set<std::int64_t> seen;
+      for (const std::int64_t head : dex.heads) {
+        if (head < 0 || head >= config_.num_attention_heads || !seen.insert(head).second) {
+          reject_field(
+              where_, "dex",
+              "different heads from 0 to " + std::to_string(config_.num_attention_heads - 1),
+              std::to_string(head));
+        }
+      }
     }
   }
   void check_numbers() const {
     at_least_zero("initializer_range", config_.initializer_range);
     at_least_zero("rms_norm_eps", config_.rms_norm_eps);
+    at_least_zero(config_.model_type == ModelType::motif ? "attn_rms_norm_eps" : "subln_eps",
+                  config_.subln_eps);
+    if (config_.hidden_act == Activation::poly_norm && config_.model_type != ModelType::motif) {
+      reject_field(where_, "hidden_act", activation_names(config_.model_type), "poly_norm");
+    }
     at_least_zero("lambda_std_dev", config_.lambda_std_dev);
     probability("classifier_dropout", config_.classifier_dropout);
     probability("hidden_dropout", config_.hidden_dropout);

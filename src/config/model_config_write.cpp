@@ -59,6 +59,50 @@ void put_labels(json& document, const std::vector<std::string>& labels) {
   document["label2id"] = std::move(label2id);
 }
 
+json dex_json(const std::vector<DexHeads>& dex) {
+  json layers = json::array();
+  json heads = json::array();
+  for (const DexHeads& entry : dex) {
+    layers.push_back(entry.layer);
+    heads.push_back(entry.heads);
+  }
+  return {{"layers", layers}, {"heads", heads}};
+}
+
+// What a member of the family has beside a Llama's fields.
+void put_member(json& document, const ModelConfig& config) {
+  for (const char* field : {"qk_norm", "dex", "qkv_bias", "num_noise_heads"}) document.erase(field);
+  if (config.model_type == ModelType::diffllama) {
+    document["lambda_std_dev"] = config.lambda_std_dev;
+    return;
+  }
+  if (config.model_type != ModelType::motif) document["mlp_bias"] = config.mlp_bias;
+  switch (config.model_type) {
+    case ModelType::diffllama:
+      return;
+    case ModelType::llama:
+      if (config.qk_norm) document["qk_norm"] = true;
+      if (!config.dex.empty()) document["dex"] = dex_json(config.dex);
+      return;
+    case ModelType::diff_transformer:
+      document["subln_eps"] = config.subln_eps;
+      document["kv_pairs"] = config.kv_pairs;
+      document["rope_interleaved"] = config.rope_interleaved;
+      document["lambda_std_dev"] = config.lambda_std_dev;
+      return;
+    case ModelType::diff_transformer_v2:
+      document["rope_interleaved"] = config.rope_interleaved;
+      return;
+    case ModelType::motif:
+      document["attn_rms_norm_eps"] = config.subln_eps;
+      document["num_noise_heads"] = or_null(config.num_noise_heads);
+      document["use_bias"] = config.mlp_bias;
+      put(document, "qkv_bias", config.qkv_bias);
+      document["lambda_std_dev"] = config.lambda_std_dev;
+      return;
+  }
+}
+
 // The rotary settings in transformers 5's style and in that of versions before, which read
 // rope_parameters as nothing.
 void put_rope(json& document, const ModelConfig& config) {
@@ -107,11 +151,7 @@ std::string write_model_config(const ModelConfig& config) {
   document["tie_word_embeddings"] = config.tie_word_embeddings;
   document["attention_bias"] = config.attention_bias;
   document["attention_dropout"] = attention_dropout(config);
-  if (config.model_type == ModelType::llama) {
-    document["mlp_bias"] = config.mlp_bias;
-  } else {
-    document["lambda_std_dev"] = config.lambda_std_dev;
-  }
+  put_member(document, config);
   put_rope(document, config);
   put_labels(document, config.labels);
 

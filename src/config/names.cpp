@@ -11,8 +11,20 @@ template <class Enum, std::size_t N>
 using Table = std::array<std::pair<std::string_view, Enum>, N>;
 
 // The first name of a value is the one that is written.
-constexpr Table<ModelType, 2> kModelTypes{
-    {{"diffllama", ModelType::diffllama}, {"llama", ModelType::llama}}};
+constexpr Table<ModelType, 5> kModelTypes{{{"diffllama", ModelType::diffllama},
+                                           {"llama", ModelType::llama},
+                                           {"diff_transformer", ModelType::diff_transformer},
+                                           {"diff_transformer_v2", ModelType::diff_transformer_v2},
+                                           {"motif", ModelType::motif}}};
+
+// What the names of a type's classes begin with.
+constexpr Table<ModelType, 5> kClassPrefixes{{{"DiffLlama", ModelType::diffllama},
+                                              {"Llama", ModelType::llama},
+                                              {"DiffTransformer", ModelType::diff_transformer},
+                                              {"DiffTransformerV2", ModelType::diff_transformer_v2},
+                                              {"Motif", ModelType::motif}}};
+
+constexpr std::string_view kPolyNorm = "poly_norm";  // of Motif alone
 
 constexpr Table<Activation, 11> kActivations{{{"silu", Activation::silu},
                                               {"swish", Activation::silu},
@@ -38,7 +50,7 @@ constexpr Table<ProblemType, 3> kProblemTypes{
      {"single_label_classification", ProblemType::single_label_classification},
      {"multi_label_classification", ProblemType::multi_label_classification}}};
 
-// What follows "DiffLlama" or "Llama".
+// What follows "DiffLlama", "Llama", ...
 constexpr Table<Architecture, 5> kArchitectures{
     {{"Model", Architecture::base_model},
      {"ForCausalLM", Architecture::causal_lm},
@@ -81,9 +93,7 @@ std::string list(const Table<Enum, N>& table, std::string_view prefix = "") {
   return text;
 }
 
-std::string_view class_prefix(ModelType type) {
-  return type == ModelType::diffllama ? "DiffLlama" : "Llama";
-}
+std::string_view class_prefix(ModelType type) { return name_of(kClassPrefixes, type); }
 
 }  // namespace
 
@@ -92,12 +102,16 @@ std::optional<ModelType> find_model_type(std::string_view name) { return find(kM
 std::string model_type_names() { return list(kModelTypes); }
 
 std::string_view activation_name(Activation activation) {
-  return name_of(kActivations, activation);
+  return activation == Activation::poly_norm ? kPolyNorm : name_of(kActivations, activation);
 }
-std::optional<Activation> find_activation(std::string_view name) {
+std::optional<Activation> find_activation(std::string_view name, ModelType type) {
+  if (type == ModelType::motif && name == kPolyNorm) return Activation::poly_norm;
   return find(kActivations, name);
 }
-std::string activation_names() { return list(kActivations); }
+std::string activation_names(ModelType type) {
+  const std::string names = list(kActivations);
+  return type == ModelType::motif ? std::string(kPolyNorm) + ", " + names : names;
+}
 
 std::string_view rope_type_name(RopeType type) { return name_of(kRopeTypes, type); }
 std::optional<RopeType> find_rope_type(std::string_view name) { return find(kRopeTypes, name); }

@@ -15,10 +15,10 @@ std::string_view model_type_name(ModelType type);
 std::optional<ModelType> find_model_type(std::string_view name);
 std::string model_type_names();
 
-/// swish reads as silu, and is written as silu.
+/// swish reads as silu, and is written as silu. poly_norm is allowed for Motif alone.
 std::string_view activation_name(Activation activation);
-std::optional<Activation> find_activation(std::string_view name);
-std::string activation_names();
+std::optional<Activation> find_activation(std::string_view name, ModelType type);
+std::string activation_names(ModelType type);
 
 std::string_view rope_type_name(RopeType type);
 std::optional<RopeType> find_rope_type(std::string_view name);

@@ -38,6 +38,15 @@ void rotary_embed(float* x, const float* cos, const float* sin, std::int64_t d) 
   active().rotary_embed(x, cos, sin, d);
 }
 
+void rotary_embed_interleaved(float* x, const float* cos, const float* sin, std::int64_t d) {
+  for (std::int64_t i = 0; i < d / 2; ++i) {
+    const float low = x[2 * i];
+    const float high = x[2 * i + 1];
+    x[2 * i] = low * cos[i] - high * sin[i];
+    x[2 * i + 1] = high * cos[i] + low * sin[i];
+  }
+}
+
 SoftmaxBlock softmax_block(float* x, std::int64_t n, float factor) {
   return active().softmax_block(x, n, factor);
 }
@@ -63,6 +72,11 @@ void weighted_sum_bfloat16(const std::uint16_t* x1, float w1, const std::uint16_
 void gated_activation(Activation activation, const float* gate, const float* up, float* out,
                       std::int64_t n) {
   active().gated_activation(activation, gate, up, out, n);
+}
+
+void poly_norm(const float* gate, const float* up, const float* parameters, float* out,
+               std::int64_t n) {
+  active().poly_norm(gate, up, parameters, out, n);
 }
 
 void add_to(float* y, const float* x, std::int64_t n) { active().add_to(y, x, n); }

@@ -19,6 +19,8 @@ void rms_norm(const float* x, const float* weight, float eps, float scale, float
 
 /// Rotates the pairs (i, i + d/2) of x in place ("rotate half"): cos and sin hold d/2 values each.
 void rotary_embed(float* x, const float* cos, const float* sin, std::int64_t d);
+/// The same of the pairs (2i, 2i + 1).
+void rotary_embed_interleaved(float* x, const float* cos, const float* sin, std::int64_t d);
 
 /// A softmax goes over blocks of at most 256 scores, each with a maximum and a sum of its own, so
 /// that blocks may be computed anywhere; softmax_weights() then joins them in ascending order.
@@ -38,7 +40,7 @@ void softmax_weights(const float* tops, const float* sums, std::int64_t blocks, 
                      float* weights);
 
 /// y = w1 x1 + w2 x2, the second product fused (x2 may be null: y = w1 x1): the differential map,
-/// equation 1 of arXiv 2410.05258, from two blocks. y may be x1.
+/// equation 1 of arXiv 2410.05258, from two blocks. y may be x1 or x2.
 void weighted_sum(const float* x1, float w1, const float* x2, float w2, float* y, std::int64_t n);
 /// The same from float16 to bfloat16, rounded to nearest even; subnormal results may become 0,
 /// which is what products of bfloat16 take them for.
@@ -48,6 +50,11 @@ void weighted_sum_bfloat16(const std::uint16_t* x1, float w1, const std::uint16_
 /// out = activation(gate) * up. out may be gate.
 void gated_activation(Activation activation, const float* gate, const float* up, float* out,
                       std::int64_t n);
+
+/// PolyNorm: out = (w0 n(x^3) + w1 n(x^2) + w2 n(x) + b) * up for x = gate and n(z) = z /
+/// sqrt(mean( z^2) + 1e-6); parameters are w0, w1, w2, b. out may be gate.
+void poly_norm(const float* gate, const float* up, const float* parameters, float* out,
+               std::int64_t n);
 
 /// y += x
 void add_to(float* y, const float* x, std::int64_t n);

@@ -45,6 +45,12 @@ void gated_activation_backward(Activation activation, const float* gate, const f
   active().gated_activation_backward(activation, gate, up, dout, dgate, dup, n);
 }
 
+void poly_norm_backward(const float* gate, const float* up, const float* parameters,
+                        const float* dout, float* dgate, float* dup, float* d_parameters,
+                        std::int64_t n) {
+  active().poly_norm_backward(gate, up, parameters, dout, dgate, dup, d_parameters, n);
+}
+
 float dot(const float* a, const float* b, std::int64_t n) { return active().dot(a, b, n); }
 
 double sum_of_squares(const float* x, std::int64_t n) { return active().sum_of_squares(x, n); }

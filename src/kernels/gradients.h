@@ -29,6 +29,12 @@ void add_product(float* y, float w, const float* a, const float* b, std::int64_t
 void gated_activation_backward(Activation activation, const float* gate, const float* up,
                                const float* dout, float* dgate, float* dup, std::int64_t n);
 
+/// Of poly_norm: dgate and dup, which may each be gate, up or dout, and the parameters' gradients
+/// d_parameters[4] of this row, written.
+void poly_norm_backward(const float* gate, const float* up, const float* parameters,
+                        const float* dout, float* dgate, float* dup, float* d_parameters,
+                        std::int64_t n);
+
 /// Sum of fma(a, b, sum).
 float dot(const float* a, const float* b, std::int64_t n);
 

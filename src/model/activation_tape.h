@@ -11,12 +11,17 @@ namespace diffllama {
 
 /// What a decoder layer computes on its way, of N tokens.
 struct LayerActivations {
-  Buffer<float> queries, keys, values;  // [N, H, d], [N, K, d], [N, K, d]; the first two rotated
-  Buffer<float> attended;               // [N, H / maps, maps d], what o_proj takes
+  Buffer<float> queries, keys, values;  // [N, H, d], [N, K, d], [N, K d]; the first two rotated
+  Buffer<float> lambdas;                // [N, output heads], where lambda goes by token
+  Buffer<float> attended;               // [N, output heads, value_columns], what o_proj takes
   Buffer<float> gate, up;               // [N, F]
   // The rest is written for backward only.
   Buffer<float> input, middle;   // [N, C], the residual stream before and after attention
-  Buffer<float> reciprocal_rms;  // [N, H / maps], as AttentionInput has it
+  Buffer<float> reciprocal_rms;  // [N, output heads], as AttentionInput has it, with a norm
+  Buffer<float> before_norm;     // as attended, where the per-head norm has weights
+  Buffer<float> before_dex;      // as attended, before DEX changed it, where it does
+  Buffer<float> raw_queries,
+      raw_keys;  // as queries and keys, before their norm, where they have one
 };
 
 /// What a forward hands over to backward. Buffers grow to the largest batch and are used again.

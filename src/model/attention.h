@@ -28,19 +28,24 @@ struct AttentionInput {
   const std::uint8_t* mask =
       nullptr;  // or: token t sees the keys s with mask[t * mask_stride + s] != 0
   std::int64_t mask_stride = 0;
+  /// In place of the layer's lambda: a number for each token and output head, or null.
+  const float* lambdas = nullptr;
   float* output = nullptr;  // [tokens, output heads, value_columns]
   AttentionMaps maps = {};
-  /// Where wanted (backward reads it): 1 / sqrt(mean square + eps) of what enters the per-head
-  /// norm, [tokens, output heads].
+  /// Where wanted (backward reads them): 1 / sqrt(mean square + eps) of what enters the per-head
+  /// norm, [tokens, output heads], and what enters it, as output.
   float* reciprocal_rms = nullptr;
+  float* before_norm = nullptr;
 };
 
 /// What the layer's own numbers are: lambda of equation 2 of arXiv 2410.05258, and the per-head
-/// norm's constants. Unused by plain attention.
+/// norm. Unused by plain attention.
 struct DifferentialParameters {
   float lambda = 0;
+  bool norm = false;
   float output_scale = 1;  // 1 - lambda_init
   float eps = 0;
+  std::vector<float> norm_weight = {};  // [value_columns], or empty
 };
 
 /// lambda_init = 0.8 - 0.6 exp(-0.3 layer), layer counted from 0.
@@ -70,9 +75,12 @@ struct AttentionScratch {
 
 /// Attention of all sequences of a step in one layer, reading keys and values from their caches.
 ///
-/// For each output head p of group j: A_m = softmax(q_m k_m^T / sqrt(d)), m < maps; P = A_1 -
-/// lambda A_2 (or A_1 alone); out_p = P [v_j | v_{j+K/2}], read once; differential heads are then
-/// normalised: (1 - lambda_init) RMSNorm(out_p).
+/// For each output head p: A_m = softmax(q_m k_m^T / sqrt(d)), m < maps, with the queries and keys
+/// that `geometry` names; P = A_1 - lambda A_2 (or A_1 alone); out_p = P v, its value read once;
+/// then the per-head norm where there is one: (1 - lambda_init) RMSNorm(out_p).
+///
+/// In P the second product is fused into the sum. With lambda by token both are rounded first, in
+/// float32: with equal maps and lambda 1/2, P is exactly half of a map.
 ///
 /// Order of sums: scores and P V as panel_product.h says, the softmax as elementwise.h says, both
 /// over blocks of 256 keys in ascending order. So a token's output does not depend on the tokens

@@ -20,7 +20,8 @@ struct Case {
   AttentionGeometry geometry;
   std::int64_t tokens;
   std::vector<float> queries, keys, values;
-  DifferentialParameters differential{.lambda = 0.37F, .output_scale = 0.62F, .eps = 1e-5F};
+  DifferentialParameters differential{
+      .lambda = 0.37F, .norm = true, .output_scale = 0.62F, .eps = 1e-5F};
 };
 
 Case random_case(std::mt19937& random, std::int64_t maps, std::int64_t tokens) {
@@ -29,19 +30,16 @@ Case random_case(std::mt19937& random, std::int64_t maps, std::int64_t tokens) {
   };
   Case test;
   const std::int64_t d = 2 * pick(1, 20);
-  test.geometry = {.maps = maps,
-                   .groups = pick(1, 3),
-                   .group_heads = pick(1, 5),
-                   .head_dim = d,
-                   .value_columns = maps * d};
+  test.geometry = AttentionGeometry::of_halves(maps, pick(1, 3), pick(1, 5), d);
+  test.differential.norm = maps == 2;
   test.tokens = tokens;
   const auto fill = [&](std::vector<float>& values, std::int64_t heads) {
     values.resize(static_cast<std::size_t>(tokens * heads * d));
     for (float& value : values) value = std::normal_distribution<float>()(random);
   };
   fill(test.queries, test.geometry.query_heads());
-  fill(test.keys, test.geometry.key_heads());
-  fill(test.values, test.geometry.key_heads());
+  fill(test.keys, test.geometry.key_heads);
+  fill(test.values, test.geometry.key_heads);
   return test;
 }
 
@@ -85,10 +83,10 @@ Reference reference(const Case& test, ProductType type) {
         for (std::int64_t s = 0; s <= t; ++s) {
           double dot = 0;
           for (std::int64_t i = 0; i < d; ++i) {
-            dot += static_cast<double>(
-                       rounded(test.queries[(t * g.query_heads() + head) * d + i], type)) *
-                   static_cast<double>(
-                       rounded(test.keys[(s * g.key_heads() + key_head) * d + i], type));
+            dot +=
+                static_cast<double>(
+                    rounded(test.queries[(t * g.query_heads() + head) * d + i], type)) *
+                static_cast<double>(rounded(test.keys[(s * g.key_heads + key_head) * d + i], type));
           }
           scores.push_back(dot / std::sqrt(static_cast<double>(d)));
         }
@@ -111,7 +109,7 @@ Reference reference(const Case& test, ProductType type) {
         double magnitude = 0, values = 0;
         for (std::int64_t s = 0; s <= t; ++s) {
           const auto value = static_cast<double>(
-              rounded(test.values[(s * g.key_heads() + value_head) * d + c % d], type));
+              rounded(test.values[(s * g.key_heads + value_head) * d + c % d], type));
           row[c] += total[static_cast<std::size_t>(s)] * value;
           magnitude += absolute[static_cast<std::size_t>(s)] * std::abs(value);
           values += std::abs(value);
@@ -142,7 +140,7 @@ std::vector<float> run(const Case& test, ProductType type, std::int64_t chunk, i
                        CacheType stored = CacheType::automatic) {
   const AttentionGeometry& g = test.geometry;
   const std::int64_t query_width = g.query_heads() * g.head_dim,
-                     key_width = g.key_heads() * g.head_dim;
+                     key_width = g.key_heads * g.head_dim;
   SequenceCache cache(g, 2, type, stored);
   std::vector<float> out(static_cast<std::size_t>(test.tokens * query_width), NAN);
   AttentionScratch scratch;
@@ -227,7 +225,7 @@ TEST_P(Attention, WhatATokenMayNotSeeNeverReachesIt) {
       Case test = random_case(random, maps, 300);
       const auto spoilt = static_cast<std::int64_t>(100 + random() % 199);
       const Case before = test;
-      const std::int64_t width = test.geometry.key_heads() * test.geometry.head_dim;
+      const std::int64_t width = test.geometry.key_heads * test.geometry.head_dim;
       for (std::vector<float>* rows : {&test.keys, &test.values}) {
         const auto at = static_cast<std::int64_t>(random() % static_cast<unsigned>(width));
         (*rows)[static_cast<std::size_t>(spoilt * width + at)] = wrong[random() % wrong.size()];
@@ -276,7 +274,7 @@ TEST_P(Attention, WhatAMaskHidesNeverReachesAToken) {
       return out;
     };
     const std::vector<float> clean = masked();
-    test.values[static_cast<std::size_t>(spoilt * g.key_heads() * g.head_dim)] = NAN;
+    test.values[static_cast<std::size_t>(spoilt * g.key_heads * g.head_dim)] = NAN;
     const std::vector<float> found = masked();
     const std::int64_t width = g.output_heads() * g.value_columns;
     for (std::int64_t t = 0; t < kTokens; ++t) {
@@ -300,8 +298,7 @@ TEST(DifferentialLambda, IsEquationTwo) {
 }
 
 TEST(SequenceCacheTest, GrowsWithoutMovingWhatItHolds) {
-  const AttentionGeometry geometry{
-      .maps = 2, .groups = 1, .group_heads = 2, .head_dim = 4, .value_columns = 8};
+  const AttentionGeometry geometry = AttentionGeometry::of_halves(2, 1, 2, 4);
   SequenceCache cache(geometry, 1, ProductType::float32);
   cache.reserve(1);
   Buffer<std::uint16_t> unused;

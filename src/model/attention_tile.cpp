@@ -40,28 +40,31 @@ std::int64_t query_stride_of(const AttentionGeometry& geometry, bool bfloat16) {
 void AttentionTile::prepare() {
   const std::int64_t d = geometry.head_dim;
   const std::int64_t stride = query_stride();
-  const std::int64_t count = geometry.maps * rows();
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t head = head_of(i % rows()) + i / rows() * geometry.output_heads();
-    const float* query = input.queries + (token_of(i % rows()) * geometry.query_heads() + head) * d;
-    if (widens()) {
-      to_bfloat16(query, scratch.rounded_queries.data(), d);
-      from_bfloat16(scratch.rounded_queries.data(), scratch.queries.data() + i * stride, d);
-    } else if (bfloat16()) {
-      std::uint16_t* const row = scratch.rounded_queries.data() + i * stride;
-      to_bfloat16(query, row, d);
-      std::fill(row + d, row + stride, std::uint16_t{0});
-    } else {
-      std::copy_n(query, d, scratch.queries.data() + i * stride);
+  for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    const std::int64_t heads = geometry.map_heads(map);
+    for (std::int64_t row = 0; row < rows(map); ++row) {
+      const std::int64_t head = geometry.query_head(group, map, row % heads);
+      const float* query = input.queries + (token_of(map, row) * geometry.query_heads() + head) * d;
+      const std::int64_t at = (map * rows() + row) * stride;
+      if (widens()) {
+        to_bfloat16(query, scratch.rounded_queries.data(), d);
+        from_bfloat16(scratch.rounded_queries.data(), scratch.queries.data() + at, d);
+      } else if (bfloat16()) {
+        std::uint16_t* const rounded = scratch.rounded_queries.data() + at;
+        to_bfloat16(query, rounded, d);
+        std::fill(rounded + d, rounded + stride, std::uint16_t{0});
+      } else {
+        std::copy_n(query, d, scratch.queries.data() + at);
+      }
     }
   }
 }
 
-// Hides the keys of a block that a row may not see, and returns how many are left to look at.
-std::int64_t AttentionTile::hide(std::int64_t row, std::int64_t start, std::int64_t count,
+// Hides the keys of a block that a token may not see, and returns how many are left to look at.
+std::int64_t AttentionTile::hide(std::int64_t token, std::int64_t start, std::int64_t count,
                                  float* x) const {
-  if (input.mask == nullptr) return std::clamp<std::int64_t>(limit(row) - start, 0, count);
-  const std::uint8_t* mask = input.mask + token_of(row) * input.mask_stride + start;
+  if (input.mask == nullptr) return std::clamp<std::int64_t>(limit(token) - start, 0, count);
+  const std::uint8_t* mask = input.mask + token * input.mask_stride + start;
   for (std::int64_t s = 0; s < count; ++s) {
     if (mask[s] == 0) x[s] = -std::numeric_limits<float>::infinity();
   }
@@ -71,10 +74,12 @@ std::int64_t AttentionTile::hide(std::int64_t row, std::int64_t start, std::int6
 // What is read after the keys of a block for one map.
 std::span<const std::byte> AttentionTile::keys_after(std::int64_t block, std::int64_t map) const {
   if (map + 1 < geometry.maps) {
-    return input.cache->stored_keys(layer, block, group + (map + 1) * geometry.groups);
+    return input.cache->stored_keys(layer, block, geometry.key_head(group, map + 1));
   }
-  if (block + 1 < blocks()) return input.cache->stored_keys(layer, block + 1, group);
-  return input.cache->stored_values(layer, 0, group);
+  if (block + 1 < blocks()) {
+    return input.cache->stored_keys(layer, block + 1, geometry.key_head(group, 0));
+  }
+  return input.cache->stored_values(layer, 0, geometry.value_head(group));
 }
 
 // The softmax of every row over one block of keys alone; keys that a row may not see become exact
@@ -85,26 +90,27 @@ void AttentionTile::map_block(std::int64_t block, AttentionScratch::Worker& work
   const float factor =
       std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(geometry.head_dim));
   const std::int64_t stride = query_stride();
-  PanelArgs args{.lda = stride, .m = rows(), .columns = count, .k = geometry.head_dim};
+  PanelArgs args{.lda = stride, .columns = count, .k = geometry.head_dim};
   args.ldc = kRowFloats;
   const PanelProduct multiply = product();
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
+    args.m = rows(map);
     if (row_type() == ProductType::bfloat16) {
       args.a = scratch.rounded_queries.data() + map * rows() * stride;
     } else {
       args.a = scratch.queries.data() + map * rows() * stride;
     }
     const SequenceCache::Panels panels =
-        input.cache->keys(layer, block, group + map * geometry.groups, count, worker.expanded);
+        input.cache->keys(layer, block, geometry.key_head(group, map), count, worker.expanded);
     args.panels = panels.data;
     args.panel_stride = panels.stride;
     args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
     multiply(args);
     const std::span<const std::byte> next = keys_after(block, map);
-    for (std::int64_t row = 0; row < rows(); ++row) {
-      prefetch_part(next, row, rows());
+    for (std::int64_t row = 0; row < args.m; ++row) {
+      prefetch_part(next, row, args.m);
       float* const x = args.c + row * kRowFloats;
-      const std::int64_t seen = hide(row, start, count, x);
+      const std::int64_t seen = hide(token_of(map, row), start, count, x);
       const std::int64_t padded = round_up(count, kPanelColumns);
       SoftmaxBlock part;
       if (bfloat16()) {
@@ -122,15 +128,29 @@ void AttentionTile::map_block(std::int64_t block, AttentionScratch::Worker& work
   }
 }
 
-// What the blocks' exponentials are multiplied by to become A_1 and -lambda A_2.
+// What the blocks' exponentials are multiplied by to become A_1 and -lambda A_2 of each output row.
 void AttentionTile::weigh() const {
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
     for (std::int64_t row = 0; row < rows(); ++row) {
-      const std::int64_t at = block_numbers(map, row);
+      const std::int64_t at = block_numbers(map, map_row(map, row));
       softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(),
-                      map == 0 ? 1.0F : -differential.lambda, scratch.weights.data() + at);
+                      map == 0 ? 1.0F : -lambda(row),
+                      scratch.weights.data() + block_numbers(map, row));
     }
   }
+}
+
+// A row of P of a block in float32.
+void AttentionTile::form_row(std::int64_t block, std::int64_t row, float* p, std::int64_t n) const {
+  const float* const first = exponentials(block, 0, row);
+  const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
+  if (geometry.maps == 1) return weighted_sum(first, w1, nullptr, 0.0F, p, n);
+  const float* const second = exponentials(block, 1, map_row(1, row));
+  const float w2 = scratch.weights.data()[block_numbers(1, row) + block];
+  if (input.lambdas == nullptr) return weighted_sum(first, w1, second, w2, p, n);
+  // Both products rounded, so that equal maps leave exactly 1 - lambda of one where lambda is 1/2.
+  weighted_sum(second, w2, nullptr, 0.0F, p, n);
+  weighted_sum(first, w1, p, 1.0F, p, n);
 }
 
 // P of a block, as the rows of a product.
@@ -138,20 +158,21 @@ void AttentionTile::form_p(std::int64_t block, std::int64_t count, AttentionScra
                            PanelArgs& args) const {
   const std::int64_t n = round_up(count, kPanelColumns);
   const std::int64_t next = std::min(block + 1, blocks() - 1);
-  const std::span<const std::byte> values = input.cache->stored_values(layer, next, group);
+  const std::span<const std::byte> values =
+      input.cache->stored_values(layer, next, geometry.value_head(group));
   for (std::int64_t row = 0; row < rows(); ++row) {
     prefetch_part(values, row, rows());
-    const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
-    const bool two = geometry.maps == 2;
-    const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
     if (bfloat16()) {
+      const float w1 = scratch.weights.data()[block_numbers(0, row) + block];
+      const bool two = geometry.maps == 2;
+      const float w2 = two ? scratch.weights.data()[block_numbers(1, row) + block] : 0.0F;
       std::uint16_t* const p = worker.rounded_p.data() + (widens() ? 0 : row * kRowHalves);
+      const std::int64_t second = map_row(1, row);
       weighted_sum_bfloat16(rounded_exponentials(block, 0, row), w1,
-                            two ? rounded_exponentials(block, 1, row) : nullptr, w2, p, n);
+                            two ? rounded_exponentials(block, 1, second) : nullptr, w2, p, n);
       if (widens()) from_bfloat16(p, worker.p.data() + row * kRowFloats, n);
     } else {
-      weighted_sum(exponentials(block, 0, row), w1, two ? exponentials(block, 1, row) : nullptr, w2,
-                   worker.p.data() + row * kRowFloats, n);
+      form_row(block, row, worker.p.data() + row * kRowFloats, n);
     }
   }
   if (row_type() == ProductType::bfloat16) {
@@ -177,8 +198,8 @@ void AttentionTile::add_values(std::int64_t first_panel, std::int64_t panels,
   for (std::int64_t block = 0; block < blocks(); ++block) {
     args.k = keys_of(block);
     form_p(block, args.k, worker, args);
-    const SequenceCache::Panels values =
-        input.cache->values(layer, block, group, first_panel, panels, args.k, worker.expanded);
+    const SequenceCache::Panels values = input.cache->values(
+        layer, block, geometry.value_head(group), first_panel, panels, args.k, worker.expanded);
     args.panels = values.data;
     args.panel_stride = values.stride;
     args.accumulate = block > 0;
@@ -212,17 +233,20 @@ bool AttentionTile::hides_nonfinite(std::int64_t block, const PanelArgs& args) c
 // place.
 void AttentionTile::finish() const {
   const std::int64_t width = geometry.value_columns;
+  const float* const weight =
+      differential.norm_weight.empty() ? nullptr : differential.norm_weight.data();
   for (std::int64_t row = 0; row < rows(); ++row) {
     const float* source = scratch.output.data() + row * width;
-    float* target = input.output + (token_of(row) * geometry.output_heads() + head_of(row)) * width;
-    if (geometry.maps == 2) {
-      rms_norm(source, nullptr, differential.eps, differential.output_scale, target, width);
-      if (input.reciprocal_rms != nullptr) {
-        input.reciprocal_rms[token_of(row) * geometry.output_heads() + head_of(row)] =
-            reciprocal_rms(source, differential.eps, width);
-      }
-    } else {
+    const std::int64_t place = place_of(row);
+    float* target = input.output + place * width;
+    if (!differential.norm) {
       std::copy(source, source + width, target);
+      continue;
+    }
+    rms_norm(source, weight, differential.eps, differential.output_scale, target, width);
+    if (input.before_norm != nullptr) std::copy_n(source, width, input.before_norm + place * width);
+    if (input.reciprocal_rms != nullptr) {
+      input.reciprocal_rms[place] = reciprocal_rms(source, differential.eps, width);
     }
   }
   if (input.maps.maps != nullptr) write_maps();
@@ -233,13 +257,14 @@ void AttentionTile::write_maps() const {
   const AttentionMaps& maps = input.maps;
   std::vector<float> weights(static_cast<std::size_t>(blocks()));
   for (std::int64_t map = 0; map < geometry.maps; ++map) {
-    for (std::int64_t row = 0; row < rows(); ++row) {
+    for (std::int64_t row = 0; row < rows(map); ++row) {
       const std::int64_t at = block_numbers(map, row);
       softmax_weights(scratch.tops.data() + at, scratch.sums.data() + at, blocks(), 1.0F,
                       weights.data());
-      const std::int64_t head = head_of(row) + map * geometry.output_heads();
-      float* out = maps.maps + (head * maps.tokens + maps.first_token + token_of(row)) * maps.keys;
-      const std::int64_t seen = input.mask != nullptr ? keys : limit(row);
+      const std::int64_t token = token_of(map, row);
+      const std::int64_t head = geometry.query_head(group, map, row % geometry.map_heads(map));
+      float* out = maps.maps + (head * maps.tokens + maps.first_token + token) * maps.keys;
+      const std::int64_t seen = input.mask != nullptr ? keys : limit(token);
       for (std::int64_t s = 0; s < seen; ++s) {
         const std::int64_t block = s / kBlock;
         const float value =

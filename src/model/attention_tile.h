@@ -32,16 +32,30 @@ struct AttentionTile {
   std::int64_t keys;  // that any of the tokens may see
   AttentionScratch::Tile& scratch;
 
-  std::int64_t rows() const { return tokens * geometry.group_heads; }
-  std::int64_t token_of(std::int64_t row) const { return first_token + row / geometry.group_heads; }
-  // Output head p of a row; its softmax head for map m is p + m H/2.
-  std::int64_t head_of(std::int64_t row) const {
-    return group * geometry.group_heads + row % geometry.group_heads;
+  // Rows of a map; the second may have fewer, each of which `shared` output rows read.
+  std::int64_t rows(std::int64_t map) const { return tokens * geometry.map_heads(map); }
+  std::int64_t token_of(std::int64_t map, std::int64_t row) const {
+    return first_token + row / geometry.map_heads(map);
   }
-  std::int64_t limit(std::int64_t row) const { return input.key_limit[token_of(row)]; }
+  std::int64_t limit(std::int64_t token) const { return input.key_limit[token]; }
+  // Output rows are the first map's. The row of a map that output row `row` reads:
+  std::int64_t rows() const { return rows(0); }
+  std::int64_t token_of(std::int64_t row) const { return token_of(0, row); }
+  std::int64_t map_row(std::int64_t map, std::int64_t row) const {
+    return map == 0 || geometry.shared == 1 ? row : row / geometry.shared;
+  }
+  // An output row's place among the sequence's: [tokens, output heads].
+  std::int64_t place_of(std::int64_t row) const {
+    return token_of(row) * geometry.output_heads() + group * geometry.group_heads +
+           row % geometry.group_heads;
+  }
   bool sees(std::int64_t row, std::int64_t key) const {
-    if (input.mask == nullptr) return key < limit(row);
-    return key < keys && input.mask[token_of(row) * input.mask_stride + key] != 0;
+    const std::int64_t token = token_of(row);
+    if (input.mask == nullptr) return key < limit(token);
+    return key < keys && input.mask[token * input.mask_stride + key] != 0;
+  }
+  float lambda(std::int64_t row) const {
+    return input.lambdas == nullptr ? differential.lambda : input.lambdas[place_of(row)];
   }
   std::int64_t blocks() const { return (keys + kCacheBlockKeys - 1) / kCacheBlockKeys; }
 
@@ -51,14 +65,15 @@ struct AttentionTile {
   }
   // The exponentials of a row for one map and block: float32 or, with bfloat16 products, float16.
   float* exponentials(std::int64_t block, std::int64_t map, std::int64_t row) const {
-    return scratch.exponentials.data() +
-           ((block * geometry.maps + map) * rows() + row) * kRowFloats;
+    return scratch.exponentials.data() + (block * all_rows() + map * rows() + row) * kRowFloats;
   }
   std::uint16_t* rounded_exponentials(std::int64_t block, std::int64_t map,
                                       std::int64_t row) const {
     return scratch.rounded_exponentials.data() +
-           ((block * geometry.maps + map) * rows() + row) * kRowHalves;
+           (block * all_rows() + map * rows() + row) * kRowHalves;
   }
+  // Of all maps together.
+  std::int64_t all_rows() const { return rows() + (geometry.maps == 2 ? rows(1) : 0); }
   // Of the numbers that each row has for each block: [maps, rows, blocks].
   std::int64_t block_numbers(std::int64_t map, std::int64_t row) const {
     return (map * rows() + row) * blocks();
@@ -77,12 +92,13 @@ struct AttentionTile {
 
   void prepare();
   void map_block(std::int64_t block, AttentionScratch::Worker& worker);
-  std::int64_t hide(std::int64_t row, std::int64_t start, std::int64_t count, float* x) const;
+  std::int64_t hide(std::int64_t token, std::int64_t start, std::int64_t count, float* x) const;
   void weigh() const;
   void add_values(std::int64_t first_panel, std::int64_t panels,
                   AttentionScratch::Worker& worker) const;
   void form_p(std::int64_t block, std::int64_t count, AttentionScratch::Worker& worker,
               PanelArgs& args) const;
+  void form_row(std::int64_t block, std::int64_t row, float* p, std::int64_t n) const;
   bool hides_nonfinite(std::int64_t block, const PanelArgs& args) const;
   void finish() const;
   void write_maps() const;

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
+#include "config/attention_descriptor.h"
 #include "diffllama/config.h"
 #include "kernels/matmul.h"
 #include "model/activation_tape.h"
@@ -19,7 +20,7 @@ namespace diffllama {
 /// A layer of the stack, const.
 struct DecoderLayer {
   const ModelConfig& config;
-  const AttentionGeometry& geometry;
+  const AttentionDescriptor& attention;
   const LayerWeights& weights;
   ProductType product_type;
   std::int64_t number;
@@ -31,6 +32,7 @@ struct DecoderLayer {
 struct LayerScratch {
   Buffer<float> x;  // [N, C], the residual stream
   Buffer<float> normed, activated;
+  Buffer<float> mapped;          // [N, d], a head's W o of DEX
   LayerActivations activations;  // of layers whose activations are not kept
   ActivationRows rows;
   LoraScratch lora;

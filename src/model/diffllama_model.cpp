@@ -35,7 +35,7 @@ DiffLlamaModel::DiffLlamaModel(const ModelConfig& config, const ModelWeights& we
                                std::int64_t prefill_chunk, CacheType cache_type)
     : config_(config),
       weights_(weights),
-      geometry_(AttentionGeometry::of(config)),
+      attention_(attention_descriptor(config)),
       rotary_(config),
       prefill_chunk_(prefill_chunk),
       cache_type_(cache_type) {
@@ -43,7 +43,7 @@ DiffLlamaModel::DiffLlamaModel(const ModelConfig& config, const ModelWeights& we
 }
 
 SequenceCache DiffLlamaModel::make_cache(CacheType type, CacheBlockPool* pool) const {
-  return {geometry_, config_.num_hidden_layers, weights_.product_type,
+  return {attention_.geometry, config_.num_hidden_layers, weights_.product_type,
           type == CacheType::automatic ? cache_type_ : type, pool};
 }
 
@@ -151,7 +151,7 @@ DecoderLayer DiffLlamaModel::layer_of(std::int64_t layer) const {
   const Linear& next =
       last ? weights_.head : weights_.layers[static_cast<std::size_t>(layer) + 1].q_proj;
   return {.config = config_,
-          .geometry = geometry_,
+          .attention = attention_,
           .weights = weights_.layers[static_cast<std::size_t>(layer)],
           .product_type = weights_.product_type,
           .number = layer,

@@ -51,7 +51,8 @@ class DiffLlamaModel {
   void replay(std::int64_t layer, const ActivationTape& tape, ForwardScratch& scratch,
               LayerActivations& activations, const Parallel& parallel) const;
 
-  const AttentionGeometry& geometry() const { return geometry_; }
+  const AttentionDescriptor& attention() const { return attention_; }
+  const AttentionGeometry& geometry() const { return attention_.geometry; }
   std::int64_t prefill_chunk() const { return prefill_chunk_; }
   /// Equal for SequenceStep::rotary_length that turn tokens in the same way.
   std::int64_t rotary_class(std::int64_t rotary_length) const {
@@ -70,7 +71,7 @@ class DiffLlamaModel {
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
-  AttentionGeometry geometry_;
+  AttentionDescriptor attention_;
   RotaryEmbedding rotary_;
   std::int64_t prefill_chunk_;
   CacheType cache_type_;

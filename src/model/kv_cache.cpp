@@ -51,15 +51,6 @@ void for_runs(std::span<const std::int64_t> slots, const Body& body) {
 
 }  // namespace
 
-AttentionGeometry AttentionGeometry::of(const ModelConfig& config) {
-  const std::int64_t maps = config.model_type == ModelType::diffllama ? 2 : 1;
-  return {.maps = maps,
-          .groups = config.num_key_value_heads / maps,
-          .group_heads = config.num_attention_heads / config.num_key_value_heads,
-          .head_dim = config.head_dim,
-          .value_columns = maps * config.head_dim};
-}
-
 CacheType cache_type_for(CacheType type, ProductType products) {
   if (type != CacheType::automatic) return type;
   return products == ProductType::float32 ? CacheType::f32 : CacheType::bf16;
@@ -74,9 +65,9 @@ CacheLayout::CacheLayout(const AttentionGeometry& attention, std::int64_t layer_
       key_panel(stored_panel_bytes(type, geometry.head_dim)),
       key_head(static_cast<std::size_t>(kBlock / kPanelColumns) * key_panel),
       value_panel(stored_panel_bytes(type, kBlock)),
-      value_group(panels_of(geometry.value_columns) * value_panel),
-      layer(static_cast<std::size_t>(geometry.key_heads()) * key_head +
-            static_cast<std::size_t>(geometry.groups) * value_group),
+      value_head(panels_of(geometry.value_columns) * value_panel),
+      layer(static_cast<std::size_t>(geometry.key_heads) * key_head +
+            static_cast<std::size_t>(geometry.value_heads) * value_head),
       block(layer * static_cast<std::size_t>(layers)) {}
 
 SequenceCache::SequenceCache(const AttentionGeometry& geometry, std::int64_t layers,
@@ -158,7 +149,7 @@ void SequenceCache::clear_values(std::int64_t first, std::int64_t end) {
   for (std::int64_t layer = 0; layer < layout_.layers; ++layer) {
     std::byte* panel = value_panels(layer, first / kBlock, 0);
     const std::byte* const last =
-        panel + static_cast<std::size_t>(layout_.geometry.groups) * layout_.value_group;
+        panel + static_cast<std::size_t>(layout_.geometry.value_heads) * layout_.value_head;
     for (; panel < last; panel += layout_.value_panel) {
       clear_value_panel(layout_.type, panel, first - start, end - start);
     }
@@ -177,10 +168,10 @@ std::byte* SequenceCache::key_panels(std::int64_t layer, std::int64_t block,
 }
 
 std::byte* SequenceCache::value_panels(std::int64_t layer, std::int64_t block,
-                                       std::int64_t group) const {
+                                       std::int64_t head) const {
   return layer_data(layer, block) +
-         static_cast<std::size_t>(layout_.geometry.key_heads()) * layout_.key_head +
-         static_cast<std::size_t>(group) * layout_.value_group;
+         static_cast<std::size_t>(layout_.geometry.key_heads) * layout_.key_head +
+         static_cast<std::size_t>(head) * layout_.value_head;
 }
 
 SequenceCache::Panels SequenceCache::keys(std::int64_t layer, std::int64_t block, std::int64_t head,
@@ -197,11 +188,11 @@ SequenceCache::Panels SequenceCache::keys(std::int64_t layer, std::int64_t block
 }
 
 SequenceCache::Panels SequenceCache::values(std::int64_t layer, std::int64_t block,
-                                            std::int64_t group, std::int64_t first,
+                                            std::int64_t head, std::int64_t first,
                                             std::int64_t panels, std::int64_t keys,
                                             Buffer<std::uint16_t>& expanded) const {
   const std::byte* const data =
-      value_panels(layer, block, group) + static_cast<std::size_t>(first) * layout_.value_panel;
+      value_panels(layer, block, head) + static_cast<std::size_t>(first) * layout_.value_panel;
   if (layout_.type != CacheType::q8_0) return {data, layout_.value_panel};
   constexpr std::int64_t kPanel = kBlock * kPanelColumns;
   std::uint16_t* const out = expanded.reserve(static_cast<std::size_t>(panels * kPanel));
@@ -216,8 +207,8 @@ SequenceCache::Panels SequenceCache::values(std::int64_t layer, std::int64_t blo
 void SequenceCache::write(std::int64_t layer, std::span<const std::int64_t> slots,
                           const float* keys, const float* values, const Parallel& parallel) {
   constexpr std::size_t kFewTokens = 16;  // not worth waking threads for
-  const std::int64_t heads = layout_.geometry.key_heads();
-  const std::int64_t tasks = heads + layout_.geometry.groups;
+  const std::int64_t heads = layout_.geometry.key_heads;
+  const std::int64_t tasks = heads + layout_.geometry.value_heads;
   const auto task_body = [&](std::int64_t task, int /*worker*/) {
     if (task < heads) {
       write_keys(layer, task, slots, keys);
@@ -235,7 +226,7 @@ void SequenceCache::write(std::int64_t layer, std::span<const std::int64_t> slot
 void SequenceCache::write_keys(std::int64_t layer, std::int64_t head,
                                std::span<const std::int64_t> slots, const float* keys) {
   const std::int64_t d = layout_.geometry.head_dim;
-  const std::int64_t row = layout_.geometry.key_heads() * d;
+  const std::int64_t row = layout_.geometry.key_heads * d;
   for_runs(slots, [&](std::int64_t slot, std::span<const std::int64_t> tokens) {
     std::array<const float*, kRun> rows;
     for (std::size_t i = 0; i < tokens.size(); ++i) rows[i] = keys + tokens[i] * row + head * d;
@@ -247,24 +238,23 @@ void SequenceCache::write_keys(std::int64_t layer, std::int64_t head,
   });
 }
 
-void SequenceCache::write_values(std::int64_t layer, std::int64_t group,
+void SequenceCache::write_values(std::int64_t layer, std::int64_t head,
                                  std::span<const std::int64_t> slots, const float* values) {
   const AttentionGeometry& geometry = layout_.geometry;
-  const std::int64_t d = geometry.head_dim;
-  const std::int64_t row = geometry.key_heads() * d;
+  const std::int64_t part = geometry.value_columns / geometry.value_parts;
+  const std::int64_t row = geometry.value_width();
   for_runs(slots, [&](std::int64_t slot, std::span<const std::int64_t> tokens) {
     std::array<std::array<float, kPanelColumns>, kRun> gathered = {};
     std::array<const float*, kRun> rows;
-    std::byte* panel = value_panels(layer, slot / kBlock, group);
+    std::byte* panel = value_panels(layer, slot / kBlock, head);
     for (std::int64_t first = 0; first < geometry.value_columns; first += kPanelColumns) {
       const std::int64_t columns = std::min(kPanelColumns, geometry.value_columns - first);
       for (std::size_t i = 0; i < tokens.size(); ++i) {
-        // v_j, then v_{j + K/2}: a panel may hold the end of one and the beginning of the other.
+        // A panel may hold the end of one part and the beginning of the next.
         for (std::int64_t c = 0; c < columns;) {
-          const std::int64_t head = group + (first + c) / d * geometry.groups;
-          const std::int64_t at = (first + c) % d;
-          const std::int64_t count = std::min(columns - c, d - at);
-          std::copy_n(values + tokens[i] * row + head * d + at, count, gathered[i].data() + c);
+          const std::int64_t count = std::min(columns - c, part - (first + c) % part);
+          std::copy_n(values + tokens[i] * row + geometry.value_column(head, first + c), count,
+                      gathered[i].data() + c);
           c += count;
         }
         rows[i] = gathered[i].data();

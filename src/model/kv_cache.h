@@ -9,28 +9,13 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
+#include "config/attention_descriptor.h"
 #include "diffllama/config.h"
 #include "diffllama/model.h"
 #include "kernels/panel_product.h"
 #include "model/cache_blocks.h"
 
 namespace diffllama {
-
-/// How heads share keys and values in this model. Differential attention: the value of group j is
-/// [v_j | v_{j + K/2}] (docs/model.md "One layer" 3 and 4), and map m in {0, 1} of group j reads
-/// the keys of KV head j + m K/2. Plain attention: one map, one group a KV head.
-struct AttentionGeometry {
-  std::int64_t maps;         // softmax maps that make one output head: 2 for DiffLlama, 1 for Llama
-  std::int64_t groups;       // K / maps
-  std::int64_t group_heads;  // g = H / K: output heads of a group
-  std::int64_t head_dim;     // d
-  std::int64_t value_columns;  // maps * d
-
-  static AttentionGeometry of(const ModelConfig& config);
-  std::int64_t key_heads() const { return groups * maps; }  // K
-  std::int64_t output_heads() const { return groups * group_heads; }
-  std::int64_t query_heads() const { return output_heads() * maps; }  // H
-};
 
 /// `type`, or what automatic means: float32 products read float32, bfloat16 products bfloat16.
 CacheType cache_type_for(CacheType type, ProductType products);
@@ -39,7 +24,7 @@ CacheType cache_type_for(CacheType type, ProductType products);
 inline constexpr std::int64_t kCacheBlockKeys = 256;
 
 /// Where the values of a cache lie, and how large its blocks are. A block holds kCacheBlockKeys
-/// keys: for each layer the key panels of every KV head, then the value panels of every group
+/// keys: for each layer the key panels of every key head, then the value panels of every value head
 /// (panel_product.h):
 ///   keys    8 panels of 32 keys, the reduction being d
 ///   values  ceil(value_columns / 32) panels, the reduction being the keys
@@ -55,7 +40,7 @@ struct CacheLayout {
   CacheType type;         // not automatic
   PanelFormat format;     // of the panels as products read them: q8_0 is expanded to bfloat16
   std::size_t key_panel;  // bytes, as all below
-  std::size_t key_head, value_panel, value_group, layer, block;
+  std::size_t key_head, value_panel, value_head, layer, block;
 
   /// What the keys and values of one token take in all layers.
   std::size_t bytes_per_key() const { return block / kCacheBlockKeys; }
@@ -116,8 +101,9 @@ class SequenceCache {
     length_ += tokens;
   }
 
-  /// Stores what `layer` made of some tokens: rotated keys [tokens, K, d] and values [tokens, K,
-  /// d]. slots[i] is token i's (< reserved), or -1 where it has none; the others ascend one by one.
+  /// Stores what `layer` made of some tokens: rotated keys [tokens, K, d] and the rows of v_proj's
+  /// outputs. slots[i] is token i's (< reserved), or -1 where it has none; the others ascend one by
+  /// one.
   void write(std::int64_t layer, std::span<const std::int64_t> slots, const float* keys,
              const float* values, const Parallel& parallel);
 
@@ -130,18 +116,18 @@ class SequenceCache {
   /// caches that products cannot read as they are.
   Panels keys(std::int64_t layer, std::int64_t block, std::int64_t head, std::int64_t keys,
               Buffer<std::uint16_t>& expanded) const;
-  /// `panels` panels of group `group` from panel `first` on, depth `keys`.
-  Panels values(std::int64_t layer, std::int64_t block, std::int64_t group, std::int64_t first,
+  /// `panels` panels of value head `head` from panel `first` on, depth `keys`.
+  Panels values(std::int64_t layer, std::int64_t block, std::int64_t head, std::int64_t first,
                 std::int64_t panels, std::int64_t keys, Buffer<std::uint16_t>& expanded) const;
 
-  /// What keys() and values() read, to be fetched ahead: all of a block that one head or group has.
+  /// What keys() and values() read, to be fetched ahead: all of a block that one head has.
   std::span<const std::byte> stored_keys(std::int64_t layer, std::int64_t block,
                                          std::int64_t head) const {
     return {key_panels(layer, block, head), layout_.key_head};
   }
   std::span<const std::byte> stored_values(std::int64_t layer, std::int64_t block,
-                                           std::int64_t group) const {
-    return {value_panels(layer, block, group), layout_.value_group};
+                                           std::int64_t head) const {
+    return {value_panels(layer, block, head), layout_.value_head};
   }
 
   const CacheLayout& layout() const { return layout_; }
@@ -153,10 +139,10 @@ class SequenceCache {
   CacheBlock allocate() const;
   std::byte* layer_data(std::int64_t layer, std::int64_t block) const;
   std::byte* key_panels(std::int64_t layer, std::int64_t block, std::int64_t head) const;
-  std::byte* value_panels(std::int64_t layer, std::int64_t block, std::int64_t group) const;
+  std::byte* value_panels(std::int64_t layer, std::int64_t block, std::int64_t head) const;
   void write_keys(std::int64_t layer, std::int64_t head, std::span<const std::int64_t> slots,
                   const float* keys);
-  void write_values(std::int64_t layer, std::int64_t group, std::span<const std::int64_t> slots,
+  void write_values(std::int64_t layer, std::int64_t head, std::span<const std::int64_t> slots,
                     const float* values);
   void own(std::size_t block);
   void clear_values(std::int64_t first, std::int64_t end);

@@ -95,11 +95,14 @@ Parameters initial_parameters(const ModelConfig& config, std::uint64_t seed) {
     if (!spec.required) continue;  // a tied lm_head
     const Random random(seed, random_stream(spec.name));
     Parameter parameter;
-    if (ends_with(spec.name, "norm.weight")) {
+    if (ends_with(spec.name, "norm.weight") || ends_with(spec.name, "subln.weight")) {
       parameter = constant(dtype, spec.shape, 1.0F);
-    } else if (ends_with(spec.name, ".bias")) {
+    } else if (ends_with(spec.name, ".bias") || ends_with(spec.name, ".dex_lambda")) {
       parameter = constant(dtype, spec.shape, 0.0F);
-    } else if (spec.name.find(".self_attn.lambda_") != std::string::npos) {
+    } else if (ends_with(spec.name, ".act_fn.weight")) {
+      parameter = constant(dtype, spec.shape, 1.0F / 3.0F);  // as PolyNorm begins
+    } else if (spec.name.find(".self_attn.lambda_") != std::string::npos &&
+               spec.shape.size() == 1) {
       parameter = normal(dtype, spec.shape, config.lambda_std_dev, random, -1);
     } else {
       const bool embeddings = ends_with(spec.name, "embed_tokens.weight");

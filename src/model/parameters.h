@@ -18,7 +18,7 @@ namespace diffllama {
 struct Parameter {
   DType dtype = DType::float32;  // as stored
   Shape shape;
-  /// Row `row` of the first axis as float32 (a vector is one row). Any thread may call it.
+  /// Row `row` of [rows(), columns()] as float32 (a vector is one row). Any thread may call it.
   std::function<void(std::int64_t row, std::span<float> out)> read_row;
   /// The same row as stored, for matrices in the blocks of a quantised dtype. Any thread may call
   /// it.
@@ -28,7 +28,7 @@ struct Parameter {
   /// Its pages are not needed for now; reading again is allowed.
   std::function<void()> release = [] {};
 
-  std::int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
+  std::int64_t rows() const { return row_count(shape); }
   std::int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
   /// All values, float32, in `shape`.
   Tensor read() const;
@@ -43,8 +43,8 @@ Parameters stored_parameters(const std::shared_ptr<const Checkpoint>& checkpoint
 
 /// Those of a new model, as transformers initialises it: normal(0, initializer_range) for weights
 /// and embeddings, row pad_token_id of the embeddings zero, zero biases, norms one, lambda vectors
-/// normal(0, lambda_std_dev). Every value is a function of seed, name and position alone. Stored as
-/// config.dtype, float32 when it has none.
+/// normal(0, lambda_std_dev), the weights of PolyNorm 1/3. Every value is a function of seed, name
+/// and position alone. Stored as config.dtype, float32 when it has none.
 Parameters initial_parameters(const ModelConfig& config, std::uint64_t seed);
 
 /// A two-dimensional parameter with `rows` rows: cut at the end, or extended by the mean of the old

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <optional>
 
+#include "config/attention_descriptor.h"
 #include "kernels/quantized_panels.h"
 
 namespace diffllama {
@@ -67,11 +68,24 @@ class Packer {
     assert(found != parameters_.end());
     return found->second;
   }
+  bool has(const std::string& name) const { return parameters_.contains(name); }
   std::vector<float> vector(const std::string& name) const {
     const Parameter& stored = parameter(name);
     std::vector<float> values(static_cast<std::size_t>(stored.columns()));
     stored.read_row(0, values);
     return values;
+  }
+  /// Matrix i of a stack of [rows, ...]; small, so kept as products compute.
+  PackedMatrix matrix_of(const std::string& name, std::int64_t i, std::int64_t rows) const {
+    const Parameter& stored = parameter(name);
+    const auto format =
+        type_ == ProductType::bfloat16 ? PanelFormat::bfloat16 : PanelFormat::float32;
+    return {format,
+            rows,
+            stored.columns(),
+            [&](std::int64_t row, std::span<float> out) { stored.read_row(i * rows + row, out); },
+            parallel_,
+            memory_};
   }
   /// Matrices in the order of packed_matrices.
   Linear linear(const std::string& name) {
@@ -107,23 +121,61 @@ class Packer {
   const PanelMemory& memory_;
 };
 
+DifferentialParameters differential_parameters(const Packer& packer, const ModelConfig& config,
+                                               std::int64_t layer) {
+  const AttentionDescriptor attention = attention_descriptor(config);
+  const std::string prefix = layer_prefix(config, layer) + "self_attn.";
+  const std::int64_t depth = layer + attention.lambda_init_shift;
+  DifferentialParameters result;
+  if (attention.lambda == LambdaRule::exponential) {
+    const auto lambda = [&](const char* name) { return packer.vector(prefix + "lambda_" + name); };
+    result.lambda =
+        differential_lambda(lambda("q1").data(), lambda("k1").data(), lambda("q2").data(),
+                            lambda("k2").data(), config.head_dim, depth);
+  }
+  if (attention.norm == HeadNorm::none) return result;
+  result.norm = true;
+  result.output_scale = static_cast<float>(1.0 - lambda_init(depth));
+  result.eps = static_cast<float>(attention.norm_eps);
+  if (attention.norm == HeadNorm::weighted) {
+    result.norm_weight = packer.vector(prefix + "subln.weight");
+  }
+  return result;
+}
+
+DexWeights dex_weights(const Packer& packer, const ModelConfig& config, std::int64_t layer) {
+  DexWeights weights;
+  for (const DexHeads& dex : config.dex) {
+    if (dex.layer != layer) continue;
+    const std::string prefix = layer_prefix(config, layer) + "self_attn.dex_";
+    weights.heads = dex.heads;
+    weights.lambda = packer.vector(prefix + "lambda");
+    for (std::size_t i = 0; i < dex.heads.size(); ++i) {
+      weights.proj.push_back(
+          packer.matrix_of(prefix + "proj.weight", static_cast<std::int64_t>(i), config.head_dim));
+    }
+  }
+  return weights;
+}
+
 LayerWeights pack_layer(Packer& packer, const ModelConfig& config, std::int64_t layer) {
   const std::string prefix = layer_prefix(config, layer);
   LayerWeights weights;
   weights.input_layernorm = packer.vector(prefix + "input_layernorm.weight");
   weights.post_attention_layernorm = packer.vector(prefix + "post_attention_layernorm.weight");
   for (std::size_t i = 0; i < kLayerMatrices.size(); ++i) {
-    weights.*kLayerLinears[i] = packer.linear(prefix + kLayerMatrices[i].name);
+    const std::string name = prefix + kLayerMatrices[i].name;
+    if (packer.has(name + ".weight")) weights.*kLayerLinears[i] = packer.linear(name);
   }
-  if (config.model_type == ModelType::diffllama) {
-    const auto lambda = [&](const char* name) {
-      return packer.vector(prefix + "self_attn.lambda_" + name);
-    };
-    weights.differential = {
-        .lambda = differential_lambda(lambda("q1").data(), lambda("k1").data(), lambda("q2").data(),
-                                      lambda("k2").data(), config.head_dim, layer),
-        .output_scale = static_cast<float>(1.0 - lambda_init(layer)),
-        .eps = static_cast<float>(config.rms_norm_eps)};
+  weights.dex = dex_weights(packer, config, layer);
+  weights.differential = differential_parameters(packer, config, layer);
+  if (config.qk_norm) {
+    weights.q_norm = packer.vector(prefix + "self_attn.q_norm.weight");
+    weights.k_norm = packer.vector(prefix + "self_attn.k_norm.weight");
+  }
+  if (config.hidden_act == Activation::poly_norm) {
+    weights.poly_norm = packer.vector(prefix + "mlp.act_fn.weight");
+    weights.poly_norm.push_back(packer.vector(prefix + "mlp.act_fn.bias").front());
   }
   return weights;
 }
@@ -195,7 +247,8 @@ std::vector<PackedMatrixSpec> packed_matrices(const ModelConfig& config,
   };
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     for (const LayerMatrixNames& matrix : kLayerMatrices) {
-      add(layer_prefix(config, layer) + matrix.name);
+      const std::string name = layer_prefix(config, layer) + matrix.name;
+      if (parameters.contains(name + ".weight")) add(name);
     }
   }
   const std::string head = head_matrix(config, parameters);
@@ -207,7 +260,7 @@ std::vector<const PackedMatrix*> packed_matrices(const ModelWeights& weights) {
   std::vector<const PackedMatrix*> result;
   for (const LayerWeights& layer : weights.layers) {
     for (Linear LayerWeights::*const linear : kLayerLinears) {
-      result.push_back(&(layer.*linear).weight);
+      if ((layer.*linear).weight.n() > 0) result.push_back(&(layer.*linear).weight);
     }
   }
   if (weights.head.weight.n() > 0) result.push_back(&weights.head.weight);

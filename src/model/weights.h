@@ -30,18 +30,29 @@ struct Linear {
   const float* bias_or_null() const { return bias.empty() ? nullptr : bias.data(); }
 };
 
+/// DEX of a layer (arXiv 2505.16333): heads[i]'s output o becomes o - lambda[i] W_i o.
+struct DexWeights {
+  std::vector<std::int64_t> heads;  // none: the layer has no DEX
+  std::vector<PackedMatrix> proj;   // [d, d]
+  std::vector<float> lambda;
+};
+
 struct LayerWeights {
   std::vector<float> input_layernorm, post_attention_layernorm;  // [C]
-  Linear q_proj, k_proj, v_proj, o_proj;  // [H d, C], [K d, C], [K d, C], [C, H d]
+  Linear q_proj, k_proj, v_proj, o_proj;  // [H d, C], [K d, C], [K d, C], [C, outputs of heads]
   Linear gate_proj, up_proj, down_proj;   // [F, C], [F, C], [C, F]
+  Linear lambda_proj;                     // [output heads, C]; empty where lambda is one number
   DifferentialParameters differential;
+  DexWeights dex;
+  std::vector<float> q_norm, k_norm;  // [d], or empty
+  std::vector<float> poly_norm;       // [4]: weights of x^3, x^2 and x, and the bias; or empty
 };
 
 /// Where each LayerMatrix lies.
 inline constexpr std::array<Linear LayerWeights::*, kLayerMatrices.size()> kLayerLinears = {
-    &LayerWeights::q_proj,    &LayerWeights::k_proj,    &LayerWeights::v_proj,
-    &LayerWeights::o_proj,    &LayerWeights::gate_proj, &LayerWeights::up_proj,
-    &LayerWeights::down_proj,
+    &LayerWeights::q_proj,    &LayerWeights::k_proj,      &LayerWeights::v_proj,
+    &LayerWeights::o_proj,    &LayerWeights::gate_proj,   &LayerWeights::up_proj,
+    &LayerWeights::down_proj, &LayerWeights::lambda_proj,
 };
 
 /// A model's weights, ready to compute; const once made, shared by every forward.

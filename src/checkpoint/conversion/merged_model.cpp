@@ -46,7 +46,8 @@ TensorSource parameter_source(const std::string& name,
                           });
   }
   const auto write = [checkpoint, &stored](const TensorSource::Sink& sink) {
-    for (std::int64_t row = 0; row < stored.view.shape[0]; ++row) sink(stored.row_bytes(row));
+    for (std::int64_t row = 0; row < row_count(stored.view.shape); ++row)
+      sink(stored.row_bytes(row));
     Checkpoint::release(stored);
   };
   return {name, dtype, view.shape, write};

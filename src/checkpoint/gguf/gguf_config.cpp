@@ -4,12 +4,14 @@
 #include <array>
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/json.h"
 #include "checkpoint/codec/row_codec.h"
 #include "checkpoint/gguf/gguf_end_tokens.h"
 #include "config/model_config.h"
+#include "config/names.h"
 #include "config/warnings.h"
 #include "diffllama/error.h"
 
@@ -54,7 +56,7 @@ class ConfigReader {
  public:
   ConfigReader(const GgufFile& file, ModelType type)
       : file_(file),
-        prefix_(type == ModelType::llama ? "llama." : "diffllama."),
+        prefix_(std::string(model_type_name(type)) + "."),
         config_(default_config(type)) {}
 
   ModelConfig read(const WarningHandler& warn) {
@@ -166,6 +168,7 @@ class ConfigReader {
     config_.tie_word_embeddings = tensor("output.weight") == nullptr;
     config_.attention_bias = has("attn_q") || has("attn_k") || has("attn_v") || has("attn_output");
     config_.mlp_bias = has("ffn_gate") || has("ffn_up") || has("ffn_down");
+    config_.qk_norm = tensor("blk.0.attn_q_norm.weight") != nullptr;
   }
 
   void read_rope() {
@@ -281,21 +284,10 @@ class ConfigReader {
   ModelConfig config_;
 };
 
-// The class's name as config.json would have it, for messages.
-std::string class_name(Architecture architecture) {
-  switch (architecture) {
-    case Architecture::base_model:
-      return "DiffLlamaModel";
-    case Architecture::causal_lm:
-      return "DiffLlamaForCausalLM";
-    case Architecture::sequence_classification:
-      return "DiffLlamaForSequenceClassification";
-    case Architecture::question_answering:
-      return "DiffLlamaForQuestionAnswering";
-    case Architecture::token_classification:
-      return "DiffLlamaForTokenClassification";
-  }
-  return "";
+bool holds_dex(const GgufFile& file) {
+  return std::ranges::any_of(file.tensors(), [](const auto& entry) {
+    return std::string_view(entry.first).ends_with(".attn_dex_proj.weight");
+  });
 }
 
 }  // namespace
@@ -304,24 +296,36 @@ ModelConfig read_gguf_config(const GgufFile& file, const WarningHandler& warn) {
   constexpr const char* kArchitecture = "general.architecture";
   constexpr const char* kVerbatim = kConfigKey;
   const auto name = file.text(kArchitecture);
-  if (!name) file.refuse(kArchitecture, "llama or diffllama", "none");
-  if (*name != "llama" && *name != "diffllama") {
-    file.refuse(kArchitecture, "llama or diffllama",
+  if (!name) file.refuse(kArchitecture, model_type_names(), "none");
+  const auto type = find_model_type(*name);
+  if (!type) {
+    file.refuse(kArchitecture, model_type_names(),
                 json_excerpt(nlohmann::json(std::string(*name))));
   }
-  const ModelType type = *name == "llama" ? ModelType::llama : ModelType::diffllama;
   const auto text = file.text(kVerbatim);
-  if (type == ModelType::diffllama && text) {
+  if (*type != ModelType::llama && text) {
     ModelConfig config = parse_model_config(*text, file.where() + ": " + kVerbatim, warn);
-    if (config.model_type != type) file.refuse(kVerbatim, "model_type diffllama", "llama");
+    if (config.model_type != *type) {
+      file.refuse(kVerbatim, "model_type " + std::string(*name),
+                  std::string(model_type_name(config.model_type)));
+    }
     if (config.architecture != Architecture::causal_lm) {
-      file.refuse(kVerbatim, "DiffLlamaForCausalLM, the one class that GGUF holds",
-                  class_name(config.architecture));
+      file.refuse(
+          kVerbatim,
+          architecture_name(*type, Architecture::causal_lm) + ", the one class that GGUF holds",
+          architecture_name(*type, config.architecture));
     }
     add_end_tokens(gguf_end_tokens(file), config.eos_token_ids);
     return config;
   }
-  ModelConfig config = ConfigReader(file, type).read(warn);
+  if (*type != ModelType::llama && *type != ModelType::diffllama) {
+    file.refuse(kVerbatim, "a config.json, which holds what has no key", "none");
+  }
+  ModelConfig config = ConfigReader(file, *type).read(warn);
+  if (holds_dex(file)) {
+    if (!text) file.refuse(kVerbatim, "a config.json with dex, the heads that it is for", "none");
+    config.dex = parse_model_config(*text, file.where() + ": " + kVerbatim, warn).dex;
+  }
   validate(config, file.where(), warn);
   return config;
 }

@@ -54,9 +54,9 @@ class ConfigWriter {
     throw FormatError(where_ + ": " + field + ": expected " + expected + ", got " + found);
   }
 
-  // A diffllama file holds its config.json, a llama file is what these keys say.
+  // A llama file is what these keys say, the others hold their config.json.
   void refuse_what_has_no_key() const {
-    if (config_.model_type == ModelType::diffllama) return;
+    if (config_.model_type != ModelType::llama) return;
     if (config_.hidden_act != Activation::silu) {
       refuse("hidden_act", "silu, the one that GGUF's llama has",
              std::string(activation_name(config_.hidden_act)));

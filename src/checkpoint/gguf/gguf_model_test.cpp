@@ -225,15 +225,20 @@ TEST_F(GgufModelFile, NamesMissingExtraAndMisshapedTensors) {
 TEST_F(GgufModelFile, RefusesArchitectures) {
   arch_ = "qwen2";
   add_config();
-  EXPECT_EQ(refused(), (directory_.path() / "m.gguf").string() +
-                           ": key \"general.architecture\": expected llama or diffllama, got "
-                           "\"qwen2\"");
+  EXPECT_EQ(refused(),
+            (directory_.path() / "m.gguf").string() +
+                ": key \"general.architecture\": expected diffllama, llama, diff_transformer, "
+                "diff_transformer_v2 or motif, got "
+                "\"qwen2\"");
   file_ = {};
   file_.add("general.architecture", std::uint32_t{1});
   EXPECT_THAT(refused(),
               HasSubstr("key \"general.architecture\": expected a string, got a uint32"));
   file_ = {};
-  EXPECT_THAT(refused(), HasSubstr("expected llama or diffllama, got none"));
+  EXPECT_THAT(
+      refused(),
+      HasSubstr(
+          "expected diffllama, llama, diff_transformer, diff_transformer_v2 or motif, got none"));
 }
 
 TEST_F(GgufModelFile, RefusesKnownKeysOfOtherTypes) {

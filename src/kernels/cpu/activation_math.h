@@ -44,6 +44,8 @@ inline typename V::Reg activate(Activation activation, typename V::Reg x) {
       return tanh<V>(x);
     case Activation::sigmoid:
       return sigmoid<V>(x);
+    case Activation::poly_norm:  // no function of one value: poly_norm()
+      break;
   }
   return x;
 }
@@ -102,6 +104,8 @@ inline typename V::Reg activation_slope(Activation activation, typename V::Reg x
       const Reg sum = V::add(one, e);
       return V::div(e, V::mul(sum, sum));
     }
+    case Activation::poly_norm:
+      break;
   }
   return one;
 }
@@ -128,6 +132,8 @@ inline void with_activation(Activation activation, const Function& function) {
       return function.template operator()<Activation::tanh>();
     case Activation::sigmoid:
       return function.template operator()<Activation::sigmoid>();
+    case Activation::poly_norm:
+      return;
   }
 }
 

@@ -15,6 +15,9 @@ struct GradientKernels {
   void (*add_product)(float* y, float w, const float* a, const float* b, std::int64_t n);
   void (*gated_activation_backward)(Activation activation, const float* gate, const float* up,
                                     const float* dout, float* dgate, float* dup, std::int64_t n);
+  void (*poly_norm_backward)(const float* gate, const float* up, const float* parameters,
+                             const float* dout, float* dgate, float* dup, float* d_parameters,
+                             std::int64_t n);
   float (*dot)(const float* a, const float* b, std::int64_t n);
   double (*sum_of_squares)(const float* x, std::int64_t n);
   void (*softmax_backward)(const float* a, const float* g, float d, float w, float* y,

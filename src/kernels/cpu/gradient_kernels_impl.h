@@ -48,6 +48,54 @@ void add_product(float* y, float w, const float* a, const float* b, std::int64_t
   });
 }
 
+/// Of z_k = x^k and y = sum of w_k r_k z_k + b: with g = dout up, d z_k = w_k r_k (g - z_k r_k^2
+/// mean(g z_k)).
+template <class V>
+void poly_norm_backward(const float* gate, const float* up, const float* parameters,
+                        const float* dout, float* dgate, float* dup, float* d_parameters,
+                        std::int64_t n) {
+  using Reg = typename V::Reg;
+  const PolyNormRow<V> row(gate, n);
+  float sums[4];  // of g x^k
+  for (int k = 0; k < 4; ++k) {
+    PartialSums<V> products;
+    accumulate_all<V>(products, n, [&](std::int64_t i, const auto& lanes, Reg sum) {
+      const Reg x = lanes.load(gate + i);
+      Reg g = V::mul(lanes.load(dout + i), lanes.load(up + i));
+      for (int j = 1; j < k; ++j) g = V::mul(g, x);
+      return k == 0 ? V::add(sum, g) : V::fma(g, x, sum);
+    });
+    sums[k] = products.total();
+  }
+  d_parameters[0] = row.r3 * sums[3];
+  d_parameters[1] = row.r2 * sums[2];
+  d_parameters[2] = row.r1 * sums[1];
+  d_parameters[3] = sums[0];
+  const auto size = static_cast<float>(n);
+  const Reg c3 = V::set(parameters[0] * row.r3);
+  const Reg c2 = V::set(parameters[1] * row.r2);
+  const Reg c1 = V::set(parameters[2] * row.r1);
+  const Reg c0 = V::set(parameters[3]);
+  const Reg m3 = V::set(-(row.r3 * row.r3 * (sums[3] / size)));
+  const Reg m2 = V::set(-(row.r2 * row.r2 * (sums[2] / size)));
+  const Reg m1 = V::set(-(row.r1 * row.r1 * (sums[1] / size)));
+  const Reg two = V::set(2.0F);
+  const Reg three = V::set(3.0F);
+  for_each_value<V>(n, [&](std::int64_t i, const auto& lanes) {
+    const Reg x = lanes.load(gate + i);
+    const Reg d = lanes.load(dout + i);
+    const Reg g = V::mul(d, lanes.load(up + i));
+    const Reg square = V::mul(x, x);
+    const Reg d3 = V::mul(c3, V::fma(V::mul(square, x), m3, g));
+    const Reg d2 = V::mul(c2, V::fma(square, m2, g));
+    const Reg d1 = V::mul(c1, V::fma(x, m1, g));
+    const Reg dx = V::fma(V::mul(three, square), d3, V::fma(V::mul(two, x), d2, d1));
+    const Reg y = V::fma(V::fma(V::fma(c3, x, c2), x, c1), x, c0);
+    lanes.store(dgate + i, dx);
+    lanes.store(dup + i, V::mul(d, y));
+  });
+}
+
 template <class V>
 void gated_activation_backward(Activation activation, const float* gate, const float* up,
                                const float* dout, float* dgate, float* dup, std::int64_t n) {
@@ -157,6 +205,7 @@ GradientKernels make_gradient_kernels() {
           .rms_norm_backward = rms_norm_backward<V>,
           .add_product = add_product<V>,
           .gated_activation_backward = gated_activation_backward<V>,
+          .poly_norm_backward = poly_norm_backward<V>,
           .dot = dot<V>,
           .sum_of_squares = sum_of_squares<V>,
           .softmax_backward = softmax_backward<V>,

@@ -25,6 +25,8 @@ struct RowKernels {
                                 float w2, std::uint16_t* y, std::int64_t n);
   void (*gated_activation)(Activation activation, const float* gate, const float* up, float* out,
                            std::int64_t n);
+  void (*poly_norm)(const float* gate, const float* up, const float* parameters, float* out,
+                    std::int64_t n);
   void (*add_to)(float* y, const float* x, std::int64_t n);
   void (*to_bfloat16)(const float* x, std::uint16_t* y, std::int64_t n);
   void (*from_bfloat16)(const std::uint16_t* x, float* y, std::int64_t n);

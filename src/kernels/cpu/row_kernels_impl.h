@@ -203,6 +203,22 @@ void gated_activation(Activation activation, const float* gate, const float* up,
 }
 
 template <class V>
+void poly_norm(const float* gate, const float* up, const float* parameters, float* out,
+               std::int64_t n) {
+  using Reg = typename V::Reg;
+  const PolyNormRow<V> row(gate, n);
+  const Reg c3 = V::set(parameters[0] * row.r3);
+  const Reg c2 = V::set(parameters[1] * row.r2);
+  const Reg c1 = V::set(parameters[2] * row.r1);
+  const Reg c0 = V::set(parameters[3]);
+  for_each_value<V>(n, [&](std::int64_t i, const auto& lanes) {
+    const Reg x = lanes.load(gate + i);
+    const Reg y = V::fma(V::fma(V::fma(c3, x, c2), x, c1), x, c0);
+    lanes.store(out + i, V::mul(y, lanes.load(up + i)));
+  });
+}
+
+template <class V>
 void add_to(float* y, const float* x, std::int64_t n) {
   for_each_register<V>(
       n, [&](std::int64_t i) { V::store(y + i, V::add(V::load(y + i), V::load(x + i))); },
@@ -268,6 +284,7 @@ RowKernels make_row_kernels() {
           .weighted_sum = weighted_sum<V>,
           .weighted_sum_bfloat16 = weighted_sum_bfloat16<V>,
           .gated_activation = gated_activation<V>,
+          .poly_norm = poly_norm<V>,
           .add_to = add_to<V>,
           .to_bfloat16 = to_bfloat16<V>,
           .from_bfloat16 = from_bfloat16<V>,

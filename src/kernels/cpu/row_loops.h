@@ -153,4 +153,36 @@ float root_mean_square(const float* x, float eps, std::int64_t n) {
   return __builtin_sqrtf(mean + eps);
 }
 
+/// What the three norms of PolyNorm divide a row's x, x^2 and x^3 by, inverted.
+template <class V>
+struct PolyNormRow {
+  float r1, r2, r3;
+
+  PolyNormRow(const float* x, std::int64_t n) {
+    using Reg = typename V::Reg;
+    PartialSums<V> first, second, third;
+    accumulate_all<V>(first, n, [&](std::int64_t i, const auto& lanes, Reg sum) {
+      const Reg value = lanes.load(x + i);
+      return V::fma(value, value, sum);
+    });
+    accumulate_all<V>(second, n, [&](std::int64_t i, const auto& lanes, Reg sum) {
+      const Reg value = lanes.load(x + i);
+      const Reg square = V::mul(value, value);
+      return V::fma(square, square, sum);
+    });
+    accumulate_all<V>(third, n, [&](std::int64_t i, const auto& lanes, Reg sum) {
+      const Reg value = lanes.load(x + i);
+      const Reg cube = V::mul(V::mul(value, value), value);
+      return V::fma(cube, cube, sum);
+    });
+    const auto inverse = [n](const PartialSums<V>& sums) {
+      constexpr float kEps = 1e-6F;
+      return 1.0F / __builtin_sqrtf(sums.total() / static_cast<float>(n) + kEps);
+    };
+    r1 = inverse(first);
+    r2 = inverse(second);
+    r3 = inverse(third);
+  }
+};
+
 }  // namespace diffllama

@@ -111,6 +111,8 @@ double activate(Activation activation, double x) {
       return std::tanh(x);
     case Activation::sigmoid:
       return sigmoid(x);
+    case Activation::poly_norm:  // no function of one value
+      break;
   }
   return x;
 }

@@ -86,6 +86,8 @@ ActivationSlope activation_slope(Activation activation, double x) {
     }
     case Activation::sigmoid:
       return alone(sigmoid(x) * sigmoid(-x));
+    case Activation::poly_norm:
+      break;
   }
   return alone(1);
 }

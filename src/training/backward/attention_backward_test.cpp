@@ -16,7 +16,8 @@ struct Case {
   AttentionGeometry geometry;
   std::int64_t tokens = 0;
   double lambda = 0.37;
-  DifferentialParameters differential{.lambda = 0.37F, .output_scale = 0.62F, .eps = 1e-5F};
+  DifferentialParameters differential{
+      .lambda = 0.37F, .norm = true, .output_scale = 0.62F, .eps = 1e-5F};
   std::vector<double> queries, keys, values, d_output;
   std::vector<std::int64_t> slots, limits;  // as AttentionGradientInput has them
   std::vector<std::uint8_t> mask;           // [T, T], or empty
@@ -36,19 +37,16 @@ Case random_case(std::mt19937& random, std::int64_t maps, Kind kind) {
   };
   Case test;
   const std::int64_t d = 2 * pick(1, 9);
-  test.geometry = {.maps = maps,
-                   .groups = pick(1, 2),
-                   .group_heads = pick(1, 3),
-                   .head_dim = d,
-                   .value_columns = maps * d};
+  test.geometry = AttentionGeometry::of_halves(maps, pick(1, 2), pick(1, 3), d);
+  test.differential.norm = maps == 2;
   test.tokens = pick(1, 12);
   const auto fill = [&](std::vector<double>& values, std::int64_t count) {
     values.resize(static_cast<std::size_t>(count));
     for (double& value : values) value = std::normal_distribution<float>()(random);
   };
   fill(test.queries, test.tokens * test.geometry.query_heads() * d);
-  fill(test.keys, test.tokens * test.geometry.key_heads() * d);
-  fill(test.values, test.tokens * test.geometry.key_heads() * d);
+  fill(test.keys, test.tokens * test.geometry.key_heads * d);
+  fill(test.values, test.tokens * test.geometry.key_heads * d);
   fill(test.d_output, test.tokens * test.geometry.output_heads() * test.geometry.value_columns);
   for (std::int64_t t = 0; t < test.tokens; ++t) {
     const bool seen = kind != Kind::hidden_tokens || pick(0, 2) != 0;
@@ -90,8 +88,8 @@ Outputs forward(const Case& test) {
         for (std::int64_t s = 0; s < test.key_count; ++s) {
           if (!test.sees(t, s)) continue;
           const double* q = test.queries.data() + (t * g.query_heads() + head) * d;
-          const double* k = test.keys.data() +
-                            (token_of_slot(test, s) * g.key_heads() + head / g.group_heads) * d;
+          const double* k =
+              test.keys.data() + (token_of_slot(test, s) * g.key_heads + head / g.group_heads) * d;
           double dot = 0;
           for (std::int64_t i = 0; i < d; ++i) dot += q[i] * k[i];
           sum += weights[static_cast<std::size_t>(s)] =
@@ -105,7 +103,7 @@ Outputs forward(const Case& test) {
             const std::int64_t value_head = j + c / d * g.groups;
             row[static_cast<std::size_t>(c)] +=
                 weight * test.values[static_cast<std::size_t>(
-                             (token_of_slot(test, s) * g.key_heads() + value_head) * d + c % d)];
+                             (token_of_slot(test, s) * g.key_heads + value_head) * d + c % d)];
           }
         }
       }
@@ -181,7 +179,8 @@ Gradients backward(const Case& test, int threads) {
   }
   AttentionBackwardScratch scratch;
   const Parallel parallel(threads);
-  result.lambda = attention_backward(test.geometry, test.differential, {input}, scratch, parallel);
+  result.lambda =
+      attention_backward(test.geometry, test.differential, {input}, scratch, parallel).lambda;
   return result;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
+#include "config/attention_descriptor.h"
 #include "diffllama/config.h"
 #include "model/activation_tape.h"
 #include "model/sequence_step.h"
@@ -19,14 +20,16 @@ namespace diffllama {
 struct DecoderLayerBackwardScratch {
   Buffer<float> normed, d_normed, reciprocal_rms;  // [N, C], [N, C], [N]
   Buffer<float> activated, d_activated, d_gate;    // [N, F]; the gradient of up is d_activated
-  Buffer<float> d_attended, d_queries, d_keys, d_values;  // as LayerActivations has them
+  Buffer<float> d_attended, d_queries, d_keys, d_values, d_lambdas;  // as LayerActivations has them
+  Buffer<float> d_mapped, d_dex;                         // of a head of DEX: [N, d], [d, d]
+  Buffer<float> d_raw_queries, d_raw_keys, d_poly_norm;  // and [N, 4]
   AttentionBackwardScratch attention;
 };
 
 /// The layer whose backward is run. N tokens, all of one forward.
 struct DecoderLayerGradient {
   const ModelConfig& config;
-  const AttentionGeometry& geometry;
+  const AttentionDescriptor& attention;
   const LayerWeights& weights;
   std::int64_t layer;
   std::string prefix;  // "model.layers.0."

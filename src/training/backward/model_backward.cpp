@@ -30,16 +30,22 @@ void embedding_backward(const ModelConfig& config, std::span<const std::int64_t>
   });
 }
 
-LayerWatch watch(const AttentionGeometry& geometry, const LayerWeights& weights,
+LayerWatch watch(const AttentionDescriptor& attention, const LayerWeights& weights,
                  const LayerActivations& activations, std::int64_t tokens, const float* output,
                  std::int64_t width) {
   LayerWatch seen;
   seen.finite = std::isfinite(sum_of_squares(output, tokens * width));
-  if (geometry.maps != 2) return seen;
-  seen.lambda = weights.differential.lambda;
+  const std::int64_t count = tokens * attention.geometry.output_heads();
   double sum = 0;
+  if (attention.lambda == LambdaRule::sigmoid) {  // the mean of all tokens and heads
+    for (std::int64_t i = 0; i < count; ++i) sum += double{activations.lambdas.data()[i]};
+    seen.lambda = static_cast<float>(sum / static_cast<double>(count));
+    sum = 0;
+  } else if (attention.lambda == LambdaRule::exponential) {
+    seen.lambda = weights.differential.lambda;
+  }
+  if (attention.norm == HeadNorm::none) return seen;
   double smallest = std::numeric_limits<double>::infinity();
-  const std::int64_t count = tokens * geometry.output_heads();
   for (std::int64_t i = 0; i < count; ++i) {
     const double rms = 1.0 / double{activations.reciprocal_rms.data()[i]};
     sum += rms;
@@ -152,9 +158,10 @@ void ModelBackward::layers_backward(float* dx, GradientResult& result) {
     LayerActivations& activations = again ? scratch_.replayed : kept;
     if (again) model_.stack.replay(layer, scratch_.tape, scratch_.forward, activations, parallel_);
     const LayerWeights& weights = model_.weights.layers[at];
-    result.layers[at] = watch(model_.stack.geometry(), weights, activations, rows_, output, width_);
+    result.layers[at] =
+        watch(model_.stack.attention(), weights, activations, rows_, output, width_);
     decoder_layer_backward({.config = model_.config,
-                            .geometry = model_.stack.geometry(),
+                            .attention = model_.stack.attention(),
                             .weights = weights,
                             .layer = layer,
                             .prefix = prefix_ + "layers." + std::to_string(layer) + ".",

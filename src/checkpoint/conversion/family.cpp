@@ -1,0 +1,371 @@
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "base/random.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/codec/row_codec.h"
+#include "checkpoint/conversion/convert.h"
+#include "checkpoint/conversion/gguf_texts.h"
+#include "checkpoint/conversion/new_directory.h"
+#include "checkpoint/directory_texts.h"
+#include "checkpoint/gguf/gguf.h"
+#include "checkpoint/safetensors/safetensors.h"
+#include "config/json_fields.h"
+#include "config/model_config.h"
+#include "config/names.h"
+#include "diffllama/checkpoint.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+namespace fs = std::filesystem;
+
+using RowMap = std::function<std::int64_t(std::int64_t)>;
+
+std::int64_t unmoved(std::int64_t row) { return row; }
+
+// A model as another: its config, and where its rows come from. Columns of o_proj are what heads
+// put out.
+struct Plan {
+  ModelConfig config;
+  RowMap query = unmoved, key = unmoved,
+         value = unmoved;   // row of the new model to that of the old
+  RowMap output = unmoved;  // column of o_proj
+  double output_factor = 1;
+  bool folds_norm = false;  // subln's weight goes into o_proj
+  std::function<bool(std::int64_t)> second_map = [](std::int64_t) { return false; };  // of q rows
+};
+
+// Rows of heads of size d: new head h is old head heads(h), its row i is row rows(i) there.
+RowMap by_head(std::int64_t d, RowMap heads, RowMap rows = unmoved) {
+  return [=, heads = std::move(heads), rows = std::move(rows)](std::int64_t row) {
+    return heads(row / d) * d + rows(row % d);
+  };
+}
+
+class Planner {
+ public:
+  Planner(const ModelConfig& config, const FamilyOptions& options, std::string where)
+      : old_(config), options_(options), where_(std::move(where)) {
+    plan_.config = config;
+  }
+
+  Plan plan() {
+    const bool from_llama = old_.model_type == ModelType::llama;
+    if (old_.architecture != Architecture::causal_lm) {
+      refuse("architectures", "a causal LM", architecture_name(old_.model_type, old_.architecture));
+    }
+    if (from_llama && (old_.qk_norm || !old_.dex.empty())) {
+      refuse(old_.qk_norm ? "qk_norm" : "dex", "a plain Llama", "this");
+    }
+    if (options_.heads != PairedHeads::none &&
+        !(from_llama && options_.to == FamilyTarget::diffllama)) {
+      throw InvalidArgument(
+          "[convert] expected --mirror and --split-heads with a Llama to diffllama, got another");
+    }
+    switch (options_.to) {
+      case FamilyTarget::diff_transformer_v2:
+        from(ModelType::llama, from_llama);
+        to_v2();
+        break;
+      case FamilyTarget::dex:
+        from(ModelType::llama, from_llama);
+        to_dex();
+        break;
+      case FamilyTarget::diff_transformer:
+        from(ModelType::diffllama, old_.model_type == ModelType::diffllama);
+        to_v1();
+        break;
+      case FamilyTarget::diffllama:
+        if (old_.model_type == ModelType::diff_transformer) {
+          from_v1();
+        } else {
+          from(ModelType::llama, from_llama);
+          to_diffllama();
+        }
+        break;
+    }
+    validate(plan_.config, where_, [](const std::string&) {});
+    return std::move(plan_);
+  }
+
+ private:
+  [[noreturn]] void refuse(const char* field, const std::string& expected,
+                           const std::string& found) const {
+    reject_field(where_, field, expected, found);
+  }
+  void from(ModelType type, bool is) const {
+    if (!is) {
+      refuse("model_type", std::string(model_type_name(type)) + ", which this is made from",
+             std::string(model_type_name(old_.model_type)));
+    }
+  }
+  void refuse_mlp_bias() const {
+    if (old_.mlp_bias) refuse("mlp_bias", "false, since DiffLlama has none", "true");
+  }
+
+  // Both maps of pair p are the Llama's head p: a - a / 2, doubled.
+  void to_v2() {
+    ModelConfig& config = plan_.config;
+    config.model_type = ModelType::diff_transformer_v2;
+    config.num_attention_heads = 2 * old_.num_attention_heads;
+    config.rope_interleaved = false;
+    plan_.query = by_head(old_.head_dim, [](std::int64_t head) { return head / 2; });
+    plan_.second_map = [d = old_.head_dim](std::int64_t row) { return row / d % 2 == 1; };
+    plan_.output_factor = 2;
+  }
+
+  void to_dex() {
+    DexHeads all;
+    for (std::int64_t head = 0; head < old_.num_attention_heads; ++head) all.heads.push_back(head);
+    for (all.layer = 0; all.layer < old_.num_hidden_layers; ++all.layer) {
+      plan_.config.dex.push_back(all);
+    }
+  }
+
+  void to_diffllama() {
+    refuse_mlp_bias();
+    ModelConfig& config = plan_.config;
+    config.model_type = ModelType::diffllama;
+    const std::int64_t d = old_.head_dim;
+    const std::int64_t heads = old_.num_attention_heads;
+    switch (options_.heads) {
+      case PairedHeads::none:
+        throw InvalidArgument(
+            "[convert] expected --mirror or --split-heads with a Llama to diffllama, whose norm "
+            "makes another function of it, got neither");
+      case PairedHeads::mirror: {
+        const std::int64_t key_heads = old_.num_key_value_heads;
+        config.num_attention_heads = 2 * heads;
+        config.num_key_value_heads = 2 * key_heads;
+        plan_.query = by_head(d, [=](std::int64_t head) { return head % heads; });
+        plan_.key = by_head(d, [=](std::int64_t head) { return head % key_heads; });
+        plan_.value = plan_.key;
+        plan_.output = by_head(d, [](std::int64_t head) { return head / 2; });  // both halves alike
+        plan_.output_factor = 0.5;
+        plan_.second_map = [=](std::int64_t row) { return row / d >= heads; };
+        return;
+      }
+      case PairedHeads::split_heads:
+        // Pair p puts out the values of heads p and p + H/2 side by side.
+        plan_.output =
+            by_head(d, [=](std::int64_t head) { return head / 2 + head % 2 * (heads / 2); });
+        plan_.second_map = [=](std::int64_t row) { return row / d >= heads / 2; };
+        return;
+    }
+  }
+
+  // Heads 2p + m become p + m H/2, key and value heads 2j + m become j + m K/2.
+  void from_v1() {
+    refuse_mlp_bias();
+    ModelConfig& config = plan_.config;
+    if (!old_.kv_pairs && old_.num_attention_heads != old_.num_key_value_heads) {
+      refuse("kv_pairs",
+             "true, or as many key heads as query heads: both maps of a pair read one key head "
+             "here, in DiffLlama two",
+             "false");
+    }
+    if (old_.subln_eps != old_.rms_norm_eps) {
+      refuse("subln_eps",
+             number_text(old_.rms_norm_eps) + ", rms_norm_eps, which DiffLlama's norm has",
+             number_text(old_.subln_eps));
+    }
+    config.model_type = ModelType::diffllama;
+    const auto halves = [](std::int64_t count) {
+      return [half = count / 2](std::int64_t head) { return head % half * 2 + head / half; };
+    };
+    const std::int64_t d = old_.head_dim;
+    const RowMap rotary = old_.rope_interleaved ? to_interleaved(d) : RowMap(unmoved);
+    plan_.query = by_head(d, halves(old_.num_attention_heads), rotary);
+    plan_.key = by_head(d, halves(old_.num_key_value_heads), rotary);
+    plan_.value = by_head(d, halves(old_.num_key_value_heads));
+    plan_.folds_norm = true;
+  }
+
+  void to_v1() {
+    ModelConfig& config = plan_.config;
+    config.model_type = ModelType::diff_transformer;
+    config.kv_pairs = true;
+    config.rope_interleaved = true;
+    config.subln_eps = old_.rms_norm_eps;
+    const auto pairs = [](std::int64_t count) {
+      return [half = count / 2](std::int64_t head) { return head / 2 + head % 2 * half; };
+    };
+    const std::int64_t d = old_.head_dim;
+    const RowMap rotary = [half = d / 2](std::int64_t i) { return i / 2 + i % 2 * half; };
+    plan_.query = by_head(d, pairs(old_.num_attention_heads), rotary);
+    plan_.key = by_head(d, pairs(old_.num_key_value_heads), rotary);
+    plan_.value = by_head(d, pairs(old_.num_key_value_heads));
+  }
+
+  // Row i of a head whose rotary pairs are (i, i + d/2), in one where they are (2i, 2i + 1).
+  static RowMap to_interleaved(std::int64_t d) {
+    return [half = d / 2](std::int64_t i) { return i % half * 2 + i / half; };
+  }
+
+  const ModelConfig& old_;
+  const FamilyOptions& options_;
+  std::string where_;
+  Plan plan_;
+};
+
+// A stream of random numbers for each tensor, by its name.
+std::uint64_t stream_of(const std::string& name) {
+  std::uint64_t hash = 0xCBF29CE484222325;
+  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001B3;
+  return hash;
+}
+
+class FamilyWriter {
+ public:
+  FamilyWriter(std::shared_ptr<const Checkpoint> checkpoint, Plan plan, const FamilyOptions& family,
+               DType expanded)
+      : checkpoint_(std::move(checkpoint)),
+        plan_(std::make_shared<const Plan>(std::move(plan))),
+        family_(family),
+        expanded_(expanded) {}
+
+  std::vector<TensorSource> tensors() const {
+    std::vector<TensorSource> result;
+    for (const TensorSpec& spec : tensor_specs(plan_->config)) {
+      if (spec.required || checkpoint_->find(spec.name) != nullptr) {
+        result.push_back(tensor(spec));
+      }
+    }
+    return result;
+  }
+
+ private:
+  TensorSource tensor(const TensorSpec& spec) const {
+    const auto is = [&](const char* part) {
+      return spec.name.find(std::string(".self_attn.") + part) != std::string::npos;
+    };
+    if (checkpoint_->find(spec.name) == nullptr) return fresh(spec);
+    if (is("q_proj.")) return rows(spec, plan_->query, true);
+    if (is("k_proj.")) return rows(spec, plan_->key, false);
+    if (is("v_proj.")) return rows(spec, plan_->value, false);
+    if (is("o_proj.weight")) return outputs(spec);
+    return rows(spec, unmoved, false);
+  }
+
+  DType dtype_of(const StoredTensor& stored) const {
+    return block_elements(stored.view.dtype) == 1 ? stored.view.dtype : expanded_;
+  }
+
+  // What the old model has not: lambda 0, a norm's weights 1, dex_proj random.
+  TensorSource fresh(const TensorSpec& spec) const {
+    const StoredTensor* like = checkpoint_->find(base_model_prefix(plan_->config.architecture) +
+                                                 "layers.0.self_attn.q_proj.weight");
+    const DType dtype = like == nullptr ? expanded_ : dtype_of(*like);
+    const float value = spec.name.ends_with("subln.weight") ? 1.0F : 0.0F;
+    double deviation = 0;
+    if (spec.name.ends_with("dex_proj.weight")) {
+      deviation = family_.noise > 0 ? family_.noise : plan_->config.initializer_range;
+    }
+    const Random random(family_.seed, stream_of(spec.name));
+    return rounded_tensor(
+        spec.name, dtype, spec.shape, [=](std::int64_t row, std::span<float> out) {
+          const std::uint64_t first = static_cast<std::uint64_t>(row) * out.size();
+          for (std::size_t i = 0; i < out.size(); ++i) {
+            out[i] = value;
+            if (deviation > 0) {
+              out[i] = static_cast<float>(deviation * random.normal(first + i));
+            }
+          }
+        });
+  }
+
+  // Rows of a matrix, or values of its bias, from elsewhere.
+  TensorSource rows(const TensorSpec& spec, const RowMap& from, bool query) const {
+    const StoredTensor& stored = *checkpoint_->find(spec.name);
+    const bool noisy = query && family_.noise > 0 && spec.shape.size() > 1;
+    const Random random(family_.seed, stream_of(spec.name));
+    return rounded_tensor(spec.name, dtype_of(stored), spec.shape,
+                          [=, checkpoint = checkpoint_, plan = plan_, &stored,
+                           noise = family_.noise](std::int64_t row, std::span<float> out) {
+                            if (stored.view.shape.size() == 1)
+                              return move_values(stored, from, out);
+                            stored.read_row(from(row), out);
+                            if (!noisy || !plan->second_map(row)) return;
+                            const std::uint64_t first =
+                                static_cast<std::uint64_t>(row) * out.size();
+                            for (std::size_t i = 0; i < out.size(); ++i) {
+                              out[i] += static_cast<float>(noise * random.normal(first + i));
+                            }
+                          });
+  }
+
+  static void move_values(const StoredTensor& stored, const RowMap& from, std::span<float> out) {
+    std::vector<float> values(static_cast<std::size_t>(stored.view.shape[0]));
+    stored.read_row(0, values);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      out[i] = values[static_cast<std::size_t>(from(static_cast<std::int64_t>(i)))];
+    }
+  }
+
+  // o_proj, by its columns.
+  TensorSource outputs(const TensorSpec& spec) const {
+    const StoredTensor& stored = *checkpoint_->find(spec.name);
+    std::vector<float> norm;
+    if (plan_->folds_norm) {
+      const std::string module = spec.name.substr(0, spec.name.rfind("o_proj"));
+      norm.resize(static_cast<std::size_t>(2 * plan_->config.head_dim));
+      checkpoint_->find(module + "subln.weight")->read_row(0, norm);
+    }
+    const bool folds = std::ranges::any_of(norm, [](float weight) { return weight != 1.0F; });
+    if (!folds) norm.clear();
+    return rounded_tensor(
+        spec.name, folds ? DType::float32 : dtype_of(stored), spec.shape,
+        [=, checkpoint = checkpoint_, plan = plan_, &stored](std::int64_t row,
+                                                             std::span<float> out) {
+          std::vector<float> values(static_cast<std::size_t>(stored.view.shape[1]));
+          stored.read_row(row, values);
+          for (std::size_t i = 0; i < out.size(); ++i) {
+            const auto from = static_cast<std::size_t>(plan->output(static_cast<std::int64_t>(i)));
+            out[i] = values[from] * static_cast<float>(plan->output_factor);
+            if (!norm.empty()) out[i] *= norm[i % norm.size()];
+          }
+        });
+  }
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::shared_ptr<const Plan> plan_;
+  FamilyOptions family_;
+  DType expanded_;
+};
+
+}  // namespace
+
+void convert_family(const fs::path& in, const fs::path& out, const FamilyOptions& family,
+                    const ConvertOptions& options) {
+  refuse_overwriting_model(out, in, {});
+  if (out.extension() == ".gguf") {
+    throw InvalidArgument(out.string() +
+                          ": expected a directory with --to, got a .gguf file (convert makes one "
+                          "of the directory)");
+  }
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(in, options.warn));
+  std::error_code error;
+  DirectoryTexts texts = fs::is_directory(in, error)
+                             ? read_directory_texts(in)
+                             : read_gguf_texts(GgufFile(in), checkpoint->config(), options.warn);
+  Plan plan = Planner(checkpoint->config(), family, in.string()).plan();
+  if (plan.folds_norm) plan.config.dtype = DType::float32;
+  texts.config = write_model_config(plan.config);
+  const FamilyWriter writer(checkpoint, std::move(plan), family, options.expanded);
+  UnfinishedDirectory directory = new_directory(out);
+  directory.fill([&](const fs::path& unfinished) {
+    write_safetensors(unfinished / "model.safetensors",
+                      with_progress(writer.tensors(), options.progress));
+    write_directory_texts(unfinished, texts);
+  });
+  directory.commit();
+}
+
+}  // namespace diffllama

@@ -1,0 +1,166 @@
+// The fields of the family's members in config.json: read, written, refused by name.
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "config/model_config.h"
+#include "diffllama/error.h"
+
+namespace diffllama {
+namespace {
+
+using nlohmann::json;
+
+json small(const std::string& type) {
+  return {{"model_type", type},      {"vocab_size", 32},        {"hidden_size", 64},
+          {"intermediate_size", 48}, {"num_hidden_layers", 2},  {"num_attention_heads", 8},
+          {"head_dim", 8},           {"num_key_value_heads", 2}};
+}
+
+ModelConfig parse(const std::string& type, const std::string& fields = "{}") {
+  json document = small(type);
+  document.update(json::parse(fields));
+  return parse_model_config(document.dump(), "config.json", [](const std::string&) {});
+}
+
+std::string refusal(const std::string& type, const std::string& fields) {
+  try {
+    parse(type, fields);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Members, HaveDefaults) {
+  const ModelConfig v1 = parse("diff_transformer");
+  EXPECT_EQ(v1.subln_eps, 1e-5);
+  EXPECT_TRUE(v1.rope_interleaved);
+  EXPECT_FALSE(v1.kv_pairs);
+  const ModelConfig motif = parse("motif");
+  EXPECT_EQ(motif.subln_eps, 1e-5);
+  EXPECT_EQ(motif.hidden_act, Activation::poly_norm);
+  EXPECT_FALSE(motif.num_noise_heads);
+  EXPECT_FALSE(motif.qkv_bias);
+}
+
+TEST(Members, ReadMotifsBiases) {
+  struct Biases {
+    const char* fields;
+    bool attention, mlp;
+    std::optional<bool> qkv;
+  };
+  for (const Biases& wanted :
+       {Biases{R"({"use_bias": true})", true, true, {}},
+        Biases{R"({"attention_bias": true})", true, false, {}},
+        Biases{R"({"use_bias": true, "qkv_bias": false})", true, true, false},
+        Biases{R"({"qkv_bias": true})", false, false, true},
+        Biases{R"({"qkv_bias": null})", false, false, {}}}) {
+    SCOPED_TRACE(wanted.fields);
+    const ModelConfig config = parse("motif", wanted.fields);
+    EXPECT_EQ(config.attention_bias, wanted.attention);
+    EXPECT_EQ(config.mlp_bias, wanted.mlp);
+    EXPECT_EQ(config.qkv_bias, wanted.qkv);
+  }
+}
+
+TEST(Members, AreWrittenAsTheyWereRead) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"diff_transformer", R"({"subln_eps": 0.5, "kv_pairs": true, "rope_interleaved": false})"},
+      {"diff_transformer_v2", R"({"rope_interleaved": false, "mlp_bias": true})"},
+      {"motif", R"({"num_noise_heads": 2, "attn_rms_norm_eps": 0.25, "use_bias": true,
+                    "qkv_bias": false, "num_key_value_heads": 4, "k_ratio": 1})"},
+      {"llama", R"({"qk_norm": true})"},
+      {"llama", R"({"dex": {"layers": [1, 0], "heads": [[3, 1], [2]]}})"},
+      {"llama", R"({"dex": {"layers": [1], "heads": [7, 0]}})"},
+  };
+  for (const auto& [type, fields] : cases) {
+    SCOPED_TRACE(std::string(type) + " " + fields);
+    const ModelConfig config = parse(type, fields);
+    ModelConfig bare = config;
+    bare.source_json.clear();
+    for (const ModelConfig& written : {config, bare}) {
+      const std::string text = write_model_config(written);
+      const ModelConfig again = parse_model_config(text, "config.json", [](const std::string&) {});
+      EXPECT_EQ(again.model_type, config.model_type);
+      EXPECT_EQ(again.hidden_act, config.hidden_act);
+      EXPECT_EQ(again.attention_bias, config.attention_bias);
+      EXPECT_EQ(again.mlp_bias, config.mlp_bias);
+      EXPECT_EQ(again.qkv_bias, config.qkv_bias);
+      EXPECT_EQ(again.qk_norm, config.qk_norm);
+      EXPECT_EQ(again.rope_interleaved, config.rope_interleaved);
+      EXPECT_EQ(again.kv_pairs, config.kv_pairs);
+      EXPECT_EQ(again.subln_eps, config.subln_eps);
+      EXPECT_EQ(again.num_noise_heads, config.num_noise_heads);
+      ASSERT_EQ(again.dex.size(), config.dex.size());
+      for (std::size_t i = 0; i < config.dex.size(); ++i) {
+        EXPECT_EQ(again.dex[i].layer, config.dex[i].layer);
+        EXPECT_EQ(again.dex[i].heads, config.dex[i].heads);
+      }
+    }
+  }
+  EXPECT_EQ(parse("llama", R"({"dex": {"layers": [1, 0], "heads": [[3, 1], [2]]}})").dex[0].heads,
+            std::vector<std::int64_t>{2});  // by layer
+}
+
+TEST(Members, AreRefusedByName) {
+  struct Refused {
+    const char *type, *fields, *message;
+  };
+  const Refused cases[] = {
+      {"Motif", R"({"kv_lora_rank": 512})",
+       "config.json: kv_lora_rank: expected no such field (latent attention is not supported), got "
+       "512"},
+      {"motif", R"({"k_ratio": 2})",
+       "config.json: k_ratio: expected 1 (other ratios are not supported), got 2"},
+      {"motif", R"({"use_sliding_window": true})",
+       "config.json: use_sliding_window: expected false (sliding windows are not supported), got "
+       "true"},
+      {"motif", R"({"num_noise_heads": 3})",
+       "config.json: num_attention_heads: expected a multiple of num_noise_heads 3, and more, got "
+       "8"},
+      {"motif", R"({"num_noise_heads": 8})",
+       "config.json: num_attention_heads: expected a multiple of num_noise_heads 8, and more, got "
+       "8"},
+      {"motif", R"({"num_noise_heads": 0})",
+       "config.json: num_noise_heads: expected an integer from 1 to 2147483647, got 0"},
+      {"motif", R"({"num_noise_heads": 2, "num_key_value_heads": 8})",
+       "config.json: num_key_value_heads: expected twice a divisor of the 2 noise heads, got 8"},
+      {"motif", R"({"num_key_value_heads": 3})",
+       "config.json: num_key_value_heads: expected an even number (heads work in pairs), got 3"},
+      {"motif", R"({"num_attention_heads": 7})",
+       "config.json: num_attention_heads: expected an even number (heads work in pairs), got 7"},
+      {"diff_transformer", R"({"num_key_value_heads": 1})",
+       "config.json: num_key_value_heads: expected an even number (heads work in pairs), got 1"},
+      {"diff_transformer_v2", R"({"num_key_value_heads": 8})",
+       "config.json: num_attention_heads: expected a multiple of twice num_key_value_heads 8, got "
+       "8"},
+      {"diff_transformer", R"({"qk_norm": true})",
+       "config.json: qk_norm: expected false (a Llama alone has it), got true"},
+      {"diffllama", R"({"dex": {"layers": [0], "heads": [0]}})",
+       "config.json: dex: expected no such field (a Llama alone has it), got "
+       "{\"heads\":[0],\"layers\":[0]}"},
+      {"llama", R"({"dex": {"layers": [2], "heads": [0]}})",
+       "config.json: dex: expected different layers from 0 to 1, got 2"},
+      {"llama", R"({"dex": {"layers": [0], "heads": [0, 0]}})",
+       "config.json: dex: expected different heads from 0 to 7, got 0"},
+      {"llama", R"({"dex": {"layers": [0], "heads": []}})",
+       "config.json: dex: expected heads for each layer, got none"},
+      {"llama", R"({"dex": {"layers": [0]}})",
+       "config.json: dex: expected an object with lists of integers \"layers\" and \"heads\" "
+       "(heads: "
+       "one list, or one for each layer), got {\"layers\":[0]}"},
+      {"diff_transformer_v2", R"({"hidden_act": "poly_norm"})",
+       "config.json: hidden_act: expected silu, swish, gelu, gelu_new, gelu_pytorch_tanh, "
+       "gelu_fast, quick_gelu, relu, relu2, tanh or sigmoid, got \"poly_norm\""},
+  };
+  for (const Refused& refused : cases) {
+    EXPECT_EQ(refusal(refused.type, refused.fields), refused.message);
+  }
+}
+
+}  // namespace
+}  // namespace diffllama
