@@ -13,8 +13,8 @@ namespace {
 
 // What an output head reads: a row of the table of docs/variants.md.
 struct Sources {
-  std::vector<std::int64_t> queries, keys;
-  std::int64_t value;
+  std::vector<std::int64_t> queries = {}, keys = {};
+  std::int64_t value = 0;
   friend bool operator==(const Sources&, const Sources&) = default;
 };
 
@@ -22,7 +22,8 @@ std::vector<Sources> sources(const AttentionGeometry& geometry) {
   std::vector<Sources> result;
   for (std::int64_t g = 0; g < geometry.groups; ++g) {
     for (std::int64_t head = 0; head < geometry.group_heads; ++head) {
-      Sources out{.value = geometry.value_head(g)};
+      Sources out;
+      out.value = geometry.value_head(g);
       for (std::int64_t map = 0; map < geometry.maps; ++map) {
         out.queries.push_back(geometry.query_head(g, map, geometry.map_head(map, head)));
         out.keys.push_back(geometry.key_head(g, map));
