@@ -17,8 +17,8 @@ class DraftLength {
   void update(std::int64_t drafted, std::int64_t accepted);
 
  private:
-  std::int64_t length_ = 4;
-  std::int64_t pause_ = 0, next_pause_ = 1;  // in tokens
+  std::int64_t length_ = 2;
+  std::int64_t pause_ = 0, next_pause_ = 2;  // in tokens
 };
 
 /// Prompt lookup: `draft` becomes the at most `count` tokens that follow the last earlier place of

@@ -33,6 +33,9 @@ TEST(LookUp, GoesOnInACircle) {
 
 TEST(DraftLength, GrowsWithSuccessAndPausesWithout) {
   DraftLength length;
+  EXPECT_EQ(length.next(10), 2);
+  EXPECT_EQ(length.next(1), 1);
+  length.update(2, 2);
   EXPECT_EQ(length.next(10), 4);
   EXPECT_EQ(length.next(3), 3);
   length.update(4, 4);
