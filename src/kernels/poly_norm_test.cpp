@@ -149,8 +149,8 @@ TEST_P(PolyNorm, WeightedSumMayBeWrittenOverItsSecondMap) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, PolyNorm, testing::ValuesIn(available_isas()),
-                         [](const testing::TestParamInfo<Isa>& info) {
-                           return std::string(isa_name(info.param));
+                         [](const testing::TestParamInfo<Isa>& isa) {
+                           return std::string(isa_name(isa.param));
                          });
 
 TEST(RotaryInterleaved, TurnsNeighbours) {
