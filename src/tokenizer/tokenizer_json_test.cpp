@@ -221,7 +221,7 @@ TEST(TokenizerJson, RefusesTextThatIsNotJson) {
   EXPECT_THAT(refusal_of(deep), HasSubstr("levels of nesting"));
   EXPECT_THAT(refusal_of(R"({"normalizer": )" + deep + "}"), HasSubstr("levels of nesting"));
   EXPECT_THAT(refusal_of(R"({"model": {"vocab": )" + deep + R"(, "merges": []}})"),
-              HasSubstr("model.vocab: expected an object"));
+              HasSubstr("model.vocab: expected an array of [token, score], got"));
   EXPECT_THAT(refusal_of(R"({"model": {"vocab": {}, "merges": )" + deep + "}}"),
               HasSubstr("an array inside a merge"));
   std::string sequence;
