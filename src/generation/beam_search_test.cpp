@@ -46,6 +46,8 @@ std::vector<Result> run(BeamSearch search,
   while (!search.done()) {
     std::vector<std::vector<float>> rows;
     std::vector<std::span<const float>> scores;
+    rows.reserve(beams.size());
+    scores.reserve(beams.size());
     for (const Ids& ids : beams) rows.push_back(model(ids));
     for (const auto& row : rows) scores.emplace_back(row);
     search.step(scores, [](std::int64_t, std::int64_t id) { return id == 0; });
@@ -133,7 +135,7 @@ TEST(BeamSearch, SamplesWithoutReplacement) {
                                          .ending_tokens = 1,
                                          .samples = true,
                                          .seed = static_cast<std::uint64_t>(seed)}),
-                             [&](const Ids&) { return row; });
+                             [&](const Ids&) { return std::vector<float>(row); });
     ++counts[static_cast<std::size_t>(results[0].ids[0])];
   }
   double chi_square = 0;
