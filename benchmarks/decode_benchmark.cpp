@@ -76,7 +76,7 @@ bool valid(const std::vector<float>& x, const PackedMatrix& w, const std::vector
       double bound = 0;
       for (std::int64_t t = 0; t < kDepth; ++t) {
         const double weight =
-            reference::panel_value(w.format(), w.panels(), w.panel_stride(), j, t);
+            diffllama::reference::panel_value(w.format(), w.panels(), w.panel_stride(), j, t);
         sum += double{x[static_cast<std::size_t>(i * kDepth + t)]} * weight;
         bound += std::abs(weight) * 2.0;
       }
