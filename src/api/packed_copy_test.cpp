@@ -102,9 +102,8 @@ TEST_P(PackedCopyTest, ItsPanelsAreWhatIsComputedWith) {
   const Parameters parameters = stored_parameters(checkpoint);
   const PackedFileSpec spec = packed_copy_spec(*checkpoint, parameters, ProductType::float32);
   std::vector<std::vector<std::byte>> zeros;
-  std::vector<std::span<const std::byte>> blocks;
   for (const PackedBlock& block : spec) zeros.emplace_back(block.bytes);
-  for (const auto& block : zeros) blocks.emplace_back(block);
+  const std::vector<std::span<const std::byte>> blocks(zeros.begin(), zeros.end());
   write_packed_file(copy(), spec, blocks, Parallel(1));
   EXPECT_NE(logits(true), expected);
   EXPECT_THAT(warnings_, IsEmpty());

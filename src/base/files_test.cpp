@@ -344,8 +344,10 @@ TEST_F(Files, ASignalLeavesNothingUnfinished) {
 
 TEST_F(Files, ASignalWhileOtherThreadsWriteLeavesNothingUnfinished) {
   const int status = end_while_writing(directory_, [&] {
+    constexpr int kWriters = 4;
     std::vector<std::thread> writers;
-    for (int i = 0; i < 4; ++i) {
+    writers.reserve(kWriters);
+    for (int i = 0; i < kWriters; ++i) {
       writers.emplace_back([this, i] {
         for (;;) write_file_atomically(directory_ / std::to_string(i), std::string(100'000, 'x'));
       });

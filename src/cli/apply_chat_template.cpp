@@ -56,7 +56,7 @@ void add_apply_chat_template_command(CLI::App& app) {
   add_model_option(*command, options->model);
   command->add_option("--chat-template", options->chat_template,
                       "File with a Jinja template, in place of the model's own");
-  command->add_flag("--json", options->json, "Print {\"text\": ..., \"ids\": [...]} instead");
+  command->add_flag("--json", options->json, R"(Print {"text": ..., "ids": [...]} instead)");
   command->add_flag("--allow-special-in-content", options->allow_special_in_content,
                     "Let special tokens match in what came out of the conversation too");
   command->callback([options] { run(*options); });

@@ -53,8 +53,10 @@ constexpr const char* kPlainTemplate =
 constexpr const char* kPlainStop = "\nUser:";
 
 // Set by Ctrl-C, looked at between tokens.
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
 std::atomic<bool> interrupted = false;
 std::atomic<bool> reading = false;  // a line, on a terminal
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void catch_interrupts() {
@@ -157,7 +159,7 @@ class Chat {
         return "";
       }
       std::string line = input.text;
-      if (line == "\"\"\"") {
+      if (line == R"(""")") {
         block = !block;
         if (!block) break;
         continue;
@@ -287,8 +289,10 @@ class Chat {
     if (name.empty()) throw InvalidArgument("/load: expected the name of a file, got none");
     const nlohmann::json conversation = parse_json(read_file(name), name);
     const auto refuse = [&](const nlohmann::json& found) {
-      throw FormatError(name + ": expected {\"messages\": [{\"role\": \"user\", \"content\": " +
-                        "\"...\"}, ...]}, got " + json_excerpt(found));
+      throw FormatError(name +
+                        R"(: expected {"messages": [{"role": "user", "content": "..."}, ...]}, )"
+                        "got " +
+                        json_excerpt(found));
     };
     if (!conversation.is_object() || !conversation.contains("messages")) refuse(conversation);
     std::vector<ChatMessage> messages;

@@ -135,6 +135,7 @@ std::vector<std::pair<std::string, Value>> global_functions() {
        {"cycler", cycler},
        {"joiner", joiner}}};
   std::vector<std::pair<std::string, Value>> functions;
+  functions.reserve(kFunctions.size());
   for (const auto& [name, call] : kFunctions) functions.emplace_back(name, function(name, call));
   return functions;
 }

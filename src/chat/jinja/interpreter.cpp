@@ -35,7 +35,7 @@ struct Scope {
 };
 using ScopePtr = std::shared_ptr<Scope>;
 
-enum class Flow { next, break_, continue_ };
+enum class Flow { next, break_loop, continue_loop };
 
 class Interpreter {
  public:
@@ -119,9 +119,9 @@ class Interpreter {
       case Statement::Kind::output:
         for (const auto& expression : statement.expressions) write(evaluate(*expression), out);
         return Flow::next;
-      case Statement::Kind::if_:
+      case Statement::Kind::condition:
         return execute_if(statement, out);
-      case Statement::Kind::for_:
+      case Statement::Kind::loop:
         return execute_for(statement, out);
       case Statement::Kind::set:
         assign(statement.targets.front(), evaluate(*statement.expressions.front()));
@@ -146,10 +146,10 @@ class Interpreter {
         const Inside inside(*this, scope_);
         return execute(statement.body, out);
       }
-      case Statement::Kind::break_:
-        return Flow::break_;
-      case Statement::Kind::continue_:
-        return Flow::continue_;
+      case Statement::Kind::break_loop:
+        return Flow::break_loop;
+      case Statement::Kind::continue_loop:
+        return Flow::continue_loop;
     }
     return Flow::next;
   }
@@ -193,7 +193,7 @@ class Interpreter {
       scope_->set("loop", std::make_shared<const Loop>(Loop{items, i, depth, recurse, changed}));
       const Flow flow = execute(statement.body, out);
       finished = finished || flow == Flow::next;
-      if (flow == Flow::break_) break;
+      if (flow == Flow::break_loop) break;
     }
     if (finished) return Flow::next;
     const Inside inside(*this, parent);

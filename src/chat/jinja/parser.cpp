@@ -84,8 +84,8 @@ class Parser : private ExpressionParser {
     if (token.kind != Token::Kind::name) fail("expected the name of a tag, got " + shown(token));
     const std::string& tag = token.text;
     const int line = token.line;
-    if (tag == "if") return parse_if(add(body, Kind::if_, line));
-    if (tag == "for") return parse_for(add(body, Kind::for_, line));
+    if (tag == "if") return parse_if(add(body, Kind::condition, line));
+    if (tag == "for") return parse_for(add(body, Kind::loop, line));
     if (tag == "set") return parse_set(add(body, Kind::set, line));
     if (tag == "macro") return parse_macro(add(body, Kind::macro, line));
     if (tag == "call") return parse_call_block(add(body, Kind::call, line));
@@ -100,7 +100,7 @@ class Parser : private ExpressionParser {
     if (tag == "autoescape") return parse_autoescape(add(body, Kind::scope, line));
     if (tag == "break" || tag == "continue") {
       if (loops_ == 0) fail("expected " + tag + " inside a loop, got it outside");
-      add(body, tag == "break" ? Kind::break_ : Kind::continue_, line);
+      add(body, tag == "break" ? Kind::break_loop : Kind::continue_loop, line);
       return;
     }
     fail("expected a known tag, got '" + tag.substr(0, 40) + "'");

@@ -133,7 +133,7 @@ std::string float_text(double number) {
   char* begin = buffer.data();
   const auto scientific =
       std::to_chars(begin, begin + buffer.size(), number, std::chars_format::scientific);
-  const std::string text(begin, scientific.ptr);
+  std::string text(begin, scientific.ptr);
   const int exponent = std::stoi(text.substr(text.find('e') + 1));
   if (exponent < -4 || exponent >= 16) return text;
   const auto fixed = std::to_chars(begin, begin + buffer.size(), number, std::chars_format::fixed);

@@ -82,8 +82,8 @@ struct Statement {
   enum class Kind {
     text,       // text
     output,     // expressions
-    if_,        // branches
-    for_,       // target in expressions[0] if expressions[1], body, otherwise
+    condition,  // branches
+    loop,       // target in expressions[0] if expressions[1], body, otherwise
     set,        // target = expressions[0]
     set_block,  // target = body, through the filters of expressions[0] where it is not null
     macro,      // name, parameters, body
@@ -91,8 +91,8 @@ struct Statement {
     filter,     // body through the filters of expressions[0]
     with,       // targets = expressions, body
     scope,      // body, in a scope of its own: block, generation, autoescape
-    break_,
-    continue_,
+    break_loop,
+    continue_loop,
   };
   Kind kind = Kind::text;
   int line = 0;

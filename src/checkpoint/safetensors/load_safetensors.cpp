@@ -24,6 +24,7 @@ std::map<std::string, Tensor> load_safetensors(const std::filesystem::path& path
 void save_safetensors(const std::filesystem::path& path,
                       const std::map<std::string, TensorView>& tensors) {
   std::vector<TensorSource> sources;
+  sources.reserve(tensors.size());
   for (const auto& [name, view] : tensors) sources.push_back(copied_tensor(name, view));
   write_safetensors(path, std::move(sources));
 }
