@@ -44,7 +44,7 @@ Value trusted_roles(const Value& messages, const std::string& where) {
   const auto list = std::make_shared<Sequence>();
   for (const Value& message : messages.sequence()->items) {
     if (message.dict() == nullptr) {
-      throw FormatError(where + ": messages: expected objects such as {\"role\": \"user\", " +
+      throw FormatError(where + R"(: messages: expected objects such as {"role": "user", )" +
                         "\"content\": \"...\"}, got " + jinja::type_name(message));
     }
     list->items.push_back(with_trusted_role(message));

@@ -169,7 +169,7 @@ TEST(GenerateCommand, KeepsToASchemaAnExpressionOrAGrammar) {
   EXPECT_LE(value["name"].get<std::string>().size(), 40U);
   EXPECT_GE(value["age"], 1);
   EXPECT_LE(value["age"], 99);
-  const std::string grammar = folder.write("list.gbnf", "root ::= \"<\" ([a-c] \",\"){2} \">\"");
+  const std::string grammar = folder.write("list.gbnf", R"(root ::= "<" ([a-c] ","){2} ">")");
   EXPECT_THAT(text_of("--grammar", grammar), testing::MatchesRegex("<[a-c],[a-c],>"));
   EXPECT_THAT(
       [&] {

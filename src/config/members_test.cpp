@@ -142,7 +142,7 @@ TEST(Members, AreRefusedByName) {
        "config.json: qk_norm: expected false (a Llama alone has it), got true"},
       {"diffllama", R"({"dex": {"layers": [0], "heads": [0]}})",
        "config.json: dex: expected no such field (a Llama alone has it), got "
-       "{\"heads\":[0],\"layers\":[0]}"},
+       R"({"heads":[0],"layers":[0]})"},
       {"llama", R"({"dex": {"layers": [2], "heads": [0]}})",
        "config.json: dex: expected different layers from 0 to 1, got 2"},
       {"llama", R"({"dex": {"layers": [0], "heads": [0, 0]}})",

@@ -214,9 +214,9 @@ TEST(Messages, ControlCharactersOfAFileDoNotReachTheTerminal) {
     if (entry.is_regular_file()) fs::copy(entry.path(), model);
   }
   std::string config = read_file(model / "config.json");
-  config.insert(config.find('{') + 1, "\"hidden_act\\u001b[2J\\u009b\\u202e\": 1, ");
+  config.insert(config.find('{') + 1, R"("hidden_act\u001b[2J\u009b\u202e": 1, )");
   scratch.file("model/config.json", config);
-  scratch.file("model/generation_config.json", "{\"penalty_alpha\": \"\\u001b[2J\"}");
+  scratch.file("model/generation_config.json", R"({"penalty_alpha": "\u001b[2J"})");
   for (const Arguments& arguments :
        std::vector<Arguments>{{"info", "-m", model},
                               {"generate", "-m", model, "-t", "1", "--input-ids", "[[1]]"},

@@ -155,14 +155,14 @@ std::uint32_t Automaton::cut_frame(std::uint32_t number, std::uint32_t bytes) {
     below = frames_[below].parent;
   }
   std::uint32_t result = below == kBottom ? kBottom : cut_frames_.at(key_of(below, bytes));
-  for (auto next = pending.rbegin(); next != pending.rend(); ++next) {
-    Frame frame = frames_[*next];
+  for (std::size_t i = pending.size(); i-- > 0;) {
+    Frame frame = frames_[pending[i]];
     frame.parent = result;
     frame.needed = std::min(frame.needed, bytes + 1);
     if (frame.left != kUnbounded) frame.left = std::min(frame.left, bytes + 1);
     result = intern_frame(frame);
     spend(48);
-    cut_frames_[key_of(*next, bytes)] = result;
+    cut_frames_[key_of(pending[i], bytes)] = result;
   }
   return result;
 }
@@ -172,8 +172,7 @@ Automaton::State Automaton::cut(State state, std::uint32_t bytes) {
   StateData data = {.places = states_[state].places, .accepts = states_[state].accepts};
   for (Place& place : data.places) place.frame = cut_frame(place.frame, bytes);
   std::ranges::sort(data.places);
-  const auto repeated = std::ranges::unique(data.places);
-  data.places.erase(repeated.begin(), repeated.end());
+  data.places.erase(std::unique(data.places.begin(), data.places.end()), data.places.end());
   const State result = intern_state(std::move(data));
   states_[state].cut = result;
   states_[result].cut = result;

@@ -87,7 +87,7 @@ class Automaton {
   };
   struct Place {
     std::uint32_t node, frame;
-    auto operator<=>(const Place&) const = default;
+    auto operator<=>(const Place&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14
   };
   struct StateData {
     std::vector<Place> places;  // that take a byte; ascending
@@ -99,9 +99,9 @@ class Automaton {
   // The state of places from which nothing has been followed yet.
   State intern(std::vector<Place> places);
   void follow(Place place, std::vector<Place>& work);
-  void end_of_rule(std::uint32_t frame, std::vector<Place>& work);
+  void end_of_rule(std::uint32_t number, std::vector<Place>& work);
   std::uint32_t intern_frame(const Frame& frame);
-  std::uint32_t cut_frame(std::uint32_t frame, std::uint32_t bytes);
+  std::uint32_t cut_frame(std::uint32_t number, std::uint32_t bytes);
   State intern_state(StateData data);
   void spend(std::size_t bytes);
 

@@ -30,7 +30,8 @@ struct Conjunction {
   std::vector<std::string> absent;          // names that an object must not have
   bool never = false;
 
-  auto operator<=>(const Conjunction&) const = default;
+  auto operator<=>(const Conjunction&) const =
+      default;  // NOLINT(modernize-use-nullptr): clang-tidy 14
 };
 
 template <class T>

@@ -210,7 +210,7 @@ TEST(JsonSchema, NestedOneOfCompilesInFewSteps) {
   // 6 deep, 8 branches each; 8^6 ways.
   std::string schema = R"({"$ref":"#/$defs/n6","$defs":{"n0":{"type":"string"})";
   for (int depth = 1; depth <= 6; ++depth) {
-    schema += ",\"n" + std::to_string(depth) + "\":{\"oneOf\":[";
+    schema += ",\"n" + std::to_string(depth) + R"(":{"oneOf":[)";
     for (int i = 0; i < 8; ++i) {
       schema += (i == 0 ? "" : ",") +
                 std::string(R"({"type":"object","properties":{"t":{"const":"v)") +
@@ -225,7 +225,7 @@ TEST(JsonSchema, NestedOneOfCompilesInFewSteps) {
 
 TEST(JsonSchema, HostileOnes) {
   std::string deep = "true";
-  for (int i = 0; i < 10000; ++i) deep = R"({"items":)" + deep + "}";
+  for (int i = 0; i < 10000; ++i) deep.insert(0, R"({"items":)").append("}");
   EXPECT_THAT(refusal(deep), HasSubstr("levels of nesting"));
   // Groups whose branches multiply: 4^30.
   std::string product = R"({"allOf":[)";

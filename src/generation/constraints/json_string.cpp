@@ -157,7 +157,7 @@ class Intersection {
   struct State {
     std::int64_t count = 0;
     std::vector<TextMachine::Places> places;
-    auto operator<=>(const State&) const = default;
+    auto operator<=>(const State&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14
   };
   using Rules = std::map<State, Grammar::Rule>;
 
@@ -178,8 +178,7 @@ class Intersection {
       accepts = accepts && machines_[i].accepts(state.places[i]);
     }
     std::ranges::sort(starts);
-    const auto repeated = std::ranges::unique(starts);
-    starts.erase(repeated.begin(), repeated.end());
+    starts.erase(std::unique(starts.begin(), starts.end()), starts.end());
     std::map<State, CodePoints> steps;
     const bool full = bounds_.most != Grammar::kUnbounded && state.count >= bounds_.most;
     for (std::size_t i = 0; i < starts.size() && !full; ++i) {

@@ -155,7 +155,7 @@ Expression json_string_of(Grammar& grammar, Expression text) {
   return grammar.sequence({grammar.text("\""), Escaper(grammar).of(text), grammar.text("\"")});
 }
 
-Expression json_string_but(Grammar& grammar, std::vector<std::string> texts) {
+Expression json_string_but(Grammar& grammar, const std::vector<std::string>& texts) {
   // A tree of the texts' characters; children come after their parents.
   struct Node {
     std::map<char32_t, std::size_t> children;

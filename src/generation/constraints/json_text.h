@@ -23,7 +23,7 @@ Grammar::Expression json_escaped(Grammar& grammar, const CodePoints& set);
 /// decoded ones. It has no references to rules.
 Grammar::Expression json_string_of(Grammar& grammar, Grammar::Expression text);
 /// Strings other than `texts`, without escapes.
-Grammar::Expression json_string_but(Grammar& grammar, std::vector<std::string> texts);
+Grammar::Expression json_string_but(Grammar& grammar, const std::vector<std::string>& texts);
 /// "," and ":" with what may stand after them.
 Grammar::Expression json_comma(Grammar& grammar);
 Grammar::Expression json_colon(Grammar& grammar);

@@ -80,7 +80,7 @@ TEST(Masks, GrammarsAndExpressions) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
   const TokenBytes bytes = test_vocabulary();
-  for (const char* regex : {"[a-z ]{3,9}(\\d{4}-\\d\\d)?", "(\xc3\xa9|\xf0\x9f\x98\x80|a)*b",
+  for (const char* regex : {R"([a-z ]{3,9}(\d{4}-\d\d)?)", "(\xc3\xa9|\xf0\x9f\x98\x80|a)*b",
                             "[^a-z]{2,}", "(the |a |name )+id"}) {
     SCOPED_TRACE(regex);
     expect_exact_masks(*compile_regex(regex, bytes, {}), bytes, random);

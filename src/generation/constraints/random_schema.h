@@ -54,7 +54,7 @@ class RandomSchema {
       case 2:
         return {{"type", "string"}, {"minLength", below(4)}, {"maxLength", 4 + below(9)}};
       case 3: {
-        const char* patterns[] = {"^[a-z]{2,5}$", "^(ab|cd)+$", "[0-9]", "^\\w+\\.\\d{2}$", "^$|x"};
+        const char* patterns[] = {"^[a-z]{2,5}$", "^(ab|cd)+$", "[0-9]", R"(^\w+\.\d{2}$)", "^$|x"};
         return {{"type", "string"}, {"pattern", patterns[below(5)]}, {"maxLength", 8}};
       }
       case 4: {

@@ -53,17 +53,15 @@ class SchemaDocument {
   std::vector<bool> checked_;
 };
 
-/// The type names of JSON Schema, one bit each.
-enum SchemaType : unsigned {
-  kNull = 1,
-  kBoolean = 2,
-  kInteger = 4,
-  kNumber = 8,  // with kInteger: any number
-  kString = 16,
-  kArray = 32,
-  kObject = 64,
-  kAnyType = 127,
-};
+// The type names of JSON Schema, one bit each.
+inline constexpr unsigned kNull = 1;
+inline constexpr unsigned kBoolean = 2;
+inline constexpr unsigned kInteger = 4;
+inline constexpr unsigned kNumber = 8;  // with kInteger: any number
+inline constexpr unsigned kString = 16;
+inline constexpr unsigned kArray = 32;
+inline constexpr unsigned kObject = 64;
+inline constexpr unsigned kAnyType = 127;
 
 /// The bits of the schema's "type"; all without one.
 unsigned schema_types(const SchemaJson& schema);

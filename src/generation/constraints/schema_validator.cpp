@@ -144,6 +144,7 @@ bool SchemaValidator::holds_object(const SchemaJson& schema, const SchemaJson& v
   }
   const SchemaJson* properties = schema_keyword(schema, "properties");
   const SchemaJson* others = schema_keyword(schema, "additionalProperties");
+  // NOLINTNEXTLINE(readability-use-anyofallof): std::ranges does not take items() for a range
   for (const auto& [name, member] : value.items()) {
     const SchemaJson* own =
         properties != nullptr ? schema_keyword(*properties, name.c_str()) : nullptr;
