@@ -57,6 +57,7 @@ struct Case {
 
 const std::vector<std::int64_t> kPrompt = {3, 5}, kNew = {7, 7, 9};
 
+// NOLINTNEXTLINE(readability-function-size): a table
 std::vector<Case> cases() {
   using Config = GenerationConfig;
   const auto cut = [](Logits& logits, double least) {

@@ -24,7 +24,8 @@ constexpr std::array<std::pair<const char*, std::optional<Tensor> ForwardInputs:
 ForwardInputs ForwardInputs::from_tensors(std::map<std::string, Tensor> tensors,
                                           const std::string& where) {
   ForwardInputs inputs;
-  for (auto& [name, tensor] : tensors) {
+  for (auto& entry : tensors) {
+    const std::string& name = entry.first;
     const auto input =
         std::ranges::find_if(kInputs, [&](const auto& each) { return name == each.first; });
     if (input == kInputs.end()) {
@@ -34,7 +35,7 @@ ForwardInputs ForwardInputs::from_tensors(std::map<std::string, Tensor> tensors,
           "start_positions or end_positions, got \"" +
           shortened(name) + "\"");
     }
-    inputs.*(input->second) = std::move(tensor);
+    inputs.*(input->second) = std::move(entry.second);
   }
   return inputs;
 }

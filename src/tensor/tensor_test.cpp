@@ -50,7 +50,8 @@ TEST(Tensor, BorrowsMemoryAndNeverWritesIt) {
 
   const Tensor moved = std::move(tensor);
   EXPECT_EQ(moved.f32().data(), owner->data());
-  Tensor copy = moved;
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): the copy is what is tested
+  const Tensor copy = moved;
   EXPECT_FALSE(copy.borrowed());
   EXPECT_EQ(owner.use_count(), 2);
 
@@ -64,6 +65,7 @@ TEST(Tensor, BorrowsMemoryAndNeverWritesIt) {
 
 TEST(Tensor, BorrowsNothingThatIsEmpty) {
   const Tensor tensor = Tensor::borrow({DType::int64, {0, 7}, {}});
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): the copy is what is tested
   const Tensor copy = tensor;
   EXPECT_EQ(copy.shape(), (Shape{0, 7}));
   EXPECT_TRUE(copy.bytes().empty());

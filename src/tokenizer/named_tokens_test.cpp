@@ -53,7 +53,7 @@ TEST(NamedTokens, MoreSpecialTokensComeBehindTheRoles) {
       for (const bool in_map : {false, true}) {
         SCOPED_TRACE(field + value + (in_map ? " in the map" : ""));
         const std::string tokens =
-            "{\"eos_token\": \"</s>\", \"" + std::string(field) + "\": " + value + "}";
+            R"({"eos_token": "</s>", ")" + std::string(field) + "\": " + value + "}";
         const Tokenizer tokenizer = in_map ? parse("", tokens) : parse(tokens);
         EXPECT_EQ(tokenizer.eos_token_id(), 4);
         EXPECT_EQ(tokenizer.encode("a<x>bab  <y>").ids, (Ids{0, 5, 1, 2, 6}));

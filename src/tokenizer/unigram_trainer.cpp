@@ -29,7 +29,10 @@ double add_logarithms(double a, double b) {
 // d/dx log gamma(x), by its asymptotic series from 7 on.
 double digamma(double x) {
   double result = 0;
-  for (; x < 7; ++x) result -= 1 / x;
+  while (x < 7) {
+    result -= 1 / x;
+    x += 1;
+  }
   x -= 0.5;
   const double xx = 1 / x / x;
   const double x4 = xx * xx;
