@@ -47,7 +47,8 @@ void refuse_others(const SafetensorsFile& file, const ParameterLayout& layout) {
   constexpr std::size_t kListed = 5;
   std::string names;
   std::size_t others = 0;
-  for (const auto& [name, view] : file.tensors()) {
+  for (const auto& entry : file.tensors()) {
+    const std::string& name = entry.first;
     const auto prefix =
         std::ranges::find_if(kPrefixes, [&](const char* each) { return name.starts_with(each); });
     const bool known = prefix != kPrefixes.end() &&
