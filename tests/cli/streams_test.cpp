@@ -22,7 +22,6 @@ namespace diffllama::cli_test {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
