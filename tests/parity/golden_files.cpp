@@ -67,7 +67,10 @@ std::filesystem::path source_dir() { return DIFFLLAMA_SOURCE_DIR; }
 std::vector<std::string> golden_names() {
   std::vector<std::string> names;
   for (const auto& [model, cases] : golden_records().items()) {
-    for (const auto& [name, record] : cases.items()) names.push_back(model + "/" + name);
+    for (const auto& [name, record] : cases.items()) {
+      names.push_back(model);
+      names.back().append("/").append(name);
+    }
   }
   std::sort(names.begin(), names.end());
   return names;

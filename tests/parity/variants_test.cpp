@@ -23,6 +23,9 @@ namespace fs = std::filesystem;
 void no_warning(const std::string& /*text*/) {}
 
 class Variants : public testing::Test {
+ public:
+  ~Variants() override { fs::remove_all(directory_); }
+
  protected:
   Variants()
       : directory_(fs::temp_directory_path() /
@@ -30,7 +33,6 @@ class Variants : public testing::Test {
                     testing::UnitTest::GetInstance()->current_test_info()->name())) {
     fs::create_directory(directory_);
   }
-  ~Variants() override { fs::remove_all(directory_); }
   fs::path path(const std::string& name) const { return directory_ / name; }
 
   static Tensor logits(const fs::path& model, const ForwardInputs& inputs) {
