@@ -133,7 +133,7 @@ Expression not_negative(Grammar& grammar, std::int64_t low, std::int64_t high, i
     const std::int64_t last = power_of_ten(whole + places) - 1;
     const std::int64_t a = std::max(low, first), b = std::min(high, last);
     if (a > b) continue;
-    const auto size = static_cast<std::size_t>(whole + places);
+    const auto size = static_cast<std::size_t>(whole) + static_cast<std::size_t>(places);
     choices.push_back(Range(grammar, padded(a, size), padded(b, size), whole).expression());
   }
   return grammar.alternatives(std::move(choices));
