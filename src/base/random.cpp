@@ -46,4 +46,10 @@ double Random::normal(std::uint64_t index) const {
   return radius * std::cos(2.0 * std::numbers::pi * to_unit(words[2], words[3]));
 }
 
+std::uint64_t random_stream(std::string_view name) {
+  std::uint64_t hash = 0xCBF29CE484222325;
+  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001B3;
+  return hash;
+}
+
 }  // namespace diffllama

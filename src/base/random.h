@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 namespace diffllama {
 
@@ -23,5 +24,9 @@ class Random {
   std::uint64_t seed_;
   std::uint64_t stream_;
 };
+
+/// The stream that a tensor's values are drawn from: a function of its name alone (FNV-1a), so that
+/// they do not depend on which others a model has.
+std::uint64_t random_stream(std::string_view name);
 
 }  // namespace diffllama

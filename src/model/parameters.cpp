@@ -36,13 +36,6 @@ Parameter normal(DType dtype, Shape shape, double deviation, const Random& rando
 
 }  // namespace
 
-// FNV-1a
-std::uint64_t random_stream(const std::string& name) {
-  std::uint64_t hash = 0xCBF29CE484222325;
-  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001B3;
-  return hash;
-}
-
 float round_to(DType dtype, float value) {
   switch (dtype) {
     case DType::float32:

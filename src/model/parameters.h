@@ -51,10 +51,6 @@ Parameters initial_parameters(const ModelConfig& config, std::uint64_t seed);
 /// rows.
 Parameter resized_rows(const Parameter& parameter, std::int64_t rows);
 
-/// The stream of random numbers that a parameter's values are drawn from: a function of its name
-/// alone, so that they do not depend on which others the model has.
-std::uint64_t random_stream(const std::string& name);
-
 /// Rounds a float32 value through `dtype` (float32, float16 or bfloat16).
 float round_to(DType dtype, float value);
 

@@ -49,6 +49,15 @@ RowMap by_head(std::int64_t d, RowMap heads, RowMap rows = unmoved) {
   };
 }
 
+// Of `count` things of which two belong together: where the i-th in halves (all first ones, then
+// all second ones) stands in pairs, and the way back. Heads come so, and the rotary pairs of one.
+RowMap pairs_to_halves(std::int64_t count) {
+  return [half = count / 2](std::int64_t i) { return i % half * 2 + i / half; };
+}
+RowMap halves_to_pairs(std::int64_t count) {
+  return [half = count / 2](std::int64_t i) { return i / 2 + i % 2 * half; };
+}
+
 class Planner {
  public:
   Planner(const ModelConfig& config, const FamilyOptions& options, std::string where)
@@ -154,8 +163,7 @@ class Planner {
       }
       case PairedHeads::split_heads:
         // Pair p puts out the values of heads p and p + H/2 side by side.
-        plan_.output =
-            by_head(d, [=](std::int64_t head) { return head / 2 + head % 2 * (heads / 2); });
+        plan_.output = by_head(d, halves_to_pairs(heads));
         plan_.second_map = [=](std::int64_t row) { return row / d >= heads / 2; };
         return;
     }
@@ -177,14 +185,11 @@ class Planner {
              number_text(old_.subln_eps));
     }
     config.model_type = ModelType::diffllama;
-    const auto halves = [](std::int64_t count) {
-      return [half = count / 2](std::int64_t head) { return head % half * 2 + head / half; };
-    };
     const std::int64_t d = old_.head_dim;
-    const RowMap rotary = old_.rope_interleaved ? to_interleaved(d) : RowMap(unmoved);
-    plan_.query = by_head(d, halves(old_.num_attention_heads), rotary);
-    plan_.key = by_head(d, halves(old_.num_key_value_heads), rotary);
-    plan_.value = by_head(d, halves(old_.num_key_value_heads));
+    const RowMap rotary = old_.rope_interleaved ? pairs_to_halves(d) : RowMap(unmoved);
+    plan_.query = by_head(d, pairs_to_halves(old_.num_attention_heads), rotary);
+    plan_.key = by_head(d, pairs_to_halves(old_.num_key_value_heads), rotary);
+    plan_.value = by_head(d, pairs_to_halves(old_.num_key_value_heads));
     plan_.folds_norm = true;
   }
 
@@ -194,19 +199,10 @@ class Planner {
     config.kv_pairs = true;
     config.rope_interleaved = true;
     config.subln_eps = old_.rms_norm_eps;
-    const auto pairs = [](std::int64_t count) {
-      return [half = count / 2](std::int64_t head) { return head / 2 + head % 2 * half; };
-    };
     const std::int64_t d = old_.head_dim;
-    const RowMap rotary = [half = d / 2](std::int64_t i) { return i / 2 + i % 2 * half; };
-    plan_.query = by_head(d, pairs(old_.num_attention_heads), rotary);
-    plan_.key = by_head(d, pairs(old_.num_key_value_heads), rotary);
-    plan_.value = by_head(d, pairs(old_.num_key_value_heads));
-  }
-
-  // Row i of a head whose rotary pairs are (i, i + d/2), in one where they are (2i, 2i + 1).
-  static RowMap to_interleaved(std::int64_t d) {
-    return [half = d / 2](std::int64_t i) { return i % half * 2 + i / half; };
+    plan_.query = by_head(d, halves_to_pairs(old_.num_attention_heads), halves_to_pairs(d));
+    plan_.key = by_head(d, halves_to_pairs(old_.num_key_value_heads), halves_to_pairs(d));
+    plan_.value = by_head(d, halves_to_pairs(old_.num_key_value_heads));
   }
 
   const ModelConfig& old_;
@@ -215,11 +211,12 @@ class Planner {
   Plan plan_;
 };
 
-// A stream of random numbers for each tensor, by its name.
-std::uint64_t stream_of(const std::string& name) {
-  std::uint64_t hash = 0xCBF29CE484222325;
-  for (const char c : name) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001B3;
-  return hash;
+// Normal numbers on top of row `row` of a tensor.
+void add_noise(const Random& random, double deviation, std::int64_t row, std::span<float> out) {
+  const std::uint64_t first = static_cast<std::uint64_t>(row) * out.size();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] += static_cast<float>(deviation * random.normal(first + i));
+  }
 }
 
 class FamilyWriter {
@@ -268,36 +265,26 @@ class FamilyWriter {
     if (spec.name.ends_with("dex_proj.weight")) {
       deviation = family_.noise > 0 ? family_.noise : plan_->config.initializer_range;
     }
-    const Random random(family_.seed, stream_of(spec.name));
-    return rounded_tensor(
-        spec.name, dtype, spec.shape, [=](std::int64_t row, std::span<float> out) {
-          const std::uint64_t first = static_cast<std::uint64_t>(row) * out.size();
-          for (std::size_t i = 0; i < out.size(); ++i) {
-            out[i] = value;
-            if (deviation > 0) {
-              out[i] = static_cast<float>(deviation * random.normal(first + i));
-            }
-          }
-        });
+    const Random random(family_.seed, random_stream(spec.name));
+    return rounded_tensor(spec.name, dtype, spec.shape,
+                          [=](std::int64_t row, std::span<float> out) {
+                            std::ranges::fill(out, value);
+                            if (deviation > 0) add_noise(random, deviation, row, out);
+                          });
   }
 
   // Rows of a matrix, or values of its bias, from elsewhere.
   TensorSource rows(const TensorSpec& spec, const RowMap& from, bool query) const {
     const StoredTensor& stored = *checkpoint_->find(spec.name);
     const bool noisy = query && family_.noise > 0 && spec.shape.size() > 1;
-    const Random random(family_.seed, stream_of(spec.name));
+    const Random random(family_.seed, random_stream(spec.name));
     return rounded_tensor(spec.name, dtype_of(stored), spec.shape,
                           [=, checkpoint = checkpoint_, plan = plan_, &stored,
                            noise = family_.noise](std::int64_t row, std::span<float> out) {
                             if (stored.view.shape.size() == 1)
                               return move_values(stored, from, out);
                             stored.read_row(from(row), out);
-                            if (!noisy || !plan->second_map(row)) return;
-                            const std::uint64_t first =
-                                static_cast<std::uint64_t>(row) * out.size();
-                            for (std::size_t i = 0; i < out.size(); ++i) {
-                              out[i] += static_cast<float>(noise * random.normal(first + i));
-                            }
+                            if (noisy && plan->second_map(row)) add_noise(random, noise, row, out);
                           });
   }
 
