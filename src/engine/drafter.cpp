@@ -37,9 +37,7 @@ Drafter::Drafter(const ForwardModel& model, const Parallel& parallel, const Mode
 void Drafter::run(std::span<ActiveSequence* const> sequences, std::span<const std::int64_t> counts,
                   std::int64_t max_step_tokens) {
   const auto take_guesses_off = [&] {
-    for (ActiveSequence* const sequence : sequences) {
-      sequence->ids.resize(sequence->ids.size() - sequence->draft.size());
-    }
+    for (ActiveSequence* const sequence : sequences) sequence->take_draft_off();
   };
   try {
     guess(sequences, counts, max_step_tokens);
@@ -125,7 +123,7 @@ bool Drafter::add_token(ActiveSequence& sequence, std::span<float> logits) {
   }
   sequence.draft.push_back(id);
   sequence.ids.push_back(id);
-  if (std::ranges::find(request.eos_token_ids, id) != request.eos_token_ids.end()) return false;
+  if (request.ends_with(id)) return false;
   const double threshold = config.assistant_confidence_threshold;
   return threshold == 0 || probability(logits, id) >= threshold;
 }

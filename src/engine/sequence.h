@@ -55,6 +55,9 @@ struct ActiveRequest {
   bool wants_all_rows() const {
     return wanted.prompt_logprobs.has_value() || wanted.hidden_states == PromptStates::all;
   }
+  bool ends_with(std::int64_t token) const {
+    return std::ranges::find(eos_token_ids, token) != eos_token_ids.end();
+  }
   std::int64_t prompt_length() const { return std::ssize(wanted.ids); }
   /// Of a sequence; the last new token never enters the cache.
   std::int64_t max_keys() const {
@@ -89,6 +92,20 @@ struct ActiveSequence {
   std::vector<std::int64_t> draft = {};
   DraftLength draft_length = {};
   std::optional<SequenceCache> draft_cache = {};  // of the draft model
+
+  /// Another one with the same past, which shares the blocks; without text and partner, and as new
+  /// to the scheduler.
+  std::unique_ptr<ActiveSequence> fork() const {
+    return std::make_unique<ActiveSequence>(ActiveSequence{.request = request,
+                                                           .number = number,
+                                                           .ids = ids,
+                                                           .text = nullptr,
+                                                           .cache = cache.fork(),
+                                                           .place = place,
+                                                           .known_blocks = known_blocks});
+  }
+  /// Takes the draft off the end of ids, where it stands while a model runs.
+  void take_draft_off() { ids.resize(ids.size() - draft.size()); }
 
   std::int64_t length() const { return std::ssize(ids); }
   /// Tokens that have not gone through the model.

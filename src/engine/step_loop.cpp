@@ -213,9 +213,7 @@ void StepLoop::run_model() {
 // The sequences hold their drafts meanwhile.
 std::span<const StepLogits::Output> StepLoop::run_inputs() {
   const auto without_drafts = [&] {
-    for (ActiveSequence* const sequence : stepped_) {
-      sequence->ids.resize(sequence->ids.size() - sequence->draft.size());
-    }
+    for (ActiveSequence* const sequence : stepped_) sequence->take_draft_off();
   };
   try {
     const std::span<const StepLogits::Output> outputs = step_logits_.run(inputs_);
@@ -309,17 +307,10 @@ void StepLoop::finish_prompt(ActiveRequest& request, const StepLogits::Output& o
 void StepLoop::fork(const ActiveSequence& sequence, std::span<const float> logits) {
   const std::int64_t count = sequence.request->wanted.config.num_return_sequences;
   for (std::int64_t number = 1; number < count; ++number) {
-    auto other =
-        std::make_unique<ActiveSequence>(ActiveSequence{.request = sequence.request,
-                                                        .number = number,
-                                                        .ids = {},
-                                                        .text = nullptr,
-                                                        .cache = sequence.cache.fork(),
-                                                        .place = sequence.place,
-                                                        .known_blocks = sequence.known_blocks});
+    std::unique_ptr<ActiveSequence> other = sequence.fork();
+    other->number = number;
     other->text = make_text(*sequence.request);
     other->ids.reserve(sequence.ids.capacity());
-    other->ids = sequence.ids;
     std::unique_ptr<ActiveSequence> partner = fork_partner(sequence, *other);
     own_logits_.assign(logits.begin(), logits.end());
     choose(*other, own_logits_);
@@ -361,9 +352,7 @@ void StepLoop::choose(ActiveSequence& sequence, std::span<float> logits) {
 std::optional<StopReason> StepLoop::stop_reason(const ActiveSequence& sequence,
                                                 std::int64_t id) const {
   const ActiveRequest& request = *sequence.request;
-  if (std::ranges::find(request.eos_token_ids, id) != request.eos_token_ids.end()) {
-    return StopReason::eos;
-  }
+  if (request.ends_with(id)) return StopReason::eos;
   if (sequence.text && sequence.text->stopped()) return StopReason::stop_string;
   if (sequence.length() >= request.max_length || request.late()) return StopReason::length;
   return std::nullopt;

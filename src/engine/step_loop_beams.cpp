@@ -1,7 +1,6 @@
 // Beam search in the step loop: the running beams of a request are sequences of the scheduler that
 // share blocks. Each gets its scores when its last token went through the model, in whatever step
 // that is; with the last of them BeamSearch says how they go on.
-#include <algorithm>
 #include <exception>
 #include <memory>
 #include <utility>
@@ -10,13 +9,6 @@
 #include "engine/step_loop.h"
 
 namespace diffllama {
-namespace {
-
-bool contains(std::span<const std::int64_t> ids, std::int64_t id) {
-  return std::ranges::find(ids, id) != ids.end();
-}
-
-}  // namespace
 
 void StepLoop::score_beam(ActiveSequence& sequence, std::span<const float> logits) {
   ActiveRequest& request = *sequence.request;
@@ -76,7 +68,7 @@ void StepLoop::find_beams(const ActiveRequest& request) {
 // Stop strings are looked for in the text of the last tokens: a token has at least one byte.
 bool StepLoop::ends_beam(const ActiveRequest& request, const ActiveSequence& beam,
                          std::int64_t id) const {
-  if (contains(request.eos_token_ids, id)) return true;
+  if (request.ends_with(id)) return true;
   const std::vector<std::string>& stop_strings = request.wanted.config.stop_strings;
   if (stop_strings.empty()) return false;
   GeneratedText text(*tokenizer_, stop_strings, beam.ids);
@@ -114,13 +106,8 @@ void StepLoop::continue_beams(ActiveRequest& request) {
       continue;
     }
     const ActiveSequence& parent = *beams_[static_cast<std::size_t>(next[i].parent)];
-    auto beam = std::make_unique<ActiveSequence>(ActiveSequence{.request = parent.request,
-                                                                .ids = parent.ids,
-                                                                .text = nullptr,
-                                                                .cache = parent.cache.fork(),
-                                                                .place = parent.place,
-                                                                .known_blocks = parent.known_blocks,
-                                                                .patience = parent.patience});
+    std::unique_ptr<ActiveSequence> beam = parent.fork();
+    beam->patience = parent.patience;
     go_on(*beam, i);
     forks_.push_back(std::move(beam));
   }
@@ -154,7 +141,7 @@ void StepLoop::hand_out_beams(ActiveRequest& request) {
         token.id = beams.node(node).id;
         if (text) token.text += text->push(token.id);
         const bool last = node == finished.node;
-        if (last && contains(request.eos_token_ids, token.id)) ending.reason = StopReason::eos;
+        if (last && request.ends_with(token.id)) ending.reason = StopReason::eos;
         if (last && text && ending.reason != StopReason::eos && text->stopped()) {
           ending.reason = StopReason::stop_string;
         }

@@ -17,11 +17,11 @@ void StepLoop::draft() {
     const std::int64_t most = most_guesses(*sequence);
     if (most == 0) continue;
     const GenerationConfig& config = sequence->request->wanted.config;
+    const std::int64_t count = sequence->draft_length.next(most);
+    if (count == 0) continue;
     if (config.prompt_lookup_num_tokens) {
-      const std::int64_t count = sequence->draft_length.next(most);
-      if (count == 0) continue;
       look_up(sequence->ids, config.max_matching_ngram_size, count, sequence->draft);
-    } else if (const std::int64_t count = sequence->draft_length.next(most); count > 0) {
+    } else {
       guessed_.push_back(sequence.get());
       guesses_.push_back(count);
     }

@@ -52,17 +52,10 @@ void StepLoop::guide(ActiveSequence& sequence, std::span<const float> logits) {
 std::unique_ptr<ActiveSequence> StepLoop::fork_partner(const ActiveSequence& sequence,
                                                        ActiveSequence& other) {
   if (sequence.partner == nullptr) return nullptr;
-  const ActiveSequence& negative = *sequence.partner;
-  auto partner =
-      std::make_unique<ActiveSequence>(ActiveSequence{.request = other.request,
-                                                      .number = other.number,
-                                                      .ids = negative.ids,
-                                                      .text = nullptr,
-                                                      .cache = negative.cache.fork(),
-                                                      .place = negative.place,
-                                                      .known_blocks = negative.known_blocks,
-                                                      .partner = &other,
-                                                      .negative = true});
+  std::unique_ptr<ActiveSequence> partner = sequence.partner->fork();
+  partner->number = other.number;
+  partner->partner = &other;
+  partner->negative = true;
   other.partner = partner.get();
   other.raw_logits = sequence.raw_logits;
   return partner;
