@@ -13,6 +13,8 @@ from pathlib import Path
 import tokenizers
 from tokenizers import normalizers, pre_tokenizers
 
+from cpp_table import table_lines
+
 CHARACTERS = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
@@ -88,13 +90,7 @@ def not_normalized():
 
 def array(name, kind, rows):
     cells = ["{" + ", ".join(f"0x{value:X}" for value in row) + "}," for row in rows]
-    lines, line = [], ""
-    for cell in cells:
-        if len(line) + 1 + len(cell) > 99:
-            lines.append(line)
-            line = ""
-        line += (" " if line else "") + cell
-    return f"constexpr auto {name} = std::to_array<{kind}>({{\n" + "\n".join([*lines, line]) + "\n});\n"
+    return f"constexpr auto {name} = std::to_array<{kind}>({{\n{table_lines(cells)}\n}});\n"
 
 
 def main():

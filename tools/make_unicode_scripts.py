@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tokenizers import pre_tokenizers
 
+from cpp_table import table_lines
+
 SCRIPTS = pre_tokenizers.UnicodeScripts()
 
 
@@ -44,15 +46,9 @@ def main():
             ranges.append([code, code, script])
         last = c if script else None
     rows = [f"{{0x{first:X}, 0x{end:X}, {script}}}," for first, end, script in ranges if script]
-    lines, line = [], ""
-    for row in rows:
-        if len(line) + 1 + len(row) > 99:
-            lines.append(line)
-            line = ""
-        line += (" " if line else "") + row
     out = Path(__file__).parent.parent / "src/tokenizer/unicode_scripts_table.inc"
     head = "// Made by tools/make_unicode_scripts.py: first and last character, number of the script.\n"
-    out.write_text(head + "\n".join([*lines, line]) + "\n")
+    out.write_text(head + table_lines(rows) + "\n")
     print(len(known), "scripts,", len(rows), "ranges")
 
 
