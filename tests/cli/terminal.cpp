@@ -17,6 +17,7 @@ Terminal::Terminal(const std::vector<std::string>& arguments) {
   std::vector<std::string> words{DIFFLLAMA_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   winsize size{};
@@ -39,7 +40,7 @@ Terminal::~Terminal() {
   close(terminal_);
 }
 
-void Terminal::type(const std::string& keys) {
+void Terminal::type(const std::string& keys) const {
   if (write(terminal_, keys.data(), keys.size()) != static_cast<ssize_t>(keys.size())) {
     throw std::runtime_error(std::string("write: ") + std::strerror(errno));
   }
@@ -73,12 +74,14 @@ bool Terminal::wait_for(const std::string& text) {
 
 int Terminal::exit_status(const std::string& keys) {
   // libedit shows its prompt just before it takes the keys itself: what is typed in between is
-  // lost, and typed again, as a person does.
+  // lost, or becomes text of the line (Ctrl-D as "^D", behind which another one only beeps). So the
+  // line is cleared and they are typed again, as a person does.
+  constexpr char kClearLine = '\x15';  // Ctrl-U
   type(keys);
   for (;;) {
     pollfd waiting{.fd = terminal_, .events = POLLIN, .revents = 0};
     if (poll(&waiting, 1, 1000) == 0) {
-      type(keys);
+      type(std::string{kClearLine}.append(keys));
     } else if (!read_more()) {
       break;
     }

@@ -17,7 +17,7 @@ class Terminal {
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
-  void type(const std::string& keys);
+  void type(const std::string& keys) const;
   /// Reads on until `text` has come since the last call; false where the program ends before.
   bool wait_for(const std::string& text);
   /// All that came so far.
