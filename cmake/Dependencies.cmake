@@ -8,6 +8,7 @@ pkg_check_modules(ONIGURUMA REQUIRED IMPORTED_TARGET oniguruma)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(LIBEDIT REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+find_package(PNG REQUIRED)
 find_library(SENTENCEPIECE_LIBRARY sentencepiece REQUIRED)  # its .pc asks for the trainer too
 find_package(dnnl REQUIRED)
 if(DIFFLLAMA_FUZZ)

@@ -12,7 +12,7 @@ set(DIFFLLAMA_LAYERS
   "model"
   "generation training"
   "engine"
-  "tasks"
+  "tasks microscope"
   "api"
   "cli")
 

@@ -115,6 +115,11 @@ void print_line(const std::string& text) { std::cerr << printable(text) << '\n';
 
 void print_warning(const std::string& text) { print_line("warning: " + text); }
 
+std::string without_last_newline(std::string text) {
+  if (text.ends_with('\n')) text.resize(text.size() - (text.ends_with("\r\n") ? 2 : 1));
+  return text;
+}
+
 Model load_model(const ModelOptions& options) {
   LoadOptions load;
   load.compute = options.compute;

@@ -45,6 +45,9 @@ void print_warning(const std::string& text);
 /// Loads it; warnings go to stderr.
 Model load_model(const ModelOptions& options);
 
+/// Without the newline, LF or CR LF, that an editor or echo ends a prompt with.
+std::string without_last_newline(std::string text);
+
 /// Ends the program with this status: what there is to say was said.
 struct ExitStatus {
   int status;
@@ -63,5 +66,6 @@ void add_quantize_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_apply_chat_template_command(CLI::App& app);
 void add_chat_command(CLI::App& app);
+void add_attention_command(CLI::App& app);
 
 }  // namespace diffllama::cli

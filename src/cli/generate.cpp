@@ -46,13 +46,6 @@ struct GenerateOptions {
 constexpr const char* kSamplingOptions[] = {"top_k", "top_p",     "min_p",          "seed",
                                             "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"};
 
-// An editor and echo end a text with a newline, LF or CR LF, that is not meant as part of the
-// prompt.
-std::string without_last_newline(std::string text) {
-  if (text.ends_with('\n')) text.resize(text.size() - (text.ends_with("\r\n") ? 2 : 1));
-  return text;
-}
-
 std::vector<std::string> read_prompts(const GenerateOptions& options) {
   if (!options.prompts.empty()) return options.prompts;
   std::vector<std::string> prompts;

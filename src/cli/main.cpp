@@ -50,6 +50,7 @@ int run(int argc, char** argv) {
   diffllama::cli::add_train_command(app);
   diffllama::cli::add_apply_chat_template_command(app);
   diffllama::cli::add_chat_command(app);
+  diffllama::cli::add_attention_command(app);
   if (argc > 1) {
     const std::string problem = command_problem(app, argv[1]);
     if (!problem.empty()) return fail(kWrongCommandLine, problem);

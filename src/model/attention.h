@@ -13,6 +13,7 @@ namespace diffllama {
 /// one batch row, zero where nothing is written.
 struct AttentionMaps {
   float* maps = nullptr;
+  float* logits = nullptr;                    // with maps: q.k / sqrt(d) in their places, or null
   std::int64_t tokens = 0;                    // T
   std::int64_t keys = 0;                      // S
   std::int64_t first_token = 0;               // row of this step's first token

@@ -106,6 +106,7 @@ void AttentionTile::map_block(std::int64_t block, AttentionScratch::Worker& work
     args.panel_stride = panels.stride;
     args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
     multiply(args);
+    if (input.maps.logits != nullptr) write_logits(block, map, args.c);
     const std::span<const std::byte> next = keys_after(block, map);
     for (std::int64_t row = 0; row < args.m; ++row) {
       prefetch_part(next, row, args.m);
@@ -250,6 +251,21 @@ void AttentionTile::finish() const {
     }
   }
   if (input.maps.maps != nullptr) write_maps();
+}
+
+// A block of scores, for the caller who asked.
+void AttentionTile::write_logits(std::int64_t block, std::int64_t map, const float* scores) const {
+  const AttentionMaps& maps = input.maps;
+  const float scale = 1.0F / std::sqrt(static_cast<float>(geometry.head_dim));
+  for (std::int64_t row = 0; row < rows(map); ++row) {
+    const std::int64_t token = token_of(map, row);
+    const std::int64_t head = geometry.query_head(group, map, row % geometry.map_heads(map));
+    float* out = maps.logits + (head * maps.tokens + maps.first_token + token) * maps.keys;
+    for (std::int64_t s = 0; s < keys_of(block); ++s) {
+      const std::int64_t key = block * kBlock + s;
+      if (token_sees(token, key)) out[maps.key_columns[key]] = scores[row * kRowFloats + s] * scale;
+    }
+  }
 }
 
 // The softmax maps themselves, for the caller who asked.

@@ -49,8 +49,8 @@ struct AttentionTile {
     return token_of(row) * geometry.output_heads() + group * geometry.group_heads +
            row % geometry.group_heads;
   }
-  bool sees(std::int64_t row, std::int64_t key) const {
-    const std::int64_t token = token_of(row);
+  bool sees(std::int64_t row, std::int64_t key) const { return token_sees(token_of(row), key); }
+  bool token_sees(std::int64_t token, std::int64_t key) const {
     if (input.mask == nullptr) return key < limit(token);
     return key < keys && input.mask[token * input.mask_stride + key] != 0;
   }
@@ -92,6 +92,7 @@ struct AttentionTile {
 
   void prepare();
   void map_block(std::int64_t block, AttentionScratch::Worker& worker);
+  void write_logits(std::int64_t block, std::int64_t map, const float* scores) const;
   std::int64_t hide(std::int64_t token, std::int64_t start, std::int64_t count, float* x) const;
   void weigh() const;
   void add_values(std::int64_t first_panel, std::int64_t panels,
