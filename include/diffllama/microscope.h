@@ -26,10 +26,10 @@ struct TokenSpan {
 struct MicroscopeOptions {
   /// Whose maps are kept, counted from 0; absent: of every layer, of every output head. The
   /// measures are of all either way.
-  std::optional<std::int64_t> layer, head;
+  std::optional<std::int64_t> layer = std::nullopt, head = std::nullopt;
   bool keep_maps = true;  // false: none
   /// Where in the text the answer stands, for AttentionShare::answer.
-  std::optional<TokenSpan> answer;
+  std::optional<TokenSpan> answer = std::nullopt;
 };
 
 /// How the attention of a token divides: the weights on some of its keys, over the sum of the

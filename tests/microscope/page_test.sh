@@ -38,7 +38,7 @@ look() {
     exit 1
   fi
   if ! grep -q "probe: all well, $cells cells" "$scratch/$name.dom"; then
-    echo "$name: expected \"probe: all well, $cells cells\", got $(grep -o 'probe: [^<]*' "$scratch/$name.dom" || echo nothing)"
+    echo "$name: expected \"probe: all well, $cells cells\", got $(grep -o '">probe: [^<]*' "$scratch/$name.dom" || echo nothing)"
     exit 1
   fi
 }
