@@ -5,7 +5,8 @@
 usage() {
   cat <<'EOF'
 usage: scripts/test.sh [CHECK]...
-  --release     build in Release and run every test (what no argument does)
+  --release     build in Release and run every test, Python's among them (what no argument does)
+  --python      the tests of the Python package alone
   --asan        the same under AddressSanitizer and UndefinedBehaviorSanitizer
   --tsan        the same under ThreadSanitizer
   --fuzz        each fuzzer of tests/fuzz for 5 seconds, beginning with the corpus; --fuzz=SECONDS for longer
@@ -21,6 +22,26 @@ run_tests() {
   build "$1"
   say "Testing build/$1"
   ctest --preset "$1" -j "$(nproc)" --progress || die "tests failed; what they said is above"
+}
+
+# The Python package in a virtual environment of its own. Where PyPI cannot be reached it is left out.
+check_python() {
+  install_packages build
+  install_packages python
+  local venv=build/python-venv
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || die "python3 -m venv failed; its message is above"
+  if ! "$venv/bin/python" -c 'import mypy, nanobind, numpy, pytest' 2>/dev/null &&
+    ! "$venv/bin/pip" install -q nanobind numpy pytest mypy; then
+    say "The Python tests are left out: PyPI could not be reached"
+    return 0
+  fi
+  say "Building the Python package"
+  cmake --preset release -DDIFFLLAMA_PYTHON=ON -DPython_EXECUTABLE="$PWD/$venv/bin/python" >/dev/null ||
+    die "cmake --preset release failed; its messages are above"
+  build release diffllama_python
+  say "Testing the Python package"
+  PYTHONPATH=build/release/python "$venv/bin/python" -m pytest -q python/tests ||
+    die "Python tests failed; what they said is above"
 }
 
 sources() { git ls-files --cached --others --exclude-standard "$@"; }
@@ -39,7 +60,27 @@ base_commit() {
 }
 
 # The .cpp files that changed since commit $1, and those that include a header that did.
-changed_sources() {
+changed_# The Python package in a virtual environment of its own. Where PyPI cannot be reached it is left out.
+check_python() {
+  install_packages build
+  install_packages python
+  local venv=build/python-venv
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || die "python3 -m venv failed; its message is above"
+  if ! "$venv/bin/python" -c 'import mypy, nanobind, numpy, pytest' 2>/dev/null &&
+    ! "$venv/bin/pip" install -q nanobind numpy pytest mypy; then
+    say "The Python tests are left out: PyPI could not be reached"
+    return 0
+  fi
+  say "Building the Python package"
+  cmake --preset release -DDIFFLLAMA_PYTHON=ON -DPython_EXECUTABLE="$PWD/$venv/bin/python" >/dev/null ||
+    die "cmake --preset release failed; its messages are above"
+  build release diffllama_python
+  say "Testing the Python package"
+  PYTHONPATH=build/release/python "$venv/bin/python" -m pytest -q python/tests ||
+    die "Python tests failed; what they said is above"
+}
+
+sources() {
   local changed headers
   changed=$(git diff --name-only --diff-filter=d "$1"; git ls-files --others --exclude-standard)
   headers=$(grep -E '\.h$' <<<"$changed" | sed -E 's,^(src|include)/,,')
@@ -66,8 +107,8 @@ check_tidy() {
       *) which=all ;;
     esac
   fi
-  # Not part of this build: projects of their own, and what preset fuzz alone compiles.
-  files=$(grep -v -e '^examples/' -e '^tests/fuzz/libfuzzer.cpp' <<<"$files")
+  # Not part of this build: projects of their own, the Python module, and what preset fuzz alone compiles.
+  files=$(grep -v -e '^examples/' -e '^python/' -e '^tests/fuzz/libfuzzer.cpp' <<<"$files")
   say "clang-tidy over $(grep -c . <<<"$files") files ($which)"
   [ -n "$files" ] || return 0
   # The analyzer walks every path of the macros of GoogleTest and Google Benchmark: most of the time, and no finding of
@@ -82,7 +123,8 @@ check_tidy() {
 [ $# -gt 0 ] || set -- --release
 for check in "$@"; do
   case $check in
-    --release) run_tests release ;;
+    --release) run_tests release && check_python ;;
+    --python) check_python ;;
     --asan) run_tests asan ;;
     --tsan) run_tests tsan ;;
     --fuzz) run_fuzzers 5 build/fuzz/corpus ;;

@@ -3,7 +3,7 @@
 #   ```console            each `$ ` command (`> ` goes on with it) must succeed and write to standard output exactly the
 #                         lines that follow it, where a line `...` stands for any lines
 #   ```console not run: WHY    is shown only
-#   ```cpp PATH           the block stands in that file, in one piece (cmake, json alike); without PATH it is refused
+#   ```cpp PATH           the block stands in that file, in one piece (cmake, json, python alike); without PATH it is refused
 #   ```sh, bash, shell    are refused: nobody would notice when they stop working
 set -u
 bin=$1
@@ -100,9 +100,9 @@ check_file() {
       case $info in
         console) check_console "$1" $first ;;
         'console not run: '?*) printf '%s: not run: %s\n' "$1:$first" "${info#*run: }" ;;
-        cpp* | cmake* | json*) check_excerpt "$1" $first "${info#* }" ;;
+        cpp* | cmake* | json* | python*) check_excerpt "$1" $first "${info#* }" ;;
         text | mermaid) ;;
-        *) fail "$1:$((first - 1))" "expected console, console not run: WHY, cpp PATH, cmake PATH, json PATH, text or mermaid, got $info" ;;
+        *) fail "$1:$((first - 1))" "expected console, console not run: WHY, cpp PATH, cmake PATH, json PATH, python PATH, text or mermaid, got $info" ;;
       esac
     elif [ $inside -eq 0 ] && [ "$line" = '```' ]; then
       fail "$1:$number" 'expected a language behind ```'

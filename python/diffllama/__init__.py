@@ -1,0 +1,100 @@
+"""DiffLlama's documented classes of transformers, backed by a native C++ engine.
+
+    from diffllama import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained()          # the small model that ships
+    model = AutoModelForCausalLM.from_pretrained()
+    ids = model.generate(**tokenizer("HAMLET:", return_tensors="np"), max_new_tokens=32)
+    print(tokenizer.decode(ids[0], skip_special_tokens=True))
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from ._core import ConfigError, Error, FormatError, InvalidArgument, IoError, TrainingError
+from .cache import Cache, DynamicCache
+from .configuration import AutoConfig, DiffLlamaConfig, LlamaConfig, PretrainedConfig
+from .generation import GenerationConfig, set_seed
+from .hub import default_model
+from .logits_process import (
+    EosTokenCriteria,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    MaxTimeCriteria,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from .modeling import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    DiffLlamaForCausalLM,
+    DiffLlamaForQuestionAnswering,
+    DiffLlamaForSequenceClassification,
+    DiffLlamaForTokenClassification,
+    DiffLlamaModel,
+    LlamaForCausalLM,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    LlamaModel,
+    PreTrainedModel,
+)
+from .streamers import AsyncTextIteratorStreamer, BaseStreamer, TextIteratorStreamer, TextStreamer
+from .tokenization import AutoTokenizer, BatchEncoding, PreTrainedTokenizer, PreTrainedTokenizerFast
+
+try:
+    __version__ = version("diffllama")
+except PackageNotFoundError:  # used from a source tree
+    __version__ = "0+source"
+
+__all__ = [
+    "AsyncTextIteratorStreamer",
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoTokenizer",
+    "BaseStreamer",
+    "BatchEncoding",
+    "Cache",
+    "ConfigError",
+    "DiffLlamaConfig",
+    "DiffLlamaForCausalLM",
+    "DiffLlamaForQuestionAnswering",
+    "DiffLlamaForSequenceClassification",
+    "DiffLlamaForTokenClassification",
+    "DiffLlamaModel",
+    "DynamicCache",
+    "EosTokenCriteria",
+    "Error",
+    "FormatError",
+    "GenerationConfig",
+    "InvalidArgument",
+    "IoError",
+    "LlamaConfig",
+    "LlamaForCausalLM",
+    "LlamaForQuestionAnswering",
+    "LlamaForSequenceClassification",
+    "LlamaForTokenClassification",
+    "LlamaModel",
+    "LogitsProcessor",
+    "LogitsProcessorList",
+    "MaxLengthCriteria",
+    "MaxTimeCriteria",
+    "PreTrainedModel",
+    "PreTrainedTokenizer",
+    "PreTrainedTokenizerFast",
+    "PretrainedConfig",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
+    "TextIteratorStreamer",
+    "TextStreamer",
+    "TrainingError",
+    "default_model",
+    "set_seed",
+]

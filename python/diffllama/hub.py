@@ -1,0 +1,64 @@
+"""Where a model lies: a directory, a .gguf file, or a snapshot in Hugging Face's cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import _core
+
+
+def default_model() -> Path:
+    """The small model that ships with the package: $DIFFLLAMA_MODEL where it is set."""
+    given = os.environ.get("DIFFLLAMA_MODEL")
+    return Path(given) if given else Path(__file__).parent / "models" / "diffllama-tiny"
+
+
+def cache_directory(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Hugging Face's cache: `cache_dir`, $HF_HUB_CACHE, $HF_HOME/hub, or ~/.cache/huggingface/hub."""
+    if cache_dir is not None:
+        return Path(cache_dir)
+    if "HF_HUB_CACHE" in os.environ:
+        return Path(os.environ["HF_HUB_CACHE"])
+    home = os.environ.get("HF_HOME")
+    if home is None:
+        home = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "huggingface")
+    return Path(home) / "hub"
+
+
+def find_model(
+    name: str | os.PathLike[str] | None,
+    *,
+    revision: str = "main",
+    cache_dir: str | os.PathLike[str] | None = None,
+    subfolder: str = "",
+    gguf_file: str | None = None,
+) -> Path:
+    """The directory or .gguf file that `name` means; nothing is ever downloaded.
+
+    name: a path, or "org/model" of a snapshot in the cache; None: the model that ships.
+    revision: branch, tag or commit of that snapshot.
+    subfolder: a folder in it. gguf_file: a file in it.
+    Raises IoError where nothing is there.
+    """
+    path = default_model() if name is None else Path(name)
+    if not path.exists():
+        path = _snapshot(str(name), revision, cache_directory(cache_dir))
+    path = path / subfolder if subfolder else path
+    path = path / gguf_file if gguf_file else path
+    if not path.exists():
+        raise _core.IoError(f"{path}: expected a model, got no such file or directory")
+    return path
+
+
+def _snapshot(name: str, revision: str, cache: Path) -> Path:
+    repository = cache / ("models--" + name.replace("/", "--"))
+    reference = repository / "refs" / revision
+    commit = reference.read_text().strip() if reference.is_file() else revision
+    snapshot = repository / "snapshots" / commit
+    if not snapshot.is_dir():
+        raise _core.IoError(
+            f"{name}: expected a directory, a .gguf file, or a model whose revision {revision} is in {cache}, "
+            "got none of them (nothing is downloaded)"
+        )
+    return snapshot

@@ -1,0 +1,61 @@
+#pragma once
+
+// What the files of the extension module share: each binds one part of include/diffllama.
+
+#include <nanobind/nanobind.h>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "diffllama/model.h"
+#include "diffllama/tensor.h"
+#include "diffllama/tokenizer.h"
+
+namespace diffllama::python {
+
+namespace nb = nanobind;
+
+/// A model that Python holds. One call computes at a time: others wait, without the GIL.
+struct ModelHolder {
+  std::unique_ptr<Model> model;
+  std::mutex mutex;
+  int forks;  // of this process when it was loaded
+
+  explicit ModelHolder(Model loaded);
+  /// After a fork the model's threads are not there: what would wait for them is left alone.
+  ~ModelHolder();
+  ModelHolder(const ModelHolder&) = delete;
+  ModelHolder& operator=(const ModelHolder&) = delete;
+  /// Throws Error in a process that was forked after the model was loaded.
+  Model& get() const;
+};
+
+/// A tokenizer that Python holds.
+struct TokenizerHolder {
+  Tokenizer tokenizer;
+};
+
+/// The array `object` as a tensor of `dtype` (int64 or float32; absent: int64 for integers and
+/// booleans, float32 for other numbers), or nothing for None. Memory of the right type is borrowed,
+/// all other is converted. Anything with DLPack or Python's buffers. Throws TypeError that starts
+/// with `name`.
+std::optional<Tensor> to_tensor(nb::handle object, const char* name,
+                                std::optional<DType> dtype = DType::int64);
+/// A numpy array of the tensor's memory, float32 or int64.
+nb::object to_numpy(Tensor tensor);
+
+/// Warnings go to Python's warnings.warn.
+WarningHandler python_warnings();
+/// Lets signals be handled (Ctrl-C); throws what a handler raised. Needs the GIL.
+void check_signals();
+
+void bind_errors(nb::module_& module);
+void bind_model(nb::module_& module);
+void bind_tokenizer(nb::module_& module);
+void bind_generation(nb::module_& module);
+void bind_engine(nb::module_& module);
+void bind_training(nb::module_& module);
+
+}  // namespace diffllama::python
