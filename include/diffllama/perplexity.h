@@ -3,14 +3,22 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "diffllama/model.h"
 
 namespace [[gnu::visibility("default")]] diffllama {
 
+struct PerplexityOptions {
+  /// Tokens from the begin of one window to that of the next, at most max_position_embeddings;
+  /// fewer give what is predicted more context, and cost more. 0: max_position_embeddings, windows
+  /// that do not overlap.
+  std::int64_t stride = 0;
+};
+
 /// exp of the mean negative log-likelihood over all predicted tokens of some documents, each
-/// document alone: its tokens are cut into windows of max_position_embeddings that do not overlap,
-/// and the first token of a window is not predicted.
+/// document alone: its tokens are cut into windows of max_position_embeddings, each token is
+/// predicted in the first window that holds it, and the first token of a window is not predicted.
 class Perplexity {
  public:
   struct Result {
@@ -20,8 +28,9 @@ class Perplexity {
     std::int64_t documents = 0;          // added
   };
 
-  /// `model` must outlive it. Throws InvalidArgument unless it is a causal LM.
-  explicit Perplexity(const Model& model);
+  /// `model` must outlive it. Throws InvalidArgument unless it is a causal LM and the stride one of
+  /// its windows allows.
+  explicit Perplexity(const Model& model, const PerplexityOptions& options = {});
   ~Perplexity();
   Perplexity(Perplexity&&) noexcept;
   Perplexity& operator=(Perplexity&&) noexcept;
@@ -32,6 +41,8 @@ class Perplexity {
   void add(std::span<const std::int64_t> ids);
   /// Of all documents so far. Throws InvalidArgument when no token was predicted.
   Result result();
+  /// Of each document added since the last call, in order; NaN where no token was predicted.
+  std::vector<Result> documents();
 
  private:
   struct Impl;

@@ -101,6 +101,16 @@ class Tokenizer {
   std::string token_bytes(std::int64_t id, bool first = false) const;
   std::optional<std::int64_t> bos_token_id() const;
   std::optional<std::int64_t> eos_token_id() const;
+  std::optional<std::int64_t> unk_token_id() const;
+  std::optional<std::int64_t> cls_token_id() const;
+  /// "model_max_length" of tokenizer_config.json; nothing where it is absent or stands for no
+  /// limit.
+  std::optional<std::int64_t> model_max_length() const;
+  /// What the model writes before each token of a word but the first ("##"); empty for most.
+  std::string continuing_subword_prefix() const;
+  /// Tokens, as id_to_token gives them, to text: the decoder alone (transformers'
+  /// convert_tokens_to_string).
+  std::string convert_tokens_to_string(std::span<const std::string> tokens) const;
 
   /// Decodes ids as they come; gives text only when it is whole UTF-8 characters. The tokenizer
   /// must outlive it.

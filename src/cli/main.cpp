@@ -11,6 +11,7 @@
 #include "base/regular_file.h"
 #include "base/text.h"
 #include "cli/common.h"
+#include "cli/task_commands.h"
 #include "diffllama/error.h"
 #include "diffllama/files.h"
 
@@ -51,6 +52,10 @@ int run(int argc, char** argv) {
   diffllama::cli::add_apply_chat_template_command(app);
   diffllama::cli::add_chat_command(app);
   diffllama::cli::add_attention_command(app);
+  diffllama::cli::add_classify_command(app);
+  diffllama::cli::add_answer_command(app);
+  diffllama::cli::add_tag_command(app);
+  diffllama::cli::add_embed_command(app);
   if (argc > 1) {
     const std::string problem = command_problem(app, argv[1]);
     if (!problem.empty()) return fail(kWrongCommandLine, problem);

@@ -1,10 +1,13 @@
 #include "diffllama/perplexity.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <ostream>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -16,42 +19,88 @@
 namespace diffllama::cli {
 namespace {
 
-struct PerplexityOptions {
+struct PerplexityCommand {
   ModelOptions model;
-  std::string file;
+  std::string file;        // in all
+  std::string lines_file;  // a line a document
   bool json = false;
+  PerplexityOptions options;
 };
 
-void add_documents(const std::string& path, const Tokenizer& tokenizer, Perplexity& perplexity) {
-  DocumentReader reader({path});
+void print_json(const nlohmann::ordered_json& line) {
+  std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+}
+
+/// Prints a JSON line of each document, in order.
+class DocumentLines {
+ public:
+  explicit DocumentLines(Perplexity& perplexity) : perplexity_(perplexity) {}
+  void add(const std::string& where, std::size_t tokens) {
+    constexpr std::size_t kTogether = 2048;  // tokens that go through the model together
+    places_.push_back(where);
+    tokens_ += tokens;
+    if (tokens_ >= kTogether) print();
+  }
+  void print() {
+    const std::vector<Perplexity::Result> results = perplexity_.documents();
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      print_json({{"document", places_[i]},
+                  {"perplexity", results[i].perplexity},
+                  {"negative_log_likelihood", results[i].negative_log_likelihood},
+                  {"tokens", results[i].tokens}});
+    }
+    places_.clear();
+    tokens_ = 0;
+  }
+
+ private:
+  Perplexity& perplexity_;
+  std::vector<std::string> places_;
+  std::size_t tokens_ = 0;
+};
+
+void add_documents(const PerplexityCommand& command, const Tokenizer& tokenizer,
+                   Perplexity& perplexity) {
+  const bool by_document = command.json && !command.lines_file.empty();
+  DocumentReader reader({command.lines_file.empty() ? command.file : command.lines_file});
   Progress progress(reader.total_bytes(), "tokens");
+  DocumentLines lines(perplexity);
   std::int64_t tokens = 0;
   for (Document document; reader.next(document);) {
     const auto ids = tokenizer.encode(document.text).ids;
     perplexity.add(ids);
+    if (by_document) lines.add(document.where, ids.size());
     tokens += static_cast<std::int64_t>(ids.size());
     progress.update(reader.bytes_read(), tokens);
   }
+  if (by_document) lines.print();
 }
 
-void run(const PerplexityOptions& options) {
-  const Model model = load_model(options.model);
-  const Tokenizer tokenizer = Tokenizer::from_pretrained(model_path(options.model), print_warning);
-  Perplexity perplexity(model);
-  add_documents(options.file, tokenizer, perplexity);
-  const Perplexity::Result result = perplexity.result();
-  if (options.json) {
-    const nlohmann::ordered_json line = {
-        {"perplexity", result.perplexity},
-        {"negative_log_likelihood", result.negative_log_likelihood},
-        {"tokens", result.tokens},
-        {"documents", result.documents}};
-    std::cout << line.dump() << '\n';
-    return;
+void print_text(const Perplexity::Result& result, std::ostream& out) {
+  out << "perplexity " << std::setprecision(6) << result.perplexity << "\nnegative log-likelihood "
+      << result.negative_log_likelihood << " a token\ntokens " << result.tokens << "\ndocuments "
+      << result.documents << '\n';
+}
+
+void run(const PerplexityCommand& command) {
+  if (command.file.empty() == command.lines_file.empty()) {
+    throw CLI::RequiredError("FILE or -f FILE: one of them");
   }
-  std::cout << "perplexity " << std::setprecision(6) << result.perplexity
-            << "\nnegative log-likelihood " << result.negative_log_likelihood << " a token\ntokens "
-            << result.tokens << "\ndocuments " << result.documents << '\n';
+  const Model model = load_model(command.model);
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(model_path(command.model), print_warning);
+  Perplexity perplexity(model, command.options);
+  add_documents(command, tokenizer, perplexity);
+  const Perplexity::Result result = perplexity.result();
+  if (!command.json) {
+    print_text(result, std::cout);
+  } else if (!command.lines_file.empty()) {
+    print_text(result, std::cerr);
+  } else {
+    print_json({{"perplexity", result.perplexity},
+                {"negative_log_likelihood", result.negative_log_likelihood},
+                {"tokens", result.tokens},
+                {"documents", result.documents}});
+  }
 }
 
 }  // namespace
@@ -60,18 +109,27 @@ void add_perplexity_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "perplexity",
       "exp of the mean negative log-likelihood of a causal LM on documents: each alone with its "
-      "special tokens, in windows of max_position_embeddings that do not overlap");
-  const auto options = std::make_shared<PerplexityOptions>();
+      "special tokens, in windows of max_position_embeddings");
+  const auto options = std::make_shared<PerplexityCommand>();
   add_model_options(*command, options->model);
+  auto* file = command->add_option(
+      "FILE", options->file,
+      "Documents: JSON lines, objects with \"text\" (.jsonl, .ndjson, .json), or a text "
+      "file, which is one; a directory of such files");
   command
-      ->add_option(
-          "FILE", options->file,
-          "Documents: JSON lines, objects with \"text\" (.jsonl, .ndjson, .json), or a text "
-          "file, which is one; a directory of such files")
-      ->required();
+      ->add_option("-f,--file", options->lines_file,
+                   "The same; --json then gives a line a document, and the sum goes to standard "
+                   "error")
+      ->excludes(file);
+  command
+      ->add_option("--stride", options->options.stride,
+                   "Tokens from the begin of one window to the next: fewer than "
+                   "max_position_embeddings give each token more context (default: windows that "
+                   "do not overlap)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
   command->add_flag("--json", options->json,
                     "One object: perplexity, negative_log_likelihood (mean), tokens (predicted), "
-                    "documents");
+                    "documents; with -f one for each document");
   command->callback([options] { run(*options); });
 }
 

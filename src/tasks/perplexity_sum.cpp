@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <string>
+#include <utility>
 
 #include "config/causal_lm.h"
 #include "diffllama/error.h"
@@ -26,19 +26,33 @@ double token_loss(std::span<const float> logits, std::int64_t target) {
 
 }  // namespace
 
-PerplexitySum::PerplexitySum(const ForwardModel& model, const Parallel& parallel)
-    : model_(model), parallel_(parallel) {
+PerplexitySum::PerplexitySum(const ForwardModel& model, const Parallel& parallel,
+                             std::int64_t stride)
+    : model_(model),
+      parallel_(parallel),
+      window_(static_cast<std::size_t>(model.config.max_position_embeddings)),
+      stride_(stride == 0 ? window_ : static_cast<std::size_t>(stride)),
+      forward_(model, parallel) {
   require_causal_lm("[perplexity]", model.config);
+  if (stride < 0 || stride > model.config.max_position_embeddings) {
+    throw InvalidArgument("[stride] expected 0..max_position_embeddings, which is " +
+                          std::to_string(model.config.max_position_embeddings) + ", got " +
+                          std::to_string(stride));
+  }
 }
 
 void PerplexitySum::add(std::span<const std::int64_t> ids) {
   check_ids("input_ids", ids, model_.config.vocab_size);
   ++documents_;
-  const auto window = static_cast<std::size_t>(model_.config.max_position_embeddings);
-  for (std::size_t first = 0; first + 1 < ids.size(); first += window) {
-    const auto part = ids.subspan(first, std::min(window, ids.size() - first));
-    if (part.size() < 2) break;
-    windows_.emplace_back(part.begin(), part.end());
+  not_taken_.emplace_back();
+  std::size_t predicted = 0;  // tokens before it were predicted, or begin a window
+  for (std::size_t first = 0; predicted < ids.size(); first += stride_) {
+    const auto part = ids.subspan(first, std::min(window_, ids.size() - first));
+    const std::size_t next = std::max<std::size_t>(predicted - first, 1);
+    predicted = first + part.size();
+    if (next >= part.size()) continue;
+    waiting_.emplace_back(part.begin(), part.end());
+    windows_.push_back({.predicted = next, .document = not_taken_.size() - 1});
     waiting_tokens_ += static_cast<std::int64_t>(part.size());
     if (waiting_tokens_ >= kTokensTogether) flush();
   }
@@ -46,12 +60,12 @@ void PerplexitySum::add(std::span<const std::int64_t> ids) {
 
 std::int64_t PerplexitySum::tokens() {
   flush();
-  return tokens_;
+  return total_.tokens;
 }
 
 double PerplexitySum::negative_log_likelihood() {
   flush();
-  return sum_;
+  return total_.negative_log_likelihood;
 }
 
 double PerplexitySum::value() {
@@ -59,62 +73,52 @@ double PerplexitySum::value() {
     throw InvalidArgument("[perplexity] expected a document of two tokens or more, got none in " +
                           std::to_string(documents_));
   }
-  return std::exp(sum_ / static_cast<double>(tokens_));
+  return std::exp(total_.negative_log_likelihood / static_cast<double>(total_.tokens));
+}
+
+std::vector<PerplexitySum::Sum> PerplexitySum::take_documents() {
+  flush();
+  return std::exchange(not_taken_, {});
 }
 
 void PerplexitySum::flush() {
-  if (windows_.empty()) return;
-  const std::int64_t width = model_.config.hidden_size;
-  const auto size = static_cast<std::size_t>(waiting_tokens_ * width);
-  float* hidden = hidden_.reserve(size);
-  std::size_t longest = 0;
-  for (const auto& window : windows_) longest = std::max(longest, window.size());
-  std::vector<std::int64_t> positions(longest);
-  std::iota(positions.begin(), positions.end(), 0);
-
-  std::vector<SequenceCache> caches;
-  for (std::size_t i = 0; i < windows_.size(); ++i) caches.push_back(model_.stack.make_cache());
-  std::vector<SequenceStep> steps(windows_.size());
-  float* output = hidden;
-  for (std::size_t i = 0; i < windows_.size(); ++i) {
-    steps[i].cache = &caches[i];
-    steps[i].input_ids = windows_[i];
-    steps[i].positions = std::span(positions).first(windows_[i].size());
-    steps[i].rotary_length = static_cast<std::int64_t>(windows_[i].size());
-    steps[i].output = output;
-    output += steps[i].tokens() * width;
-  }
-  model_.stack.run(steps, scratch_, parallel_);
-  score_windows({hidden, size});
+  forward_.run(waiting_, [&](std::size_t i, std::span<const float> hidden) {
+    score(waiting_[i], windows_[i], hidden);
+  });
+  waiting_.clear();
   windows_.clear();
   waiting_tokens_ = 0;
 }
 
-// hidden: last_hidden_state of all windows' tokens, one after another, [N, C].
-void PerplexitySum::score_windows(std::span<const float> hidden) {
+// hidden: last_hidden_state of a window's tokens, [T, C].
+void PerplexitySum::score(const std::vector<std::int64_t>& ids, const Window& window,
+                          std::span<const float> hidden) {
   const std::int64_t width = model_.config.hidden_size;
   const std::int64_t vocabulary = model_.config.vocab_size;
   float* logits = logits_.reserve(static_cast<std::size_t>(kLogitRows * vocabulary));
+  Sum& document = not_taken_[window.document];
   std::vector<double> losses;
-  const float* states = hidden.data();
-  for (const auto& window : windows_) {
-    const auto predicted = static_cast<std::int64_t>(window.size()) - 1;
-    for (std::int64_t first = 0; first < predicted; first += kLogitRows) {
-      const std::int64_t rows = std::min(kLogitRows, predicted - first);
-      head_product(model_.weights, states + first * width, rows, logits, rows_, parallel_);
-      losses.assign(static_cast<std::size_t>(rows), 0);
-      parallel_.run(rows, [&](std::int64_t row, int) {
-        const std::span<const float> row_logits(logits + row * vocabulary,
-                                                static_cast<std::size_t>(vocabulary));
-        losses[static_cast<std::size_t>(row)] =
-            token_loss(row_logits, window[static_cast<std::size_t>(first + row + 1)]);
-      });
-      for (const double loss : losses) sum_ += loss;
+  // The row before a token predicts it.
+  const std::int64_t end = std::ssize(ids) - 1;
+  for (auto first = static_cast<std::int64_t>(window.predicted) - 1; first < end;
+       first += kLogitRows) {
+    const std::int64_t rows = std::min(kLogitRows, end - first);
+    head_product(model_.weights, hidden.data() + first * width, rows, logits, rows_, parallel_);
+    losses.assign(static_cast<std::size_t>(rows), 0);
+    parallel_.run(rows, [&](std::int64_t row, int) {
+      const std::span<const float> row_logits(logits + row * vocabulary,
+                                              static_cast<std::size_t>(vocabulary));
+      losses[static_cast<std::size_t>(row)] =
+          token_loss(row_logits, ids[static_cast<std::size_t>(first + row + 1)]);
+    });
+    for (const double loss : losses) {
+      document.negative_log_likelihood += loss;
+      total_.negative_log_likelihood += loss;
     }
-    tokens_ += predicted;
-    states += (predicted + 1) * width;
+    document.tokens += rows;
+    total_.tokens += rows;
   }
-  if (std::isnan(sum_)) {
+  if (std::isnan(total_.negative_log_likelihood)) {
     throw Error("[perplexity] expected logits that are numbers, got NaN");
   }
 }

@@ -64,6 +64,9 @@ class Bpe : public TokenizerModel {
   const Vocabulary& vocabulary() const override { return vocabulary_; }
   std::unique_ptr<TokenizerModel::Encoder> make_encoder() const override;
   std::optional<std::uint32_t> unk_id() const override { return unk_id_; }
+  std::string_view continuing_subword_prefix() const override {
+    return options_.continuing_subword_prefix;
+  }
   /// Up to the first "\u2581" (SentencePiece's blank) after another character, where no merge joins
   /// the two: words, then, as in Llama 2's vocabulary.
   std::size_t independent_prefix(std::string_view piece) const override;

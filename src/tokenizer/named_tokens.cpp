@@ -45,6 +45,7 @@ void add_roles(const JsonField& config, Tokenizer::Impl& parts) {
     if (role == "eos_token") parts.eos_token_id = id;
     if (role == "unk_token") parts.unk_token_id = id;
     if (role == "pad_token") parts.pad_token_id = id;
+    if (role == "cls_token") parts.cls_token_id = id;
   }
 }
 
@@ -96,6 +97,17 @@ void add_more_tokens(const JsonField& config, std::string_view text, Tokenizer::
   }
 }
 
+// transformers writes 1e30 for no limit.
+std::optional<std::int64_t> read_max_length(const JsonField& field) {
+  constexpr double kMost = 1e15;
+  if (field.is_null()) return std::nullopt;
+  if (!field.value().is_number() || field.value().get<double>() < 1) {
+    field.refuse("a number of at least 1");
+  }
+  if (field.value().get<double>() >= kMost) return std::nullopt;
+  return field.value().get<std::int64_t>();
+}
+
 }  // namespace
 
 AddedToken read_added_token(const JsonField& field) {
@@ -118,6 +130,7 @@ void add_named_tokens(const NamingFile& config, const NamingFile& map, Tokenizer
   const JsonField config_fields(config_value, config.where + ": ");
   const JsonField map_fields(map_value, map.where + ": ");
   add_decoder_tokens(config_fields.at("added_tokens_decoder"), parts);
+  parts.model_max_length = read_max_length(config_fields.at("model_max_length"));
   add_roles(config_fields, parts);
   add_roles(map_fields, parts);
   add_more_tokens(config_fields, config.text, parts);

@@ -243,5 +243,16 @@ std::string Tokenizer::id_to_token(std::int64_t id) const {
 
 std::optional<std::int64_t> Tokenizer::bos_token_id() const { return impl_->bos_token_id; }
 std::optional<std::int64_t> Tokenizer::eos_token_id() const { return impl_->eos_token_id; }
+std::optional<std::int64_t> Tokenizer::unk_token_id() const { return impl_->unk_token_id; }
+std::optional<std::int64_t> Tokenizer::cls_token_id() const { return impl_->cls_token_id; }
+std::optional<std::int64_t> Tokenizer::model_max_length() const { return impl_->model_max_length; }
+
+std::string Tokenizer::continuing_subword_prefix() const {
+  return std::string(impl_->model->continuing_subword_prefix());
+}
+
+std::string Tokenizer::convert_tokens_to_string(std::span<const std::string> tokens) const {
+  return impl_->decode({tokens.begin(), tokens.end()});
+}
 
 }  // namespace diffllama

@@ -29,7 +29,8 @@ struct [[gnu::visibility("hidden")]] Tokenizer::Impl {
   std::unique_ptr<const Decoder> decoder;
   std::optional<Truncation> truncation;
   std::optional<Padding> padding;
-  std::optional<std::int64_t> bos_token_id, eos_token_id, unk_token_id, pad_token_id;
+  std::optional<std::int64_t> bos_token_id, eos_token_id, unk_token_id, pad_token_id, cls_token_id;
+  std::optional<std::int64_t> model_max_length;
 
   std::int64_t id_limit() const {
     return std::max(model->vocabulary().id_limit(), added_tokens.id_limit());

@@ -47,6 +47,8 @@ class TokenizerModel {
   virtual std::size_t independent_prefix(std::string_view piece) const { return piece.size(); }
   /// The token that stands for what the vocabulary cannot say.
   virtual std::optional<std::uint32_t> unk_id() const { return std::nullopt; }
+  /// What stands before each token of a word but the first; empty: nothing.
+  virtual std::string_view continuing_subword_prefix() const { return {}; }
 };
 
 }  // namespace diffllama

@@ -27,6 +27,9 @@ class WordPiece : public TokenizerModel {
   const Vocabulary& vocabulary() const override { return vocabulary_; }
   std::unique_ptr<Encoder> make_encoder() const override;
   std::optional<std::uint32_t> unk_id() const override { return unk_id_; }
+  std::string_view continuing_subword_prefix() const override {
+    return options_.continuing_subword_prefix;
+  }
 
  private:
   class WordPieceEncoder;

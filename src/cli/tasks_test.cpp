@@ -1,0 +1,269 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/task_commands.h"
+#include "cli/test_command.h"
+#include "diffllama/error.h"
+
+namespace diffllama::cli {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+// The output of a command of these.
+std::string output_of(std::vector<std::string> arguments) {
+  CLI::App app;
+  add_classify_command(app);
+  add_answer_command(app);
+  add_tag_command(app);
+  add_embed_command(app);
+  add_perplexity_command(app);
+  std::ranges::reverse(arguments);  // CLI11 takes them from the back
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  try {
+    app.parse(std::move(arguments));
+  } catch (...) {
+    testing::internal::GetCapturedStdout();
+    testing::internal::GetCapturedStderr();
+    throw;
+  }
+  std::cout.flush();
+  testing::internal::GetCapturedStderr();
+  return testing::internal::GetCapturedStdout();
+}
+
+const std::string kTasks = kGoldens + "/tasks";
+
+json read_json(const std::string& path) {
+  std::ifstream file(path);
+  EXPECT_TRUE(file) << path;
+  return json::parse(file);
+}
+
+// The adapter of a golden case, with the fields that its config gets besides.
+std::string adapter_of(const json& golden, const Folder& folder) {
+  const std::string from = kTasks + "/" + golden["adapter"].get<std::string>();
+  if (golden["config"].empty()) return from;
+  const std::filesystem::path to = folder / "adapter";
+  std::filesystem::create_directories(to);
+  for (const char* file : {"adapter_model.safetensors", "adapter_config.json"}) {
+    std::filesystem::copy_file(std::filesystem::path(from) / file, to / file,
+                               std::filesystem::copy_options::overwrite_existing);
+  }
+  json config = read_json(from + "/config.json");
+  config.update(golden["config"]);
+  folder.write("adapter/config.json", config.dump());
+  return to.string();
+}
+
+std::vector<std::string> arguments_of(const std::string& command, const json& golden,
+                                      const Folder& folder) {
+  std::vector<std::string> arguments = {command, "-m", kTiny};
+  if (!golden["adapter"].is_null()) {
+    arguments.insert(arguments.end(), {"--adapter", adapter_of(golden, folder)});
+  }
+  for (const auto& [name, value] : golden["options"].items()) {
+    std::string option = "--" + name;
+    std::ranges::replace(option, '_', '-');
+    if (value != false) arguments.push_back(option);
+    if (!value.is_boolean()) {
+      arguments.push_back(value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  }
+  return arguments;
+}
+
+// Equal but for numbers with a fraction, which may differ by 1e-5.
+void expect_near(const json& found, const json& expected, const std::string& where) {
+  if (expected.is_number_float() || found.is_number_float()) {
+    ASSERT_TRUE(found.is_number() && expected.is_number()) << where << ": " << found.dump();
+    EXPECT_NEAR(found.get<double>(), expected.get<double>(), 1e-5) << where;
+  } else if (expected.is_array()) {
+    ASSERT_TRUE(found.is_array()) << where << ": " << found.dump();
+    ASSERT_EQ(found.size(), expected.size()) << where << ": " << found.dump();
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      expect_near(found[i], expected[i], where + "[" + std::to_string(i) + "]");
+    }
+  } else if (expected.is_object()) {
+    ASSERT_TRUE(found.is_object()) << where << ": " << found.dump();
+    ASSERT_EQ(found.size(), expected.size()) << where << ": " << found.dump();
+    for (const auto& [name, value] : expected.items()) {
+      ASSERT_TRUE(found.contains(name)) << where << "." << name;
+      expect_near(found[name], value, where + "." + name);
+    }
+  } else {
+    EXPECT_EQ(found, expected) << where;
+  }
+}
+
+std::string lines_of(const json& inputs) {
+  std::string lines;
+  for (const json& input : inputs) lines += input.dump() + "\n";
+  return lines;
+}
+
+class TaskGoldens : public testing::TestWithParam<std::string> {};
+
+// tools/make_task_goldens.py: what transformers' pipelines give.
+TEST_P(TaskGoldens, EqualTransformersPipelines) {
+  const Folder folder;
+  const json goldens = read_json(kTasks + "/" + GetParam() + ".json");
+  ASSERT_FALSE(goldens.empty());
+  for (const json& golden : goldens) {
+    std::vector<std::string> arguments = arguments_of(GetParam(), golden, folder);
+    arguments.insert(arguments.end(), {"-f", folder.write("inputs", lines_of(golden["inputs"]))});
+    const std::vector<json> found = json_lines(output_of(arguments));
+    ASSERT_EQ(found.size(), golden["outputs"].size());
+    const std::string name =
+        golden["adapter"].dump() + golden["config"].dump() + golden["options"].dump();
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      expect_near(found[i], golden["outputs"][i], name + " " + golden["inputs"][i].dump());
+    }
+  }
+}
+
+// An input alone, in another order, in other steps and with other threads.
+TEST_P(TaskGoldens, HaveTheSameBitsAloneAndInABatch) {
+  const Folder folder;
+  const json golden = read_json(kTasks + "/" + GetParam() + ".json")[0];
+  const std::vector<std::string> arguments = arguments_of(GetParam(), golden, folder);
+  const auto outputs = [&](json inputs, const std::vector<std::string>& options) {
+    std::vector<std::string> all = arguments;
+    all.insert(all.end(), options.begin(), options.end());
+    all.insert(all.end(), {"-f", folder.write("inputs", lines_of(inputs))});
+    return json_lines(output_of(all));
+  };
+  std::vector<json> together = outputs(golden["inputs"], {"-t", "2"});
+  json reversed = golden["inputs"];
+  std::ranges::reverse(reversed);
+  std::vector<json> other = outputs(reversed, {"-t", "1", "--prefill-chunk", "24"});
+  std::ranges::reverse(other);
+  EXPECT_EQ(together, other);
+  for (std::size_t i = 0; i < together.size(); i += 3) {
+    EXPECT_EQ(outputs({golden["inputs"][i]}, {})[0], together[i]) << golden["inputs"][i];
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Commands, TaskGoldens,
+                         testing::Values("classify", "tag", "embed", "answer"),
+                         [](const auto& command) { return command.param; });
+
+TEST(Tasks, TakeOneTextByOption) {
+  const std::string trec = kTasks + "/trec";
+  const json lines = json_lines(
+      output_of({"classify", "-m", kTiny, "--adapter", trec, "--top-k", "1", "-p", "Who?"}));
+  ASSERT_EQ(lines.size(), 1);
+  EXPECT_EQ(lines[0]["labels"].size(), 1);
+  const json answer = json_lines(output_of({"answer", "-m", kTiny, "--adapter", kTasks + "/xquad",
+                                            "-p", "Who?", "--context", "Anna sleeps."}))[0];
+  EXPECT_EQ(answer["answers"].size(), 1);
+}
+
+TEST(Tasks, NameTheLineOfABadInput) {
+  const Folder folder;
+  const auto message = [&](const std::string& command, const std::string& adapter,
+                           const std::string& text) {
+    std::string found;
+    try {
+      output_of({command, "-m", kTiny, "--adapter", kTasks + "/" + adapter, "-f",
+                 folder.write("inputs", text)});
+    } catch (const Error& error) {
+      found = error.what();
+    }
+    return found;
+  };
+  const std::string file = (folder / "inputs").string();
+  EXPECT_EQ(message("classify", "trec", "{\"text\": \"a\"}\n\n[1]\n"),
+            file + ":3: expected a JSON object, got [1]");
+  EXPECT_EQ(message("classify", "trec", "{\"txt\": \"a\"}"),
+            file + ":1: expected an object with \"text\", got {\"txt\":\"a\"}");
+  EXPECT_EQ(message("classify", "trec", "{\"text\": 1}"),
+            file + ":1: text: expected a string, got 1");
+  EXPECT_EQ(message("answer", "xquad", "{\"question\": \"\", \"context\": \"a\"}"),
+            file + ":1: question: expected a text, got none");
+  EXPECT_EQ(message("answer", "xquad", "{\"question\": \"a\", \"context\": \"\"}"),
+            file + ":1: context: expected a text, got none");
+  EXPECT_EQ(message("tag", "ud", "{\"words\": [\"a\", 2]}"),
+            file + ":1: words: expected a list of strings, got [\"a\",2]");
+  EXPECT_EQ(message("tag", "ud", "{\"words\": [], \"text\": \"\"}"),
+            file +
+                ":1: expected an object with either \"text\" or \"words\", got "
+                "{\"text\":\"\",\"words\":[]}");
+  EXPECT_THAT(message("classify", "trec", "{\"text\": \"a\"}\n{"), HasSubstr(file + ":2: "));
+}
+
+TEST(Tasks, AnswerWhatCameBeforeABadLine) {
+  const Folder folder;
+  const std::string inputs = folder.write("inputs", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n{}\n");
+  testing::internal::CaptureStdout();
+  CLI::App app;
+  add_embed_command(app);
+  // CLI11 takes them from the back.
+  EXPECT_THROW(app.parse(std::vector<std::string>{inputs, "-f", kTiny, "-m", "embed"}),
+               FormatError);
+  std::cout.flush();
+  EXPECT_EQ(json_lines(testing::internal::GetCapturedStdout()).size(), 2);
+}
+
+TEST(Tasks, RefuseAModelWithAnotherHead) {
+  EXPECT_THAT(
+      [] {
+        output_of({"classify", "-m", kTiny, "-p", "a"});
+      },
+      ThrowsMessage<InvalidArgument>("[classify] expected a model for sequence "
+                                     "classification, got DiffLlamaForCausalLM"));
+  EXPECT_THAT(
+      [] {
+        output_of({"answer", "-m", kTiny, "--adapter", kTasks + "/xquad", "--max-seq-length", "8",
+                   "-p", "a b c d e f", "--context", "one two three four five six seven"});
+      },
+      ThrowsMessage<InvalidArgument>(
+          AllOf(HasSubstr("-p: question: expected fewer than"), HasSubstr("tokens"))));
+}
+
+// --stride: what each token is predicted from, and how many are.
+TEST(Perplexity, GivesALineADocumentAndSlidesWindows) {
+  const Folder folder;
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += "The number " + std::to_string(i) + " is here. ";
+  const std::string file = folder.write("text.txt", text);
+  const auto lines = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"perplexity", "-m", kTiny, "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return json_lines(output_of(arguments));
+  };
+  const std::vector<json> one = lines({"-f", file});
+  ASSERT_EQ(one.size(), 1);
+  EXPECT_EQ(one[0]["document"], file);
+  const std::vector<json> all = lines({file});
+  ASSERT_EQ(all.size(), 1);
+  EXPECT_EQ(all[0]["perplexity"], one[0]["perplexity"]);
+  const std::vector<json> sliding = lines({"-f", file, "--stride", "64"});
+  EXPECT_GT(sliding[0]["tokens"], one[0]["tokens"]) << "the first of each window is predicted";
+  EXPECT_LT(sliding[0]["perplexity"], one[0]["perplexity"]);
+  const std::string two =
+      folder.write("two.jsonl", "{\"text\": \"One here.\"}\n{\"text\": \"\"}\n");
+  const std::vector<json> documents = lines({"-f", two});
+  ASSERT_EQ(documents.size(), 2);
+  EXPECT_EQ(documents[0]["document"], two + ":1");
+  EXPECT_EQ(documents[1]["tokens"], 0);
+  EXPECT_TRUE(documents[1]["perplexity"].is_null());
+}
+
+}  // namespace
+}  // namespace diffllama::cli

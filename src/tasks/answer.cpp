@@ -1,0 +1,168 @@
+#include "tasks/answer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <iterator>
+#include <limits>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "tasks/characters.h"
+#include "tasks/context_windows.h"
+#include "tasks/ragged_forward.h"
+#include "tokenizer/unicode.h"
+
+namespace diffllama {
+namespace {
+
+WindowOptions window_options(const Tokenizer& tokenizer, const AnswerOptions& options) {
+  constexpr std::int64_t kMaxSeqLength = 384, kDocStride = 128;
+  if (options.top_k < 1) {
+    throw InvalidArgument("[top_k] expected at least 1, got " + std::to_string(options.top_k));
+  }
+  if (options.max_answer_length < 1) {
+    throw InvalidArgument("[max_answer_length] expected at least 1, got " +
+                          std::to_string(options.max_answer_length));
+  }
+  WindowOptions windows;
+  windows.max_length = options.max_seq_length.value_or(
+      std::min(kMaxSeqLength, tokenizer.model_max_length().value_or(kMaxSeqLength)));
+  if (windows.max_length < 1) {
+    throw InvalidArgument("[max_seq_length] expected at least 1, got " +
+                          std::to_string(windows.max_length));
+  }
+  windows.stride = options.doc_stride.value_or(std::min(windows.max_length / 2, kDocStride));
+  if (windows.stride < 0 || windows.stride > windows.max_length) {
+    throw InvalidArgument("[doc_stride] expected 0..max_seq_length, which is " +
+                          std::to_string(windows.max_length) + ", got " +
+                          std::to_string(windows.stride));
+  }
+  return windows;
+}
+
+/// Tokens of a window, from `start` to `end`, and what the head gives them.
+struct Span {
+  std::size_t start = 0, end = 0;
+  float score = 0;
+};
+
+// The probability of each token of a window to be an answer's first (column 0) or last (1), over
+// those that may be.
+std::vector<float> probabilities(std::span<const float> logits, std::size_t column,
+                                 const std::vector<std::uint8_t>& allowed) {
+  constexpr float kHidden = -10000;
+  std::vector<float> row(allowed.size());
+  for (std::size_t t = 0; t < row.size(); ++t) {
+    row[t] = allowed[t] != 0 ? logits[2 * t + column] : kHidden;
+  }
+  softmax(row);
+  return row;
+}
+
+/// Answers of one question, from all of its windows.
+class AnswerCollector {
+ public:
+  AnswerCollector(const EncodedQuestion& question, const AnswerOptions& options)
+      : question_(question), options_(options) {}
+
+  // logits [T, (start, end)]
+  void add_window(const ContextWindow& window, std::span<const float> logits) {
+    std::vector<float> start = probabilities(logits, 0, window.allowed);
+    std::vector<float> end = probabilities(logits, 1, window.allowed);
+    null_score_ = std::min(null_score_, double{start[0] * end[0]});
+    start[0] = end[0] = 0;
+    // transformers looks at more than it gives, since spans of the same text become one.
+    const auto most = static_cast<std::size_t>(2 * options_.top_k + 10);
+    for (const Span& span : best_spans(start, end, most)) {
+      if (window.allowed[span.start] != 0 && window.allowed[span.end] != 0) add(window, span);
+    }
+  }
+
+  std::vector<Answer> result() && {
+    if (options_.handle_impossible) {
+      answers_.push_back({.answer = "", .score = null_score_, .start = 0, .end = 0});
+    }
+    std::ranges::stable_sort(answers_, std::ranges::greater{}, &Answer::score);
+    if (std::ssize(answers_) > options_.top_k) {
+      answers_.resize(static_cast<std::size_t>(options_.top_k));
+    }
+    return std::move(answers_);
+  }
+
+ private:
+  std::vector<Span> best_spans(const std::vector<float>& start, const std::vector<float>& end,
+                               std::size_t most) const {
+    std::vector<Span> spans;
+    for (std::size_t s = 0; s < start.size(); ++s) {
+      const std::size_t last =
+          std::min(end.size(), s + static_cast<std::size_t>(options_.max_answer_length));
+      for (std::size_t e = s; e < last; ++e) {
+        const float score = start[s] * end[e];
+        if (score > 0) spans.push_back({s, e, score});
+      }
+    }
+    const auto better = [](const Span& a, const Span& b) {
+      return std::tuple(b.score, a.start, a.end) < std::tuple(a.score, b.start, b.end);
+    };
+    const auto kept = static_cast<std::ptrdiff_t>(std::min(most, spans.size()));
+    std::partial_sort(spans.begin(), spans.begin() + kept, spans.end(), better);
+    spans.resize(static_cast<std::size_t>(kept));
+    return spans;
+  }
+
+  void add(const ContextWindow& window, const Span& span) {
+    const auto [start, end] = question_.word_places(window, span.start, span.end);
+    const std::string_view text = question_.characters.slice(start, end);
+    const std::u32string lower = lower_case(text);
+    for (std::size_t i = 0; i < answers_.size(); ++i) {
+      if (lower_[i] != lower) continue;
+      answers_[i].score += double{span.score};
+      return;
+    }
+    answers_.push_back(
+        {.answer = std::string(text), .score = double{span.score}, .start = start, .end = end});
+    lower_.push_back(lower);
+  }
+
+  const EncodedQuestion& question_;
+  const AnswerOptions& options_;
+  std::vector<Answer> answers_;
+  std::vector<std::u32string> lower_;  // of each
+  double null_score_ = 1'000'000;      // transformers' start
+};
+
+}  // namespace
+
+std::vector<std::vector<Answer>> answer(const TaskModel& task_model,
+                                        std::span<const Question> questions,
+                                        const AnswerOptions& options) {
+  require_head("answer", task_model, Architecture::question_answering);
+  const WindowOptions windows = window_options(task_model.tokenizer, options);
+  const auto encoded = encode_inputs(task_model, questions, [&](const Question& question) {
+    auto result = encode_question(task_model.tokenizer, question, windows);
+    for (const ContextWindow& window : result->windows) check_input_ids(task_model, window.ids);
+    return result;
+  });
+  std::vector<std::vector<std::int64_t>> sequences;
+  std::vector<std::pair<std::size_t, std::size_t>> places;  // question and window of each
+  std::vector<AnswerCollector> collectors;
+  for (std::size_t q = 0; q < encoded.size(); ++q) {
+    collectors.emplace_back(*encoded[q], options);
+    for (std::size_t w = 0; w < encoded[q]->windows.size(); ++w) {
+      sequences.push_back(encoded[q]->windows[w].ids);
+      places.emplace_back(q, w);
+    }
+  }
+  RaggedForward(task_model.model, task_model.parallel)
+      .run(sequences, [&](std::size_t sequence, std::span<const float> hidden) {
+        const auto [q, w] = places[sequence];
+        collectors[q].add_window(encoded[q]->windows[w], head_logits(task_model, hidden));
+      });
+  std::vector<std::vector<Answer>> results;
+  for (AnswerCollector& collector : collectors) results.push_back(std::move(collector).result());
+  return results;
+}
+
+}  // namespace diffllama
