@@ -161,6 +161,7 @@ std::vector<std::vector<Answer>> answer(const TaskModel& task_model,
         collectors[q].add_window(encoded[q]->windows[w], head_logits(task_model, hidden));
       });
   std::vector<std::vector<Answer>> results;
+  results.reserve(collectors.size());
   for (AnswerCollector& collector : collectors) results.push_back(std::move(collector).result());
   return results;
 }

@@ -42,6 +42,7 @@ std::vector<float> pool(std::span<const float> hidden, std::size_t width,
   if (std::isnan(squares)) throw Error("[embed] expected hidden states that are numbers, got NaN");
   const double length = options.normalize && squares > 0 ? std::sqrt(squares) : 1;
   std::vector<float> embedding;
+  embedding.reserve(width);
   for (const double sum : sums) embedding.push_back(static_cast<float>(sum / length));
   return embedding;
 }

@@ -22,6 +22,7 @@ std::vector<std::vector<Entity>> tag(const TaskModel& task_model, std::span<cons
     return text;
   });
   std::vector<std::vector<std::int64_t>> sequences;
+  sequences.reserve(texts.size());
   for (const TaggedText& text : texts) sequences.push_back(text.ids);
   const auto classes = static_cast<std::size_t>(task_model.model.config.num_labels());
   std::vector<std::vector<Entity>> results;
