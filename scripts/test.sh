@@ -60,27 +60,7 @@ base_commit() {
 }
 
 # The .cpp files that changed since commit $1, and those that include a header that did.
-changed_# The Python package in a virtual environment of its own. Where PyPI cannot be reached it is left out.
-check_python() {
-  install_packages build
-  install_packages python
-  local venv=build/python-venv
-  [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || die "python3 -m venv failed; its message is above"
-  if ! "$venv/bin/python" -c 'import mypy, nanobind, numpy, pytest' 2>/dev/null &&
-    ! "$venv/bin/pip" install -q nanobind numpy pytest mypy; then
-    say "The Python tests are left out: PyPI could not be reached"
-    return 0
-  fi
-  say "Building the Python package"
-  cmake --preset release -DDIFFLLAMA_PYTHON=ON -DPython_EXECUTABLE="$PWD/$venv/bin/python" >/dev/null ||
-    die "cmake --preset release failed; its messages are above"
-  build release diffllama_python
-  say "Testing the Python package"
-  PYTHONPATH=build/release/python "$venv/bin/python" -m pytest -q python/tests ||
-    die "Python tests failed; what they said is above"
-}
-
-sources() {
+changed_sources() {
   local changed headers
   changed=$(git diff --name-only --diff-filter=d "$1"; git ls-files --others --exclude-standard)
   headers=$(grep -E '\.h$' <<<"$changed" | sed -E 's,^(src|include)/,,')
