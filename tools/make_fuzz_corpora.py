@@ -70,6 +70,32 @@ def make_texts():
         },
     )
     texts(
+        "conll",
+        {
+            "conll2003.txt": "-DOCSTART- -X- -X- O\n\nAnna NNP B-NP B-PER\nsleeps VBZ B-VP O\n",
+            "bio.txt": "Anna\tB-PER\nSmith\tI-PER\n\nsleeps\tO\n",
+            "short.txt": "Anna B-PER\nsleeps\n\n. O\n",
+        },
+    )
+    texts(
+        "csv",
+        {
+            "quotes.csv": 'a,b\r\n1,"x, ""y""\nz"\r\n',
+            "tabs.tsv": 'a\tb\nsays "hi"\t2\n',
+            "short.csv": "a,b\n1\n2,3\n",
+            "open.csv": 'a,b\n1,"2\n',
+        },
+    )
+    texts(
+        "conversation",
+        {
+            "two.json": json.dumps({"messages": [{"role": "user", "content": "a"},
+                                                 {"role": "assistant", "content": "b"}]}),
+            "none.json": json.dumps({"messages": [{"role": "user", "content": "a"}]}),
+            "list.json": json.dumps({"messages": [{"role": "assistant", "content": [1]}, 3]}),
+        },
+    )
+    texts(
         "labelled_texts",
         {
             "names.jsonl": '{"text": "To be", "label": "b"}\n{"sentence": "or not", "label": "a"}\n',

@@ -10,6 +10,7 @@
 
 #include "diffllama/config.h"
 #include "diffllama/error.h"
+#include "diffllama/model.h"
 
 namespace [[gnu::visibility("default")]] diffllama {
 
@@ -67,11 +68,32 @@ struct StepMetrics {
   std::vector<LayerWatch> layers;
 };
 
+/// What predictions are measured by (docs/tasks.md): "accuracy", "macro_f1", "exact_match", ...
+struct Measure {
+  std::string name;
+  double value = 0;
+};
+
+/// counts[i][j]: how often label i was predicted to be j.
+struct ConfusionMatrix {
+  std::vector<std::string> labels;
+  std::vector<std::vector<std::int64_t>> counts;
+};
+
+/// Of some data.
+struct Evaluation {
+  std::int64_t examples = 0;
+  double loss = 0;  // the mean over labels that count
+  std::vector<Measure> measures;
+  std::optional<ConfusionMatrix> confusion;  // classification, one label of many
+};
+
 /// Of the validation data.
 struct EvaluationMetrics {
   std::int64_t step = 0;
   double loss = 0;
-  std::optional<double> accuracy;  // classification
+  std::optional<double> accuracy;  // classification; among the measures too
+  std::vector<Measure> measures;
 };
 
 /// What a run is, once model and data are there.
@@ -109,6 +131,18 @@ struct TrainingEnd {
   bool finished = false;             // false: it was asked to stop, and saved
   std::filesystem::path checkpoint;  // its last; empty where it has none
 };
+
+struct EvaluateOptions {
+  LoadOptions load;  // how the model is opened, an adapter with it
+  /// A file that gets a line of JSON for each prediction; empty: none.
+  std::filesystem::path predictions;
+  std::function<void(std::int64_t done, std::int64_t examples)> on_progress;
+};
+
+/// Loss and measures of a model on data.valid of a recipe, of which its section data counts, and
+/// evaluation. Throws IoError, FormatError, ConfigError, InvalidArgument.
+Evaluation evaluate(const std::filesystem::path& model, std::string_view recipe,
+                    const EvaluateOptions& options = {});
 
 /// Does what a recipe says: model, data, training, checkpoints, metrics.jsonl and recipe.json in
 /// checkpoints.output_dir. Throws IoError, FormatError, ConfigError, InvalidArgument,

@@ -120,7 +120,7 @@ std::string without_last_newline(std::string text) {
   return text;
 }
 
-Model load_model(const ModelOptions& options) {
+LoadOptions load_options(const ModelOptions& options) {
   LoadOptions load;
   load.compute = options.compute;
   load.threads = options.threads;
@@ -129,7 +129,11 @@ Model load_model(const ModelOptions& options) {
   load.adapter = options.adapter;
   load.packed_copy = options.packed_copy;
   load.warn = print_warning;
-  return Model::from_pretrained(model_path(options), load);
+  return load;
+}
+
+Model load_model(const ModelOptions& options) {
+  return Model::from_pretrained(model_path(options), load_options(options));
 }
 
 }  // namespace diffllama::cli

@@ -42,7 +42,9 @@ std::filesystem::path model_path(const ModelOptions& options);
 void print_line(const std::string& text);
 /// "warning: TEXT" on stderr.
 void print_warning(const std::string& text);
-/// Loads it; warnings go to stderr.
+/// What from_pretrained takes; warnings go to stderr.
+LoadOptions load_options(const ModelOptions& options);
+/// Loads it.
 Model load_model(const ModelOptions& options);
 
 /// Without the newline, LF or CR LF, that an editor or echo ends a prompt with.

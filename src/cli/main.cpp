@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   diffllama::cli::add_answer_command(app);
   diffllama::cli::add_tag_command(app);
   diffllama::cli::add_embed_command(app);
+  diffllama::cli::add_evaluate_command(app);
   if (argc > 1) {
     const std::string problem = command_problem(app, argv[1]);
     if (!problem.empty()) return fail(kWrongCommandLine, problem);

@@ -9,5 +9,6 @@ void add_classify_command(CLI::App& app);
 void add_answer_command(CLI::App& app);
 void add_tag_command(CLI::App& app);
 void add_embed_command(CLI::App& app);
+void add_evaluate_command(CLI::App& app);
 
 }  // namespace diffllama::cli

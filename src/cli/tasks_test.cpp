@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
@@ -32,6 +33,7 @@ std::string output_of(std::vector<std::string> arguments) {
   add_tag_command(app);
   add_embed_command(app);
   add_perplexity_command(app);
+  add_evaluate_command(app);
   std::ranges::reverse(arguments);  // CLI11 takes them from the back
   testing::internal::CaptureStdout();
   testing::internal::CaptureStderr();
@@ -263,6 +265,74 @@ TEST(Perplexity, GivesALineADocumentAndSlidesWindows) {
   EXPECT_EQ(documents[0]["document"], two + ":1");
   EXPECT_EQ(documents[1]["tokens"], 0);
   EXPECT_TRUE(documents[1]["perplexity"].is_null());
+}
+
+std::vector<json> evaluated(const std::string& adapter, std::vector<std::string> more) {
+  std::vector<std::string> arguments = {"evaluate", "-m",        kTiny,
+                                        "--json",   "--adapter", kTasks + "/" + adapter};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return json_lines(output_of(arguments));
+}
+
+TEST(Evaluate, MeasuresClassesAndWritesPredictions) {
+  const Folder folder;
+  const std::string data = folder.write("valid.csv",
+                                        "kind,question\nHUM,Who wrote the letter to the king?\n"
+                                        "NUM,How many rivers are there?\nLOC,\n"
+                                        "DESC,\"Who, then, is the king?\"\n");
+  const std::string predictions = (folder / "predictions.jsonl").string();
+  const json result =
+      evaluated("trec", {"--set", "data.kind=classification", "--set", "data.valid=" + data,
+                         "--set", "data.text_column=question", "--set", "data.label_column=kind",
+                         "--predictions", predictions})[0];
+  EXPECT_EQ(result["examples"], 4);
+  EXPECT_EQ(result["confusion_matrix"]["labels"].size(), 6);
+  int right = 0;
+  std::ifstream file(predictions);
+  std::vector<json> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(json::parse(line));
+  ASSERT_EQ(lines.size(), 4);
+  for (const json& line : lines) right += line["label"] == line["prediction"] ? 1 : 0;
+  EXPECT_EQ(result["accuracy"], right / 4.0);
+  EXPECT_GE(right, 2) << "the adapter knows who and how many";
+  EXPECT_TRUE(result.contains("macro_f1") && result.contains("matthews_correlation"));
+  EXPECT_THAT(
+      [&] {
+        evaluated("trec", {"--set", "data.kind=squad", "--set", "data.valid=" + data});
+      },
+      ThrowsMessage<ConfigError>(HasSubstr("data.kind: expected one for the model's "
+                                           "DiffLlamaForSequenceClassification")));
+  EXPECT_THAT(
+      [&] {
+        evaluated("trec", {"--set", "data.kind=classification"});
+      },
+      ThrowsMessage<ConfigError>(HasSubstr("data.valid: expected files")));
+}
+
+TEST(Evaluate, SkipsBadRowsAndMeasuresOtherHeads) {
+  const std::string passages = DIFFLLAMA_SOURCE_DIR "/examples/data/passages.jsonl";
+  const json squad =
+      evaluated("xquad", {"--set", "data.kind=squad", "--set", "data.valid=" + passages})[0];
+  for (const char* name : {"exact_match", "f1", "has_answer_f1", "no_answer_exact_match"}) {
+    EXPECT_TRUE(squad.contains(name)) << name;
+  }
+  const Folder folder;
+  const std::string bio = folder.write("a.bio", "Anna B-PER\nsleeps O\n\nbroken\n\nRome B-LOC\n");
+  const std::vector<std::string> conll = {"--set", "data.kind=conll", "--set", "data.valid=" + bio};
+  EXPECT_THAT([&] { evaluated("ner", conll); },
+              ThrowsMessage<FormatError>(bio + ":4: expected a word and its tag, got \"broken\""));
+  std::vector<std::string> skipping = conll;
+  skipping.insert(skipping.end(), {"--skip-bad-rows", "1"});
+  const json tags = evaluated("ner", skipping)[0];
+  EXPECT_EQ(tags["examples"], 2);
+  EXPECT_TRUE(tags.contains("entity_f1"));
+  const json language =
+      json_lines(output_of({"evaluate", "-m", kTiny, "--json", "--set", "data.kind=jsonl", "--set",
+                            "data.sequence_length=64", "--set",
+                            "data.valid=" DIFFLLAMA_SOURCE_DIR "/tests/data/documents.jsonl"}))[0];
+  EXPECT_NEAR(language["perplexity"].get<double>(), std::exp(language["loss"].get<double>()), 1e-4);
+  EXPECT_GT(language["bits_per_byte"], 0.5);
+  EXPECT_LT(language["bits_per_byte"], 4);
 }
 
 }  // namespace

@@ -17,9 +17,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/regular_file.h"
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "cli/recipe_options.h"
 #include "diffllama/error.h"
 #include "diffllama/files.h"
 #include "diffllama/training.h"
@@ -28,8 +28,7 @@ namespace diffllama::cli {
 namespace {
 
 struct TrainCommand {
-  std::string recipe;
-  std::vector<std::pair<std::string, std::string>> fields;  // in the order of the command line
+  RecipeOptions recipe;
   bool resume = false;
   bool print_recipe = false;
   bool fields_help = false;
@@ -89,24 +88,16 @@ std::string output_dir_of(const std::string& recipe) {
 }
 
 std::string read_recipe(const TrainCommand& options) {
-  const std::string where = options.recipe.empty() ? "recipe" : options.recipe;
-  std::string recipe =
-      complete_recipe(options.recipe.empty() ? "{}" : read_file(options.recipe), where);
-  bool output_dir = false;
-  for (const auto& [name, value] : options.fields) {
-    try {
-      recipe = set_recipe_field(recipe, name, value);
-    } catch (const Error& error) {
-      throw CLI::ValidationError(error.what());  // the command line was wrong
-    }
-    output_dir = output_dir || name == "checkpoints.output_dir";
-  }
-  if (options.resume && !output_dir) check_own_directory(options.recipe, output_dir_of(recipe));
-  validate_recipe(recipe, where);
+  const std::string& file = options.recipe.file;
+  std::string recipe = recipe_of(options.recipe);
+  const bool output_dir = std::ranges::any_of(options.recipe.fields, [](const auto& field) {
+    return field.first == "checkpoints.output_dir";
+  });
+  if (options.resume && !output_dir) check_own_directory(file, output_dir_of(recipe));
+  validate_recipe(recipe, file.empty() ? "recipe" : file);
   // A run writes its whole recipe there. One that goes on reads what it wrote itself.
   if (!options.resume && !options.print_recipe) {
-    refuse_overwriting(std::filesystem::path(output_dir_of(recipe)) / "recipe.json",
-                       {options.recipe});
+    refuse_overwriting(std::filesystem::path(output_dir_of(recipe)) / "recipe.json", {file});
   }
   return recipe;
 }
@@ -153,7 +144,9 @@ class Display {
   void evaluation(const EvaluationMetrics& metrics) {
     std::string line = "step " + std::to_string(metrics.step) + ": validation loss " +
                        short_number("%.4f", metrics.loss);
-    if (metrics.accuracy) line += ", accuracy " + short_number("%.4f", *metrics.accuracy);
+    for (const Measure& measure : metrics.measures) {
+      line += ", " + measure.name + " " + short_number("%.4f", measure.value);
+    }
     say(line);
   }
   void say(const std::string& text) {
@@ -216,26 +209,8 @@ void add_train_command(CLI::App& app) {
       "checkpoint, for language modelling, classification, question answering or tagging. Ctrl-C "
       "(SIGTERM, SIGHUP) saves a checkpoint and stops with status 130 (143, 129)");
   const auto options = std::make_shared<TrainCommand>();
-  command->add_option("RECIPE", options->recipe,
-                      "JSON; a field that is absent has its default, --fields lists them");
-  command
-      ->add_option_function<std::vector<std::string>>(
-          "--set",
-          [options](const std::vector<std::string>& settings) {
-            for (const std::string& setting : settings) {
-              const auto equals = setting.find('=');
-              options->fields.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
-            }
-          },
-          "FIELD=VALUE sets a field of the recipe: --set optimizer.learning_rate=1e-3. May come "
-          "several times")
-      ->check([](const std::string& setting) {
-        return setting.find('=') == std::string::npos
-                   ? "--set: expected FIELD=VALUE, got " + setting
-                   : std::string();
-      })
-      ->type_name("FIELD=VALUE")
-      ->allow_extra_args(false);
+  add_recipe_options(*command, options->recipe,
+                     "JSON; a field that is absent has its default, --fields lists them");
   const struct {
     const char* option;
     const char* field;
@@ -251,7 +226,7 @@ void add_train_command(CLI::App& app) {
     command->add_option_function<std::string>(
         option,
         [options, name = std::string(field)](const std::string& value) {
-          options->fields.emplace_back(name, value);
+          options->recipe.fields.emplace_back(name, value);
         },
         std::string("The recipe's ") + field);
   }

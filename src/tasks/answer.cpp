@@ -3,16 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <iterator>
-#include <limits>
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
 #include "tasks/characters.h"
-#include "tasks/context_windows.h"
 #include "tasks/ragged_forward.h"
 #include "tokenizer/unicode.h"
+#include "training/data/context_windows.h"
 
 namespace diffllama {
 namespace {
@@ -42,6 +43,51 @@ WindowOptions window_options(const Tokenizer& tokenizer, const AnswerOptions& op
   return windows;
 }
 
+/// A question's windows, and where the tokens of its context lie.
+class EncodedQuestion {
+ public:
+  /// Throws InvalidArgument for an empty question or context.
+  EncodedQuestion(const Tokenizer& tokenizer, const Question& question,
+                  const WindowOptions& options)
+      : context_(replace_invalid_utf8(checked(question).context)),
+        characters_(context_),
+        pair_(tokenizer, question.question, context_),
+        windows_(pair_.windows(options)) {}
+  EncodedQuestion(const EncodedQuestion&) = delete;
+  EncodedQuestion& operator=(const EncodedQuestion&) = delete;
+
+  const std::vector<ContextWindow>& windows() const { return windows_; }
+  std::string_view text(std::int64_t start, std::int64_t end) const {
+    return characters_.slice(start, end);
+  }
+
+  /// Characters of the context from the first word of a window's token `start` to the last of its
+  /// token `end`, as far as the window holds their tokens; a special token has the place 0..0.
+  std::pair<std::int64_t, std::int64_t> word_places(const ContextWindow& window, std::size_t start,
+                                                    std::size_t end) const {
+    if (!window.in_context(start) || !window.in_context(end)) return {0, 0};
+    const std::vector<std::int64_t>& words = pair_.word_ids();
+    std::size_t first = window.first + start - window.context_at;
+    std::size_t last = window.first + end - window.context_at;
+    while (first > window.first && words[first - 1] == words[first]) --first;
+    while (last + 1 < window.first + window.count && words[last + 1] == words[last]) ++last;
+    return {characters_.at_byte(pair_.offsets()[first].begin),
+            characters_.at_byte(pair_.offsets()[last].end)};
+  }
+
+ private:
+  static const Question& checked(const Question& question) {
+    if (question.question.empty()) throw InvalidArgument("question: expected a text, got none");
+    if (question.context.empty()) throw InvalidArgument("context: expected a text, got none");
+    return question;
+  }
+
+  std::string context_;
+  Characters characters_;
+  QuestionPair pair_;
+  std::vector<ContextWindow> windows_;
+};
+
 /// Tokens of a window, from `start` to `end`, and what the head gives them.
 struct Span {
   std::size_t start = 0, end = 0;
@@ -64,19 +110,25 @@ std::vector<float> probabilities(std::span<const float> logits, std::size_t colu
 /// Answers of one question, from all of its windows.
 class AnswerCollector {
  public:
-  AnswerCollector(const EncodedQuestion& question, const AnswerOptions& options)
-      : question_(question), options_(options) {}
+  /// `cls`: a token that may stand for the empty answer, beside those of the context.
+  AnswerCollector(const EncodedQuestion& question, const AnswerOptions& options,
+                  std::optional<std::int64_t> cls)
+      : question_(question), options_(options), cls_(cls) {}
 
   // logits [T, (start, end)]
   void add_window(const ContextWindow& window, std::span<const float> logits) {
-    std::vector<float> start = probabilities(logits, 0, window.allowed);
-    std::vector<float> end = probabilities(logits, 1, window.allowed);
+    std::vector<std::uint8_t> allowed;
+    for (std::size_t t = 0; t < window.ids.size(); ++t) {
+      allowed.push_back(window.in_context(t) || window.ids[t] == cls_ ? 1 : 0);
+    }
+    std::vector<float> start = probabilities(logits, 0, allowed);
+    std::vector<float> end = probabilities(logits, 1, allowed);
     null_score_ = std::min(null_score_, double{start[0] * end[0]});
     start[0] = end[0] = 0;
     // transformers looks at more than it gives, since spans of the same text become one.
     const auto most = static_cast<std::size_t>(2 * options_.top_k + 10);
     for (const Span& span : best_spans(start, end, most)) {
-      if (window.allowed[span.start] != 0 && window.allowed[span.end] != 0) add(window, span);
+      if (allowed[span.start] != 0 && allowed[span.end] != 0) add(window, span);
     }
   }
 
@@ -114,7 +166,7 @@ class AnswerCollector {
 
   void add(const ContextWindow& window, const Span& span) {
     const auto [start, end] = question_.word_places(window, span.start, span.end);
-    const std::string_view text = question_.characters.slice(start, end);
+    const std::string_view text = question_.text(start, end);
     const std::u32string lower = lower_case(text);
     for (std::size_t i = 0; i < answers_.size(); ++i) {
       if (lower_[i] != lower) continue;
@@ -128,6 +180,7 @@ class AnswerCollector {
 
   const EncodedQuestion& question_;
   const AnswerOptions& options_;
+  std::optional<std::int64_t> cls_;
   std::vector<Answer> answers_;
   std::vector<std::u32string> lower_;  // of each
   double null_score_ = 1'000'000;      // transformers' start
@@ -141,24 +194,24 @@ std::vector<std::vector<Answer>> answer(const TaskModel& task_model,
   require_head("answer", task_model, Architecture::question_answering);
   const WindowOptions windows = window_options(task_model.tokenizer, options);
   const auto encoded = encode_inputs(task_model, questions, [&](const Question& question) {
-    auto result = encode_question(task_model.tokenizer, question, windows);
-    for (const ContextWindow& window : result->windows) check_input_ids(task_model, window.ids);
+    auto result = std::make_unique<EncodedQuestion>(task_model.tokenizer, question, windows);
+    for (const ContextWindow& window : result->windows()) check_input_ids(task_model, window.ids);
     return result;
   });
   std::vector<std::vector<std::int64_t>> sequences;
   std::vector<std::pair<std::size_t, std::size_t>> places;  // question and window of each
   std::vector<AnswerCollector> collectors;
   for (std::size_t q = 0; q < encoded.size(); ++q) {
-    collectors.emplace_back(*encoded[q], options);
-    for (std::size_t w = 0; w < encoded[q]->windows.size(); ++w) {
-      sequences.push_back(encoded[q]->windows[w].ids);
+    collectors.emplace_back(*encoded[q], options, task_model.tokenizer.cls_token_id());
+    for (std::size_t w = 0; w < encoded[q]->windows().size(); ++w) {
+      sequences.push_back(encoded[q]->windows()[w].ids);
       places.emplace_back(q, w);
     }
   }
   RaggedForward(task_model.model, task_model.parallel)
       .run(sequences, [&](std::size_t sequence, std::span<const float> hidden) {
         const auto [q, w] = places[sequence];
-        collectors[q].add_window(encoded[q]->windows[w], head_logits(task_model, hidden));
+        collectors[q].add_window(encoded[q]->windows()[w], head_logits(task_model, hidden));
       });
   std::vector<std::vector<Answer>> results;
   results.reserve(collectors.size());

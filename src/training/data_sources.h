@@ -22,12 +22,12 @@ struct DataLabels {
   std::optional<ProblemType> problem_type;
 };
 
-/// Of classification and conllu, as the training files have them; nothing for other kinds. Throws
-/// IoError, FormatError.
+/// Of classification, conllu and conll, as the training files have them; nothing for other kinds.
+/// Throws IoError, FormatError.
 DataLabels data_labels(const Recipe& recipe);
 
 struct DataSources {
-  std::unique_ptr<ExampleSource> train, valid;  // valid may be null
+  std::unique_ptr<ExampleSource> train, valid;  // null for a list without files
 };
 
 /// What the recipe's data section says, for a model with this config. Text is tokenised into

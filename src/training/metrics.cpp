@@ -117,7 +117,7 @@ std::string to_json_line(const StepMetrics& metrics) {
 
 std::string to_json_line(const EvaluationMetrics& metrics) {
   ordered_json line = {{"step", metrics.step}, {"eval_loss", metrics.loss}};
-  if (metrics.accuracy) line["eval_accuracy"] = *metrics.accuracy;
+  for (const Measure& measure : metrics.measures) line["eval_" + measure.name] = measure.value;
   return line.dump();
 }
 

@@ -11,7 +11,7 @@ namespace diffllama {
 
 /// One line each, without its end. The first has "step", "loss", "learning_rate", "gradient_norm",
 /// ... and lists by layer: "lambda", "rms", "smallest_rms" (DiffLlama); the second "step",
-/// "eval_loss" and, where there is one, "eval_accuracy".
+/// "eval_loss" and the measures, "eval_accuracy", ...
 std::string to_json_line(const StepMetrics& metrics);
 std::string to_json_line(const EvaluationMetrics& metrics);
 

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "config/json_fields.h"
 #include "diffllama/error.h"
+#include "training/data/token_rows.h"
 #include "training/json_differences.h"
 #include "training/recipe_fields.h"
 
@@ -16,6 +17,9 @@ namespace {
 
 using nlohmann::json;
 using nlohmann::ordered_json;
+
+constexpr const char* kKinds =
+    "text, jsonl, chat, completion, classification, squad, conllu or conll";
 
 // A name without its section is held against the fields' own names.
 std::string nearest(const std::string& name, const std::vector<std::string>& known) {
@@ -74,6 +78,23 @@ bool is_language_modelling(const Recipe& recipe) {
   return recipe.data.kind && architecture_for(*recipe.data.kind) == Architecture::causal_lm;
 }
 
+// What an evaluation of this data may give.
+std::vector<std::string> measures_for(const Recipe& recipe) {
+  switch (architecture_for(*recipe.data.kind)) {
+    case Architecture::causal_lm:
+      return {"loss", "perplexity", "bits_per_byte"};
+    case Architecture::sequence_classification:
+      return {"loss", "accuracy", "macro_f1", "matthews_correlation", "pearson", "spearman"};
+    case Architecture::question_answering:
+      return {"loss", "exact_match", "f1"};
+    case Architecture::token_classification:
+      return {"loss", "accuracy", "entity_f1", "entity_precision", "entity_recall"};
+    case Architecture::base_model:
+      break;
+  }
+  return {};
+}
+
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t");
   return first == std::string::npos ? ""
@@ -113,12 +134,15 @@ Architecture architecture_for(DataKind kind) {
   switch (kind) {
     case DataKind::text:
     case DataKind::jsonl:
+    case DataKind::chat:
+    case DataKind::completion:
       return Architecture::causal_lm;
     case DataKind::classification:
       return Architecture::sequence_classification;
     case DataKind::squad:
       return Architecture::question_answering;
     case DataKind::conllu:
+    case DataKind::conll:
       return Architecture::token_classification;
   }
   return Architecture::causal_lm;
@@ -171,6 +195,11 @@ void set_recipe_field(Recipe& recipe, const std::string& name, const std::string
   field->read(recipe, command_line_value(*field, value, where), where);
 }
 
+void validate_evaluation(const Recipe& recipe, const std::string& where) {
+  if (!recipe.data.kind) reject_field(where, "data.kind", kKinds, "none");
+  if (recipe.data.valid.empty()) reject_field(where, "data.valid", "files to evaluate on", "none");
+}
+
 void validate(const Recipe& recipe, const std::string& where) {
   const auto require = [&](bool holds, const char* field, const char* expected,
                            const std::string& found) {
@@ -182,20 +211,22 @@ void validate(const Recipe& recipe, const std::string& where) {
           from ? "both" : "neither");
   require(from || !recipe.model.tokenizer.empty(), "model.tokenizer",
           "the path of a tokenizer for a new model", "none");
-  require(recipe.data.kind.has_value(), "data.kind", "text, jsonl, classification, squad or conllu",
-          "none");
+  require(recipe.data.kind.has_value(), "data.kind", kKinds, "none");
   require(!recipe.data.train.empty(), "data.train", "files to train on", "none");
   require(!recipe.checkpoints.output_dir.empty(), "checkpoints.output_dir", "a directory", "none");
   require(recipe.data.sequence_length != 1, "data.sequence_length", "0, or at least 2", "1");
-  const bool labelled =
-      recipe.data.kind == DataKind::classification || recipe.data.kind == DataKind::conllu;
+  const bool labelled = recipe.data.kind == DataKind::classification ||
+                        recipe.data.kind == DataKind::conllu || recipe.data.kind == DataKind::conll;
   require(labelled || recipe.model.labels.empty(), "model.labels",
-          "none but for classification and conllu", json_excerpt(json(recipe.model.labels)));
+          "none but for classification, conllu and conll", json_excerpt(json(recipe.model.labels)));
   const std::set<std::string> distinct(recipe.model.labels.begin(), recipe.model.labels.end());
   require(distinct.size() == recipe.model.labels.size(), "model.labels", "each name once",
           json_excerpt(json(recipe.model.labels)));
   require(recipe.data.kind == DataKind::classification || !recipe.model.problem_type,
           "model.problem_type", "null but for classification", "a problem type");
+  const std::vector<std::string> measures = measures_for(recipe);
+  require(std::ranges::find(measures, recipe.checkpoints.best_metric) != measures.end(),
+          "checkpoints.best_metric", label_names(measures).c_str(), recipe.checkpoints.best_metric);
   require(!recipe.lora || !config, "lora", "null for a new model: adapters change a trained one",
           "an adapter");
 }

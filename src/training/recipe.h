@@ -10,18 +10,20 @@
 
 #include "checkpoint/adapter/lora_config.h"
 #include "diffllama/config.h"
+#include "diffllama/documents.h"
 #include "diffllama/model.h"
 #include "diffllama/training.h"
-#include "training/data/conllu.h"
-#include "training/data/documents.h"
+#include "training/data/tagged_sentences.h"
 #include "training/optimizer.h"
 #include "training/schedule.h"
 
 namespace diffllama {
 
-/// What is trained on; it decides the model's head. text and jsonl: language modelling;
-/// classification: JSON lines with labels; squad: question answering; conllu: token classification.
-enum class DataKind { text, jsonl, classification, squad, conllu };
+/// What is trained on; it decides the model's head. text and jsonl (rows): language modelling; chat
+/// and completion: the same, with a loss of the assistant's turns or the completions alone;
+/// classification: rows with labels; squad: question answering; conllu and conll: token
+/// classification.
+enum class DataKind { text, jsonl, chat, completion, classification, squad, conllu, conll };
 
 /// The head that a kind of data trains.
 Architecture architecture_for(DataKind kind);
@@ -47,6 +49,15 @@ struct DataRecipe {
   TextDocuments text_documents = TextDocuments::file;
   std::int64_t doc_stride = 128;
   ConlluColumn tag_column = ConlluColumn::upos;
+  // What fields of rows are called.
+  std::string text_column = "text", text_pair_column = "text_pair", label_column = "label";
+  std::string id_column = "id", question_column = "question", context_column = "context",
+              answers_column = "answers";
+  std::string words_column = "tokens", tags_column = "ner_tags";
+  std::string messages_column = "messages", prompt_column = "prompt",
+              completion_column = "completion";
+  std::string chat_template;
+  std::int64_t skip_bad_rows = 0;
   std::string shard_dir;
 };
 
@@ -79,6 +90,7 @@ struct ScheduleRecipe {
 struct EvaluationRecipe {
   std::int64_t eval_steps = 0;
   std::int64_t batch_size = 8;
+  double no_answer_threshold = 0;
 };
 
 struct CheckpointsRecipe {
@@ -86,6 +98,7 @@ struct CheckpointsRecipe {
   std::int64_t save_steps = 500;
   std::int64_t save_total_limit = 2;
   bool save_best = true;
+  std::string best_metric = "loss";
 };
 
 struct MetricsRecipe {
@@ -121,6 +134,8 @@ void set_recipe_field(Recipe& recipe, const std::string& name, const std::string
 
 /// Throws ConfigError when fields are missing or do not fit together.
 void validate(const Recipe& recipe, const std::string& where);
+/// The same of a recipe that evaluates a model: data.kind and data.valid are what it needs.
+void validate_evaluation(const Recipe& recipe, const std::string& where);
 
 /// The whole recipe, defaults included, as parse_recipe reads it.
 std::string write_recipe(const Recipe& recipe);

@@ -22,11 +22,14 @@ using nlohmann::json;
 template <class E, std::size_t N>
 using Names = std::array<std::pair<E, std::string_view>, N>;
 
-constexpr Names<DataKind, 5> kDataKinds = {{{DataKind::text, "text"},
+constexpr Names<DataKind, 8> kDataKinds = {{{DataKind::text, "text"},
                                             {DataKind::jsonl, "jsonl"},
+                                            {DataKind::chat, "chat"},
+                                            {DataKind::completion, "completion"},
                                             {DataKind::classification, "classification"},
                                             {DataKind::squad, "squad"},
-                                            {DataKind::conllu, "conllu"}}};
+                                            {DataKind::conllu, "conllu"},
+                                            {DataKind::conll, "conll"}}};
 constexpr Names<ConlluColumn, 2> kTagColumns = {
     {{ConlluColumn::upos, "upos"}, {ConlluColumn::xpos, "xpos"}}};
 constexpr Names<TextDocuments, 2> kTextDocuments = {
@@ -238,9 +241,11 @@ void add_data(Table& table) {
   const auto data = []<class M>(M DataRecipe::*member) {
     return [member](Recipe& recipe) -> M& { return recipe.data.*member; };
   };
-  table.add_name("kind", data(&DataRecipe::kind), kDataKinds,
-                 "text, jsonl (language modelling), classification (JSON lines with labels), squad "
-                 "(question answering) or conllu (token classification)");
+  table.add_name(
+      "kind", data(&DataRecipe::kind), kDataKinds,
+      "text, jsonl (rows of texts: language modelling), chat, completion (the same, with "
+      "a loss of answers alone), classification (rows with labels), squad (question "
+      "answering), conllu or conll (columns: token classification)");
   table.add("train", data(&DataRecipe::train), Unbounded{}, "Files to train on");
   table.add("valid", data(&DataRecipe::valid), Unbounded{}, "Files to evaluate on; may be empty");
   table.add("sequence_length", data(&DataRecipe::sequence_length), kTokens,
@@ -256,6 +261,27 @@ void add_data(Table& table) {
   table.add("doc_stride", data(&DataRecipe::doc_stride), kAtLeast1,
             "squad: tokens that two windows of a long context share");
   table.add_name("tag_column", data(&DataRecipe::tag_column), kTagColumns, "conllu: upos or xpos");
+  const auto column = [&](const char* name, auto member, const char* help) {
+    table.add(name, data(member), Unbounded{}, help);
+  };
+  column("text_column", &DataRecipe::text_column,
+         "Rows: the column or field of the text; a.b is b inside of a, here and below");
+  column("text_pair_column", &DataRecipe::text_pair_column, "classification: of a second text");
+  column("label_column", &DataRecipe::label_column, "classification: of the label");
+  column("id_column", &DataRecipe::id_column, "squad rows: of the question's id, if any");
+  column("question_column", &DataRecipe::question_column, "squad rows: of the question");
+  column("context_column", &DataRecipe::context_column, "squad rows: of the context");
+  column("answers_column", &DataRecipe::answers_column,
+         "squad rows: of the answers, lists text and answer_start");
+  column("words_column", &DataRecipe::words_column, "conll rows: of the list of words");
+  column("tags_column", &DataRecipe::tags_column, "conll rows: of the list of tags");
+  column("messages_column", &DataRecipe::messages_column, "chat: of the list of messages");
+  column("prompt_column", &DataRecipe::prompt_column, "completion: of the prompt");
+  column("completion_column", &DataRecipe::completion_column, "completion: of what follows it");
+  column("chat_template", &DataRecipe::chat_template,
+         "chat: a file with the template; null: the model's own");
+  table.add("skip_bad_rows", data(&DataRecipe::skip_bad_rows), kAtLeast0,
+            "Rows that cannot be read and are left out, at most, before the run is given up");
   table.add("shard_dir", data(&DataRecipe::shard_dir), Unbounded{},
             "Where tokenised text is kept; null: OUTPUT_DIR/shards");
 }
@@ -343,6 +369,10 @@ void add_evaluation(Table& table) {
   table.add("eval_steps", evaluation(&EvaluationRecipe::eval_steps), kAtLeast0,
             "Evaluates every so many steps, and at the end; 0: at the end alone");
   table.add("batch_size", evaluation(&EvaluationRecipe::batch_size), kBatch, "Examples at once");
+  table.add("no_answer_threshold", evaluation(&EvaluationRecipe::no_answer_threshold),
+            Range{.low = -std::numeric_limits<double>::infinity()},
+            "squad with questions that have no answer: how much the empty answer's score must "
+            "exceed the best span's");
 }
 
 void add_checkpoints(Table& table) {
@@ -357,7 +387,11 @@ void add_checkpoints(Table& table) {
   table.add("save_total_limit", checkpoints(&CheckpointsRecipe::save_total_limit), kAtLeast0,
             "Checkpoints that are kept, the newest, besides the best; 0: all");
   table.add("save_best", checkpoints(&CheckpointsRecipe::save_best), Unbounded{},
-            "Saves whenever the evaluation loss is the lowest so far, and keeps it");
+            "Saves whenever an evaluation is the best so far, and keeps it");
+  table.add(
+      "best_metric", checkpoints(&CheckpointsRecipe::best_metric), Unbounded{},
+      "What the best is told by: loss, or a measure of the evaluation (accuracy, macro_f1, "
+      "matthews_correlation, pearson, spearman, exact_match, f1, entity_f1, perplexity, ...)");
 }
 
 void add_metrics(Table& table) {

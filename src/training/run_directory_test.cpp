@@ -93,7 +93,7 @@ TEST(RunDirectory, GivesBackWhatWasSaved) {
   EXPECT_FALSE(directory.newest({}).has_value());
   SmallRun run(12);
   run.state.tokens = std::int64_t{1} << 40;
-  run.state.best_loss = 0.1;
+  run.state.best_metric = 0.1;
   run.state.best_step = 8;
   run.state.examples = 96;
   run.state.evaluated_step = 11;
@@ -107,7 +107,7 @@ TEST(RunDirectory, GivesBackWhatWasSaved) {
   EXPECT_EQ(saved->state.step, 12);
   EXPECT_EQ(saved->state.optimizer_steps, 12);
   EXPECT_EQ(saved->state.tokens, std::int64_t{1} << 40);
-  EXPECT_EQ(saved->state.best_loss, 0.1);
+  EXPECT_EQ(saved->state.best_metric, 0.1);
   EXPECT_EQ(saved->state.best_step, 8);
   EXPECT_EQ(saved->state.examples, 96);
   EXPECT_EQ(saved->state.evaluated_step, 11);
@@ -177,11 +177,11 @@ TEST(RunDirectory, AnEvaluationComesBehindItsCheckpoint) {
   const std::string weights = read_whole_file(directory.checkpoint(20) / "model.safetensors");
   TrainerState state = directory.newest({})->state;
   state.evaluated_step = state.best_step = 20;
-  state.best_loss = 2.5;
+  state.best_metric = 2.5;
   directory.update(state, 1);
   const auto saved = directory.newest({});
   ASSERT_TRUE(saved.has_value());
-  EXPECT_EQ(saved->state.best_loss, 2.5);
+  EXPECT_EQ(saved->state.best_metric, 2.5);
   EXPECT_EQ(saved->state.evaluated_step, 20);
   EXPECT_EQ(read_whole_file(saved->path / "model.safetensors"), weights);
   EXPECT_EQ(fs::read_symlink(scratch.path() / "best"), "checkpoint-20");

@@ -11,8 +11,8 @@
 
 #include "base/random.h"
 #include "config/json_fields.h"
-#include "training/accuracy.h"
 #include "training/data/shuffle.h"
+#include "training/evaluator.h"
 #include "training/optimizer_state.h"
 
 namespace diffllama {
@@ -94,6 +94,7 @@ TrainerOptions trainer_options(const Recipe& recipe, std::int64_t examples,
   options.save_steps = recipe.checkpoints.save_steps;
   options.save_total_limit = recipe.checkpoints.save_total_limit;
   options.save_best = recipe.checkpoints.save_best;
+  options.best_metric = recipe.checkpoints.best_metric;
   options.logging_steps = recipe.metrics.logging_steps;
   options.spike_factor = recipe.spike_factor();
   options.recipe = write_recipe(recipe);
@@ -243,33 +244,34 @@ StepMetrics Trainer::step() {
 }
 
 std::optional<EvaluationMetrics> Trainer::evaluate() const {
-  double total = 0, weights = 0;
-  Accuracy accuracy;
-  std::vector<std::int64_t> examples;
-  for (std::int64_t first = 0; first < valid_->size(); first += options_.eval_batch_size) {
-    if (stops()) return std::nullopt;
-    examples.clear();
-    const std::int64_t end = std::min(valid_->size(), first + options_.eval_batch_size);
-    for (std::int64_t example = first; example < end; ++example) examples.push_back(example);
-    const ForwardInputs inputs = valid_->collate(examples);
-    const LossCount count = count_labels(model_.config(), inputs);
-    if (!counts(count)) continue;
-    const ForwardOutput output = model_.forward(inputs);
-    total += static_cast<double>(*output.loss) * (count.first + count.second);
-    weights += count.first + count.second;
-    accuracy.add(model_.config(), inputs, output);
-  }
-  if (weights == 0) {
-    throw InvalidArgument("[evaluate] expected validation data with labels that count, got none");
-  }
-  return EvaluationMetrics{
-      .step = state_.step, .loss = total / weights, .accuracy = accuracy.value()};
+  const auto evaluation = evaluate_source(
+      *valid_, model_.config(), [&](const ForwardInputs& inputs) { return model_.forward(inputs); },
+      {.batch_size = options_.eval_batch_size,
+       .sink = {},
+       .stop_requested = hooks_.stop_requested,
+       .progress = {}});
+  if (!evaluation) return std::nullopt;
+  EvaluationMetrics metrics = {.step = state_.step,
+                               .loss = evaluation->loss,
+                               .accuracy = measure_value(*evaluation, "accuracy"),
+                               .measures = evaluation->measures};
+  return metrics;
 }
 
 bool Trainer::update_best(const EvaluationMetrics& evaluation) {
-  if (!options_.save_best || !std::isfinite(evaluation.loss)) return false;
-  if (state_.best_loss && evaluation.loss >= *state_.best_loss) return false;
-  state_.best_loss = evaluation.loss;
+  const std::string& name = options_.best_metric;
+  const std::optional<double> value = measure_value(
+      {.examples = 0, .loss = evaluation.loss, .measures = evaluation.measures, .confusion = {}},
+      name);
+  if (!value) {
+    throw ConfigError("checkpoints.best_metric: expected what this evaluation gives, got " + name);
+  }
+  if (!options_.save_best || !std::isfinite(*value)) return false;
+  if (state_.best_metric) {
+    const double gain = *value - *state_.best_metric;
+    if (lower_is_better(name) ? gain >= 0 : gain <= 0) return false;
+  }
+  state_.best_metric = *value;
   state_.best_step = state_.step;
   return true;
 }

@@ -27,6 +27,7 @@ struct TrainerOptions {
   AdamW::Options adam;
   std::int64_t eval_steps = 0, save_steps = 0, save_total_limit = 0;  // 0: at the end; 0: all
   bool save_best = true;
+  std::string best_metric = "loss";
   std::int64_t logging_steps = 1;
   double spike_factor = 0;  // 0: no alarm
   /// Operations that a token costs, and those that the machine can do in a second; either 0: no

@@ -87,7 +87,7 @@ TrainerState read_state(const JsonFields& fields) {
   read_count(fields, "optimizer_steps", state.step, state.optimizer_steps);
   read_examples(fields, state);
   read_count(fields, "num_input_tokens_seen", kMostTokens, state.tokens);
-  fields.read("best_metric", state.best_loss);
+  fields.read("best_metric", state.best_metric);
   read_count(fields, "best_global_step", state.step, state.best_step);
   state.evaluated_step = state.step;  // an older run evaluated before it saved
   read_count(fields, "last_evaluation_step", state.step, state.evaluated_step);
@@ -129,7 +129,7 @@ std::string write_trainer_state(const TrainerState& state,
                  {"optimizer_steps", state.optimizer_steps},
                  {"num_examples_seen", state.examples},
                  {"num_input_tokens_seen", state.tokens},
-                 {"best_metric", state.best_loss ? json(*state.best_loss) : json()},
+                 {"best_metric", state.best_metric ? json(*state.best_metric) : json()},
                  {"best_global_step", state.best_step},
                  {"last_evaluation_step", state.evaluated_step},
                  {"mean_loss", state.mean_loss},

@@ -13,16 +13,16 @@ namespace diffllama {
 /// dropout need no more than the count of examples: they are pure functions of it and the recipe's
 /// seed.
 struct TrainerState {
-  std::int64_t step = 0;             // "global_step": steps done
-  std::int64_t optimizer_steps = 0;  // fewer, where a step's labels counted nothing
-  std::int64_t examples = 0;         // "num_examples_seen": the place in the data
-  std::int64_t tokens = 0;           // "num_input_tokens_seen"
-  std::optional<double> best_loss;   // "best_metric": lowest evaluation loss
-  std::int64_t best_step = 0;        // "best_global_step"
-  std::int64_t evaluated_step = 0;   // "last_evaluation_step"; 0: none
-  double mean_loss = 0;              // running mean, for the alarm
-  std::int64_t mean_count = 0;       // losses in it
-  std::string recipe;                // the effective recipe, JSON
+  std::int64_t step = 0;              // "global_step": steps done
+  std::int64_t optimizer_steps = 0;   // fewer, where a step's labels counted nothing
+  std::int64_t examples = 0;          // "num_examples_seen": the place in the data
+  std::int64_t tokens = 0;            // "num_input_tokens_seen"
+  std::optional<double> best_metric;  // of checkpoints.best_metric, so far
+  std::int64_t best_step = 0;         // "best_global_step"
+  std::int64_t evaluated_step = 0;    // "last_evaluation_step"; 0: none
+  double mean_loss = 0;               // running mean, for the alarm
+  std::int64_t mean_count = 0;        // losses in it
+  std::string recipe;                 // the effective recipe, JSON
 };
 
 inline constexpr const char* kTrainerStateFile = "trainer_state.json";

@@ -317,7 +317,7 @@ TEST(Trainer, KeepsTheBestByValidationLoss) {
   const auto newest = directory.newest({});
   ASSERT_TRUE(newest.has_value());
   EXPECT_EQ(newest->state.step, 8);
-  ASSERT_TRUE(newest->state.best_loss.has_value());
+  ASSERT_TRUE(newest->state.best_metric.has_value());
   EXPECT_TRUE(fs::exists(scratch.path() / "best" / "model.safetensors"));
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/json.h"
 #include "chat/jinja/conversation_values.h"
 #include "chat/jinja/interpreter.h"
 #include "checkpoint/adapter/adapter_head.h"
@@ -24,6 +25,7 @@
 #include "checkpoint/tensor_files.h"
 #include "config/generation_config.h"
 #include "config/model_config.h"
+#include "diffllama/chat.h"
 #include "diffllama/error.h"
 #include "fuzz/inputs.h"
 #include "generation/constraints/compiled_constraint.h"
@@ -33,9 +35,11 @@
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/model_file.h"
 #include "tokenizer/tokenizer_impl.h"
-#include "training/data/conllu.h"
+#include "training/data/csv.h"
 #include "training/data/labelled_texts.h"
+#include "training/data/masked_text.h"
 #include "training/data/squad.h"
+#include "training/data/tagged_sentences.h"
 #include "training/data/token_shard.h"
 #include "training/recipe.h"
 #include "training/trainer_state.h"
@@ -305,7 +309,8 @@ void token_shard(Bytes bytes) {
 void squad(Bytes bytes) {
   const InputFile file(bytes);
   attempt([&] {
-    for (const SquadQuestion& question : read_squad(file.path())) {
+    BadRows bad_rows(2);
+    for (const SquadQuestion& question : read_squad(file.path(), {}, bad_rows)) {
       for (const SquadAnswer& answer : question.answers) {
         expect(answer.begin < answer.end && answer.end <= question.context->size());
       }
@@ -316,14 +321,66 @@ void squad(Bytes bytes) {
 void conllu(Bytes bytes) {
   const InputFile file(bytes);
   for (const ConlluColumn column : {ConlluColumn::upos, ConlluColumn::xpos}) {
-    attempt([&] { collect_tags({file.path()}, column); });
+    attempt([&] {
+      BadRows bad_rows(2);
+      collect_tags({file.path()}, {.column = column}, bad_rows);
+    });
   }
+}
+
+void conll(Bytes bytes) {
+  const InputFile file(bytes);
+  attempt([&] {
+    BadRows bad_rows(2);
+    collect_tags({file.path()}, {.kind = TagFormat::Kind::conll}, bad_rows);
+  });
+}
+
+void csv(Bytes bytes) {
+  const InputFile file(bytes);
+  for (const char separator : {',', '\t'}) {
+    attempt([&] {
+      CsvReader reader(file.path(), separator);
+      BadRows bad_rows(2);
+      std::vector<std::string> fields;
+      while (bad_rows.next_good([&] { return reader.next(fields); })) {
+        expect(fields.size() == reader.columns().size());
+      }
+    });
+  }
+}
+
+// Of characters, whatever they are.
+const Tokenizer& small_tokenizer() {
+  static const Tokenizer tokenizer = parse_tokenizer(
+      {"tokenizer.json",
+       R"({"version": "1.0", "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1},
+           "unk_token": "?"}, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."},
+           "behavior": "Isolated", "invert": false}})",
+       "", ""},
+      ignore_warning);
+  return tokenizer;
+}
+
+void conversation(Bytes bytes) {
+  static const ChatTemplate chat_template(std::map<std::string, std::string>{
+      {"default",
+       "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>\n{% endfor %}"
+       "{% if add_generation_prompt %}<assistant>{% endif %}"}});
+  attempt([&] {
+    const nlohmann::json row = parse_json(as_text(bytes), "conversation");
+    if (!row.is_object()) return;
+    const MaskedText text =
+        encode_conversation(small_tokenizer(), chat_template, row, "conversation");
+    expect(text.ids.size() == text.labels.size());
+  });
 }
 
 void labelled_texts(Bytes bytes) {
   const InputFile file(bytes);
   attempt([&] {
-    const LabelSummary summary = collect_labels({file.path()});
+    BadRows bad_rows(2);
+    const LabelSummary summary = collect_labels({file.path()}, {}, bad_rows);
     const LabelParser parser(summary.names, summary.problem_type);
     LabelledTextReader reader({file.path()});
     for (LabelledText text; reader.next(text);) {
@@ -413,6 +470,9 @@ constexpr Target kTargets[] = {{"gguf", gguf},
                                {"token_shard", token_shard},
                                {"squad", squad},
                                {"conllu", conllu},
+                               {"conll", conll},
+                               {"csv", csv},
+                               {"conversation", conversation},
                                {"labelled_texts", labelled_texts},
                                {"json_schema", json_schema},
                                {"regex", regex},

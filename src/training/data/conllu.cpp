@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <set>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -54,14 +55,10 @@ bool has_no_space_after(std::string_view misc) {
 
 }  // namespace
 
-const char* conllu_column_name(ConlluColumn column) {
-  return column == ConlluColumn::upos ? "UPOS" : "XPOS";
-}
-
 // A sentence while its lines come.
 class ConlluReader::Sentence {
  public:
-  Sentence(std::vector<ConlluWord>& words, ConlluColumn column) : words_(words), column_(column) {}
+  Sentence(std::vector<TaggedWord>& words, ConlluColumn column) : words_(words), column_(column) {}
 
   void add(const std::string& line, const std::string& where) {
     const auto columns = split(line, where);
@@ -89,13 +86,16 @@ class ConlluReader::Sentence {
       refuse(where, "ID: expected " + std::to_string(last_ + 1), columns[kId]);
     }
     ++last_;
-    ConlluWord word;
+    TaggedWord word;
     word.form = columns[kForm];
     if (word.form.empty()) refuse(where, "FORM: expected a word", "");
     word.tag = columns[column_ == ConlluColumn::upos ? kUpos : kXpos];
     if (word.tag.empty()) {
-      refuse(where, std::string(conllu_column_name(column_)) + ": expected a tag or _", "");
+      refuse(where,
+             std::string(column_ == ConlluColumn::upos ? "UPOS" : "XPOS") + ": expected a tag or _",
+             "");
     }
+    if (word.tag == "_") word.tag.clear();
     word.space_before = space_before_;
     word.where = where;
     words_.push_back(std::move(word));
@@ -120,7 +120,7 @@ class ConlluReader::Sentence {
     multiword_space_after_ = !has_no_space_after(misc);
   }
 
-  std::vector<ConlluWord>& words_;
+  std::vector<TaggedWord>& words_;
   ConlluColumn column_;
   std::int64_t last_ = 0;           // the last word's ID
   std::int64_t multiword_end_ = 0;  // of the last multiword token
@@ -131,13 +131,25 @@ class ConlluReader::Sentence {
 ConlluReader::ConlluReader(std::filesystem::path path, ConlluColumn column)
     : lines_(std::move(path)), column_(column) {}
 
-bool ConlluReader::next(std::vector<ConlluWord>& words) {
+bool ConlluReader::next(std::vector<TaggedWord>& words) {
+  try {
+    return read_sentence(words);
+  } catch (const FormatError&) {
+    for (std::string line; !at_sentence_end_ && lines_.next(line);) {
+      at_sentence_end_ = is_blank(line);
+    }
+    throw;
+  }
+}
+
+bool ConlluReader::read_sentence(std::vector<TaggedWord>& words) {
   words.clear();
   Sentence sentence(words, column_);
   for (std::string line; lines_.next(line);) {
     if (std::exchange(at_start_, false) && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+    at_sentence_end_ = is_blank(line);
     if (line.starts_with('#')) continue;
-    if (!is_blank(line)) {
+    if (!at_sentence_end_) {
       sentence.add(line, lines_.where());
       continue;
     }
@@ -146,24 +158,6 @@ bool ConlluReader::next(std::vector<ConlluWord>& words) {
   }
   sentence.finish(lines_.where());
   return !words.empty();
-}
-
-std::vector<std::string> collect_tags(const std::vector<std::filesystem::path>& files,
-                                      ConlluColumn column) {
-  std::set<std::string> tags;
-  for (const std::filesystem::path& file : files) {
-    ConlluReader reader(file, column);
-    for (std::vector<ConlluWord> words; reader.next(words);) {
-      for (const ConlluWord& word : words) {
-        if (word.tag != "_") tags.insert(word.tag);
-      }
-    }
-  }
-  if (tags.empty()) {
-    throw FormatError((files.empty() ? "no file" : files[0].string()) + ": " +
-                      conllu_column_name(column) + ": expected tags, got none");
-  }
-  return {tags.begin(), tags.end()};
 }
 
 }  // namespace diffllama

@@ -6,45 +6,25 @@
 #include <string_view>
 #include <system_error>
 
-#include "base/json.h"
-#include "base/regular_file.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
+#include "training/data/data_file.h"
+#include "training/data/line_reader.h"
+#include "training/data/rows.h"
 
 namespace diffllama {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool has_json_name(const fs::path& file) {
-  constexpr std::array<std::string_view, 3> kNames = {".jsonl", ".ndjson", ".json"};
-  return std::ranges::find(kNames, file.extension().string()) != kNames.end();
+bool has_rows_name(const fs::path& file) {
+  constexpr std::array<std::string_view, 5> kNames = {".jsonl", ".ndjson", ".json", ".csv", ".tsv"};
+  return std::ranges::find(kNames, unpacked_name(file).extension().string()) != kNames.end();
 }
 
 }  // namespace
 
-bool JsonLineReader::next(nlohmann::json& object) {
-  do {
-    if (!lines_.next(line_)) return false;
-  } while (is_blank(line_));
-  object = parse_json(replace_invalid_utf8(line_), where());
-  if (!object.is_object()) {
-    throw FormatError(where() + ": expected an object, got " + json_excerpt(object));
-  }
-  return true;
-}
-
-std::string text_field(const nlohmann::json& object, const char* field, const std::string& where) {
-  const auto text = object.find(field);
-  if (text == object.end() || !text->is_string()) {
-    throw FormatError(where + ": expected an object with a string \"" + field + "\", got " +
-                      json_excerpt(text == object.end() ? object : *text));
-  }
-  return text->get<std::string>();
-}
-
-bool is_json_lines(const fs::path& file, DocumentFormat format) {
-  return format == DocumentFormat::automatic ? has_json_name(file)
+bool has_rows(const fs::path& file, DocumentFormat format) {
+  return format == DocumentFormat::automatic ? has_rows_name(file)
                                              : format == DocumentFormat::json_lines;
 }
 
@@ -62,7 +42,8 @@ std::vector<fs::path> document_files(const std::vector<fs::path>& paths) {
     fs::directory_iterator entries(path, error);
     if (error) throw IoError(path.string() + ": cannot open: " + error.message());
     for (const fs::directory_entry& entry : entries) {
-      const bool wanted = has_json_name(entry.path()) || entry.path().extension() == ".txt";
+      const bool wanted =
+          has_rows_name(entry.path()) || unpacked_name(entry.path()).extension() == ".txt";
       if (wanted && entry.is_regular_file(error)) files.push_back(entry.path());
     }
     if (files.size() == before) {
@@ -76,23 +57,25 @@ std::vector<fs::path> document_files(const std::vector<fs::path>& paths) {
 struct [[gnu::visibility("hidden")]] DocumentReader::Impl {
   bool next_of_file(Document & document);
   std::uint64_t bytes_read() const {
-    return bytes_of_finished + (json_lines ? json_lines->bytes_read() : 0) +
+    return bytes_of_finished + (rows ? rows->bytes_read() : 0) +
            (text_lines ? text_lines->bytes_read() : 0);
   }
 
   std::vector<fs::path> files;
   DocumentFormat format = DocumentFormat::automatic;
   TextDocuments text_documents = TextDocuments::file;
+  std::string text_column;
   std::size_t next_file = 0;
   // Of the file before next_file; at most one of both.
-  std::optional<JsonLineReader> json_lines;
+  std::unique_ptr<RowReader> rows;
   std::optional<LineReader> text_lines;
   std::uint64_t bytes_of_finished = 0, total_bytes = 0;
 };
 
 DocumentReader::DocumentReader(const std::vector<fs::path>& paths, DocumentFormat format,
-                               TextDocuments text_documents)
+                               TextDocuments text_documents, const std::string& text_column)
     : impl_(std::make_unique<Impl>()) {
+  impl_->text_column = text_column;
   impl_->files = document_files(paths);
   impl_->format = format;
   impl_->text_documents = text_documents;
@@ -117,11 +100,11 @@ std::uint64_t DocumentReader::total_bytes() const { return impl_->total_bytes; }
 
 // The next one of the file that is open by lines; false at its end.
 bool DocumentReader::Impl::next_of_file(Document& document) {
-  if (json_lines) {
-    nlohmann::json object;
-    if (!json_lines->next(object)) return false;
-    document.where = json_lines->where();
-    document.text = text_field(object, "text", document.where);
+  if (rows) {
+    DataRow row;
+    if (!rows->next(row)) return false;
+    document.where = row.where;
+    document.text = string_field(row, text_column);
     return true;
   }
   document.text.clear();
@@ -140,22 +123,23 @@ bool DocumentReader::Impl::next_of_file(Document& document) {
 bool DocumentReader::next(Document& document) {
   Impl& impl = *impl_;
   while (true) {
-    if (impl.json_lines || impl.text_lines) {
+    if (impl.rows || impl.text_lines) {
       if (impl.next_of_file(document)) return true;
       impl.bytes_of_finished = impl.bytes_read();
-      impl.json_lines.reset();
+      impl.rows.reset();
       impl.text_lines.reset();
     }
     if (impl.next_file == impl.files.size()) return false;
     const fs::path& file = impl.files[impl.next_file++];
-    if (is_json_lines(file, impl.format)) {
-      impl.json_lines.emplace(file);
+    if (has_rows(file, impl.format)) {
+      impl.rows = RowReader::open(file);
     } else if (impl.text_documents == TextDocuments::blank_line) {
       impl.text_lines.emplace(file);
     } else {
       document.where = file.string();
-      document.text = read_file(file);
-      impl.bytes_of_finished += document.text.size();
+      document.text = read_data_file(file);
+      std::error_code error;
+      impl.bytes_of_finished += fs::file_size(file, error);
       return true;
     }
   }

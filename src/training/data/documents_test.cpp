@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "training/data/line_reader.h"
 #include "training/data/test_folder.h"
 
 namespace diffllama {
@@ -112,9 +113,9 @@ TEST(DocumentReader, SaysWhatCannotBeRead) {
   const TestFolder folder;
   EXPECT_THAT(message_of<IoError>([&] { DocumentReader({folder / "absent"}); }),
               HasSubstr("absent: expected a file, got none"));
-  EXPECT_THAT(message_of<IoError>([&] { JsonLineReader{folder.path()}; }),
+  EXPECT_THAT(message_of<IoError>([&] { LineReader{folder.path()}; }),
               HasSubstr("expected a file, got a directory"));
-  EXPECT_THAT(message_of<IoError>([&] { JsonLineReader{folder / "absent"}; }),
+  EXPECT_THAT(message_of<IoError>([&] { LineReader{folder / "absent"}; }),
               HasSubstr("cannot open: No such file"));
 }
 

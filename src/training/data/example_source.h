@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "diffllama/model.h"
+#include "training/measures/measurement.h"
 
 namespace diffllama {
 
@@ -26,6 +28,11 @@ class ExampleSource {
   virtual std::int64_t tokens(std::int64_t example) const = 0;
   /// Examples that were longer than they may be and lost their end.
   virtual std::int64_t cut() const { return 0; }
+  /// For one evaluation of the examples, in order; null: by the loss alone. `sink` gets the
+  /// predictions. The source must outlive it.
+  virtual std::unique_ptr<Measurement> measurement(PredictionSink /*sink*/) const {
+    return nullptr;
+  }
 
  protected:
   /// Throws as collate does.

@@ -1,8 +1,10 @@
 #include "training/data/labelled_texts.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "base/json.h"
@@ -18,6 +20,22 @@ constexpr std::int64_t kMostClasses = 1'000'000;
 
 [[noreturn]] void refuse(const std::string& where, const std::string& expected, const json& found) {
   throw FormatError(where + ": label: expected " + expected + ", got " + json_excerpt(found));
+}
+
+// A table's field: an integer, a number, or text.
+json table_label(const std::string& text) {
+  const char* const end = text.data() + text.size();
+  std::uint64_t integer = 0;
+  if (const auto [at, error] = std::from_chars(text.data(), end, integer);
+      error == std::errc() && at == end) {
+    return integer;
+  }
+  double number = 0;
+  if (const auto [at, error] = std::from_chars(text.data(), end, number);
+      error == std::errc() && at == end && std::isfinite(number)) {
+    return number;
+  }
+  return text;
 }
 
 // What stands in the files so far.
@@ -104,32 +122,39 @@ class LabelCollector {
 
 }  // namespace
 
-LabelledTextReader::LabelledTextReader(std::vector<std::filesystem::path> files)
-    : files_(std::move(files)) {}
+LabelledTextReader::LabelledTextReader(std::vector<std::filesystem::path> files,
+                                       TextColumns columns)
+    : files_(std::move(files)), columns_(std::move(columns)) {}
 
 bool LabelledTextReader::next(LabelledText& text) {
-  json object;
-  while (!lines_ || !lines_->next(object)) {
+  DataRow row;
+  while (!rows_ || !rows_->next(row)) {
     if (next_file_ == files_.size()) return false;
-    lines_.emplace(files_[next_file_++]);
+    rows_ = RowReader::open(files_[next_file_++]);
   }
-  text.where = lines_->where();
-  const bool sentence = !object.contains("text") && object.contains("sentence");
-  text.text = text_field(object, sentence ? "sentence" : "text", text.where);
+  text.where = row.where;
+  const bool sentence = columns_.text == "text" && find_field(row.fields, "text") == nullptr &&
+                        find_field(row.fields, "sentence") != nullptr;
+  text.text = string_field(row, sentence ? "sentence" : columns_.text);
   text.text_pair.reset();
-  if (object.contains("text_pair")) text.text_pair = text_field(object, "text_pair", text.where);
-  if (!object.contains("label")) {
-    throw FormatError(text.where + ": expected an object with a \"label\", got " +
-                      json_excerpt(object));
-  }
-  text.label = std::move(object["label"]);
+  const json* pair = find_field(row.fields, columns_.text_pair);
+  if (pair != nullptr && !pair->is_null()) text.text_pair = string_field(row, columns_.text_pair);
+  text.label = required_field(row, columns_.label);
+  if (row.of_table) text.label = table_label(text.label.get_ref<const std::string&>());
   return true;
 }
 
-LabelSummary collect_labels(const std::vector<std::filesystem::path>& files) {
-  LabelledTextReader reader(files);
+LabelSummary collect_labels(const std::vector<std::filesystem::path>& files,
+                            const TextColumns& columns, BadRows& bad_rows) {
+  LabelledTextReader reader(files, columns);
   LabelCollector collector;
-  for (LabelledText text; reader.next(text);) collector.add(text.label, text.where);
+  LabelledText text;
+  while (bad_rows.next_good([&] {
+    if (!reader.next(text)) return false;
+    collector.add(text.label, text.where);
+    return true;
+  })) {
+  }
   LabelSummary summary = collector.summary();
   if (summary.names.empty()) {
     throw FormatError((files.empty() ? "no files" : files[0].string()) +

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,11 +11,20 @@
 #include <nlohmann/json.hpp>
 
 #include "diffllama/config.h"
-#include "training/data/documents.h"
+#include "training/data/bad_rows.h"
+#include "training/data/rows.h"
 
 namespace diffllama {
 
-/// One line of a file of labelled texts.
+/// What the fields of labelled texts are called: columns, or members of objects ("a.b" is b inside
+/// of a).
+struct TextColumns {
+  std::string text = "text";  // "sentence" may stand for it
+  std::string text_pair = "text_pair";
+  std::string label = "label";
+};
+
+/// A row of a file of labelled texts.
 struct LabelledText {
   std::string text;
   std::optional<std::string> text_pair;
@@ -22,20 +32,21 @@ struct LabelledText {
   std::string where;  // "PATH:LINE"
 };
 
-/// Files of JSON lines {"text": ..., "label": ...} for sequence classification, one after another;
-/// "sentence" may stand for "text", and "text_pair" may follow. A label is an integer (a class), a
-/// string (a class's name), a number (regression), or a list of integers, of strings or of numbers
-/// (several classes, or a number for each).
+/// Files of rows {"text": ..., "label": ...} for sequence classification, one after another, as
+/// RowReader reads them; a "text_pair" may follow. A label is an integer (a class), a string (a
+/// class's name), a number (regression), or a list of integers, of strings or of numbers (several
+/// classes, or a number for each). In a table what looks like a number is one.
 class LabelledTextReader {
  public:
-  explicit LabelledTextReader(std::vector<std::filesystem::path> files);
+  explicit LabelledTextReader(std::vector<std::filesystem::path> files, TextColumns columns = {});
   /// Throws IoError, FormatError "PATH:LINE: ...".
   bool next(LabelledText& text);
 
  private:
   std::vector<std::filesystem::path> files_;
+  TextColumns columns_;
   std::size_t next_file_ = 0;
-  std::optional<JsonLineReader> lines_;
+  std::unique_ptr<RowReader> rows_;
 };
 
 /// What the labels of some files are, for a configuration that does not say.
@@ -48,7 +59,8 @@ struct LabelSummary {
 
 /// Throws FormatError "PATH:LINE: ..." for a label that is none, or of another kind than those
 /// before it.
-LabelSummary collect_labels(const std::vector<std::filesystem::path>& files);
+LabelSummary collect_labels(const std::vector<std::filesystem::path>& files,
+                            const TextColumns& columns, BadRows& bad_rows);
 
 /// A label as the loss takes it.
 struct LabelValue {

@@ -10,8 +10,12 @@
 namespace diffllama {
 
 LanguageModelSource::LanguageModelSource(TokenShards corpus, std::int64_t sequence_length,
-                                         Packing packing)
-    : corpus_(std::move(corpus)), sequence_length_(sequence_length), packing_(packing) {
+                                         Packing packing,
+                                         std::shared_ptr<const TokenByteCounts> token_bytes)
+    : corpus_(std::move(corpus)),
+      sequence_length_(sequence_length),
+      packing_(packing),
+      token_bytes_(std::move(token_bytes)) {
   if (sequence_length < 2) {
     throw InvalidArgument("[sequence_length] expected 2 or more, got " +
                           std::to_string(sequence_length));
@@ -23,6 +27,10 @@ LanguageModelSource::LanguageModelSource(TokenShards corpus, std::int64_t sequen
 }
 
 std::int64_t LanguageModelSource::size() const { return corpus_.tokens() / sequence_length_; }
+
+std::unique_ptr<Measurement> LanguageModelSource::measurement(PredictionSink sink) const {
+  return std::make_unique<LanguageMeasurement>(token_bytes_, std::move(sink));
+}
 
 ForwardInputs LanguageModelSource::collate(std::span<const std::int64_t> examples) const {
   check_examples(examples);

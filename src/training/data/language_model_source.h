@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "training/data/example_source.h"
 #include "training/data/token_shards.h"
+#include "training/measures/language_measurement.h"
 
 namespace diffllama {
 
@@ -19,7 +21,9 @@ enum class Packing { packed, plain };
 class LanguageModelSource : public ExampleSource {
  public:
   /// Throws InvalidArgument unless sequence_length >= 2 and the corpus holds a window.
-  LanguageModelSource(TokenShards corpus, std::int64_t sequence_length, Packing packing);
+  /// `token_bytes` is for measurement(), and may be null.
+  LanguageModelSource(TokenShards corpus, std::int64_t sequence_length, Packing packing,
+                      std::shared_ptr<const TokenByteCounts> token_bytes = nullptr);
 
   std::int64_t size() const override;
   /// input_ids [B, T], labels [B, T] (not shifted, as transformers takes them), and position_ids
@@ -27,12 +31,15 @@ class LanguageModelSource : public ExampleSource {
   ForwardInputs collate(std::span<const std::int64_t> examples) const override;
   std::int64_t tokens(std::int64_t /*example*/) const override { return sequence_length_; }
 
+  std::unique_ptr<Measurement> measurement(PredictionSink sink) const override;
+
   const TokenShards& corpus() const { return corpus_; }
 
  private:
   TokenShards corpus_;
   std::int64_t sequence_length_;
   Packing packing_;
+  std::shared_ptr<const TokenByteCounts> token_bytes_;
 };
 
 }  // namespace diffllama

@@ -1,29 +1,33 @@
 #include "training/data/line_reader.h"
 
-#include <cerrno>
-#include <system_error>
+#include <algorithm>
 #include <utility>
-
-#include "base/regular_file.h"
-#include "diffllama/error.h"
 
 namespace diffllama {
 
-LineReader::LineReader(std::filesystem::path path) : path_(std::move(path)) {
-  const RegularFile checked(path_);  // opening a pipe below would wait
-  file_.open(path_, std::ios::binary);
-  if (!file_) {
-    throw IoError(path_.string() + ": cannot open: " + std::generic_category().message(errno));
-  }
-}
+LineReader::LineReader(std::filesystem::path path)
+    : path_(std::move(path)), file_(path_), buffer_(std::size_t{1} << 16) {}
 
 bool LineReader::next(std::string& line) {
-  if (!std::getline(file_, line)) {
-    if (file_.bad()) throw IoError(path_.string() + ": expected to read it, got an error");
-    return false;
+  line.clear();
+  bool ended = false, any = false;
+  while (!ended) {
+    if (at_ == end_) {
+      at_ = 0;
+      end_ = file_.read(buffer_);
+      if (end_ == 0) break;
+    }
+    any = true;
+    const auto begin = buffer_.begin() + static_cast<std::ptrdiff_t>(at_);
+    const auto stop = std::find(begin, buffer_.begin() + static_cast<std::ptrdiff_t>(end_), '\n');
+    line.append(begin, stop);
+    at_ += static_cast<std::size_t>(stop - begin);
+    ended = at_ < end_;
+    if (ended) ++at_;
   }
+  if (!any) return false;
   ++number_;
-  bytes_read_ += line.size() + (file_.eof() ? 0 : 1);
+  bytes_read_ += line.size() + (ended ? 1 : 0);
   if (line.ends_with('\r')) line.pop_back();
   return true;
 }

@@ -1,13 +1,16 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <string>
+#include <vector>
+
+#include "training/data/data_file.h"
 
 namespace diffllama {
 
-/// The lines of a text file, one after another.
+/// The lines of a text file, one after another; DataFile unpacks it.
 class LineReader {
  public:
   /// Throws IoError for a path that cannot be read.
@@ -17,11 +20,14 @@ class LineReader {
   bool next(std::string& line);
   /// "PATH:LINE" of the last line.
   std::string where() const;
-  std::uint64_t bytes_read() const { return bytes_read_; }
+  /// Of the file, for progress.
+  std::uint64_t bytes_read() const { return file_.is_packed() ? file_.position() : bytes_read_; }
 
  private:
   std::filesystem::path path_;
-  std::ifstream file_;
+  DataFile file_;
+  std::vector<char> buffer_;
+  std::size_t at_ = 0, end_ = 0;
   std::int64_t number_ = 0;
   std::uint64_t bytes_read_ = 0;
 };

@@ -1,19 +1,26 @@
 #include "training/data/question_answering_source.h"
 
 #include <algorithm>
-#include <iterator>
+#include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "diffllama/error.h"
+#include "training/data/context_windows.h"
 #include "training/data/text_encoding.h"
 
 namespace diffllama {
 namespace {
 
 struct Window {
-  std::vector<std::int64_t> ids;
+  ContextWindow tokens;
   std::int64_t start = 0, end = 0;
+};
+
+struct Encoded {
+  std::vector<Window> windows;
+  std::vector<TokenOffset> offsets;  // of the context's tokens
 };
 
 // Sets the tokens that hold `answer`, where the window, whose context tokens are `places` from
@@ -38,91 +45,102 @@ std::string without_leading_spaces(const std::string& text) {
   return first == std::string::npos ? "" : text.substr(first);
 }
 
-class WindowCutter {
+class QuestionEncoder {
  public:
-  WindowCutter(const Tokenizer& tokenizer, const QuestionAnsweringOptions& options)
-      : tokenizer_(tokenizer), options_(options), special_(special_tokens_around(tokenizer)) {
-    check_max_length(options.max_length, special_.count());
-    const std::int64_t most = options.max_length - special_.count() - 1;
+  QuestionEncoder(const Tokenizer& tokenizer, const QuestionAnsweringOptions& options)
+      : tokenizer_(tokenizer),
+        windows_{.max_length = options.max_length, .stride = options.doc_stride} {
+    const std::int64_t special = special_tokens_around(tokenizer).count();
+    check_max_length(options.max_length, special);
+    const std::int64_t most = options.max_length - special - 1;
     if (options.doc_stride < 0 || options.doc_stride > most) {
       throw InvalidArgument("[data.doc_stride] expected 0.." + std::to_string(most) + ", got " +
                             std::to_string(options.doc_stride));
     }
   }
 
-  std::vector<Window> cut(const SquadQuestion& question) const {
-    const Encoding text =
-        encode_at(tokenizer_, without_leading_spaces(question.question), question.where, false);
-    const Encoding context = encode_at(tokenizer_, *question.context, question.where, false);
-    const auto question_tokens = static_cast<std::int64_t>(text.ids.size());
-    const auto context_tokens = static_cast<std::int64_t>(context.ids.size());
-    const std::int64_t room = options_.max_length - special_.count() - question_tokens;
-    if (room < 1 || (room <= options_.doc_stride && context_tokens > room)) {
-      throw FormatError(
-          question.where + ".question: expected fewer than " +
-          std::to_string(options_.max_length - special_.count() - options_.doc_stride) +
-          " tokens, since max_length is " + std::to_string(options_.max_length) +
-          " and doc_stride " + std::to_string(options_.doc_stride) + ", got " +
-          std::to_string(question_tokens));
-    }
-    std::vector<Window> windows;
-    for (std::int64_t first = 0, end = -1; end < context_tokens;
-         first = end - options_.doc_stride) {
-      end = std::min(first + room, context_tokens);
-      Window window;
-      window.ids = special_.before;
-      std::ranges::copy(text.ids, std::back_inserter(window.ids));
-      const auto context_at = static_cast<std::int64_t>(window.ids.size());
-      window.ids.insert(window.ids.end(), context.ids.begin() + first, context.ids.begin() + end);
-      std::ranges::copy(special_.after, std::back_inserter(window.ids));
-      if (window.ids.empty()) {
-        throw FormatError(question.where + ": expected a question with tokens, got none");
+  Encoded encode(const SquadQuestion& question) const {
+    Encoded result;
+    try {
+      const QuestionPair pair(tokenizer_, without_leading_spaces(question.question),
+                              *question.context);
+      result.offsets = pair.offsets();
+      for (ContextWindow& window : pair.windows(windows_)) {
+        if (window.ids.empty()) throw FormatError("expected a question with tokens, got none");
+        result.windows.push_back({.tokens = std::move(window)});
       }
-      if (!question.answers.empty()) {
-        const auto places =
-            std::span(context.offsets)
-                .subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(end - first));
-        find_answer(question.answers[0], places, context_at, window);
-      }
-      windows.push_back(std::move(window));
+    } catch (const Error& error) {
+      throw FormatError(question.where + ": " + error.what());
     }
-    return windows;
+    if (question.answers.empty()) return result;
+    for (Window& window : result.windows) {
+      const auto places =
+          std::span(result.offsets).subspan(window.tokens.first, window.tokens.count);
+      find_answer(question.answers[0], places, static_cast<std::int64_t>(window.tokens.context_at),
+                  window);
+    }
+    return result;
   }
 
  private:
   const Tokenizer& tokenizer_;
-  const QuestionAnsweringOptions& options_;
-  SpecialTokens special_;
+  WindowOptions windows_;
 };
+
+MeasuredQuestion measured_question(const SquadQuestion& question,
+                                   std::vector<TokenOffset> offsets) {
+  MeasuredQuestion result = {
+      .id = question.id, .context = question.context, .answers = {}, .offsets = std::move(offsets)};
+  for (const SquadAnswer& answer : question.answers) {
+    result.answers.push_back(question.context->substr(answer.begin, answer.end - answer.begin));
+  }
+  return result;
+}
 
 }  // namespace
 
 QuestionAnsweringSource::QuestionAnsweringSource(const std::vector<std::filesystem::path>& files,
                                                  const Tokenizer& tokenizer,
                                                  const QuestionAnsweringOptions& options,
-                                                 const Parallel& parallel)
-    : pad_token_id_(options.pad_token_id) {
-  const WindowCutter cutter(tokenizer, options);
+                                                 const Parallel& parallel, BadRows& bad_rows)
+    : measured_(options.measured),
+      measures_(options.measures),
+      pad_token_id_(options.pad_token_id) {
+  const QuestionEncoder encoder(tokenizer, options);
   for (const std::filesystem::path& file : files) {
-    const std::vector<SquadQuestion> questions = read_squad(file);
+    const std::vector<SquadQuestion> questions = read_squad(file, options.columns, bad_rows);
     auto next = questions.begin();
     encode_in_order<const SquadQuestion*>(
-        parallel,
+        parallel, bad_rows,
         [&](const SquadQuestion*& question) {
           if (next == questions.end()) return false;
           question = &*next++;
           return true;
         },
-        [&](const SquadQuestion* question) { return cutter.cut(*question); },
-        [&](const std::vector<Window>& windows, const SquadQuestion*) {
-          for (const Window& window : windows) {
-            rows_.append(window.ids);
+        [&](const SquadQuestion* question) { return encoder.encode(*question); },
+        [&](const Encoded& encoded, const SquadQuestion* question) {
+          for (const Window& window : encoded.windows) {
+            rows_.append(window.tokens.ids);
             starts_.push_back(window.start);
             ends_.push_back(window.end);
+            if (measured_) {
+              windows_.push_back({.question = questions_.size(),
+                                  .context_at = window.tokens.context_at,
+                                  .count = window.tokens.count,
+                                  .first = window.tokens.first});
+            }
           }
+          if (measured_) questions_.push_back(measured_question(*question, encoded.offsets));
         });
   }
   require_examples(rows_.size(), files);
+}
+
+std::unique_ptr<Measurement> QuestionAnsweringSource::measurement(PredictionSink sink) const {
+  if (!measured_) {
+    throw InvalidArgument("[measurement] expected a source that keeps its answers, got another");
+  }
+  return std::make_unique<SquadMeasurement>(questions_, windows_, measures_, std::move(sink));
 }
 
 ForwardInputs QuestionAnsweringSource::collate(std::span<const std::int64_t> examples) const {

@@ -51,7 +51,7 @@ class QuestionAnsweringTest : public testing::Test {
  protected:
   QuestionAnsweringSource make(const json& content) {
     const auto file = folder_.write("train.json", content.dump());
-    return {{file}, tiny_tokenizer(), options_, Parallel(2)};
+    return {{file}, tiny_tokenizer(), options_, Parallel(2), bad_rows_};
   }
   std::string message(const json& content) {
     return message_of<Error>([&] { make(content); });
@@ -72,6 +72,7 @@ class QuestionAnsweringTest : public testing::Test {
 
   TestFolder folder_;
   QuestionAnsweringOptions options_;
+  BadRows bad_rows_;
 };
 
 TEST_F(QuestionAnsweringTest, ReadsCharactersAsBytes) {
@@ -80,7 +81,7 @@ TEST_F(QuestionAnsweringTest, ReadsCharactersAsBytes) {
                                                                   answer("\xF0\x9D\x84\x9E", 5))),
                                             question("Why?", json::array())))
                                   .dump());
-  const std::vector<SquadQuestion> questions = read_squad(file);
+  const std::vector<SquadQuestion> questions = read_squad(file, {}, bad_rows_);
   ASSERT_EQ(questions.size(), 2U);
   EXPECT_EQ(questions[0].id, "qWho?");
   EXPECT_EQ(*questions[0].context, kContext);
@@ -96,18 +97,13 @@ TEST_F(QuestionAnsweringTest, PutsTheQuestionFirst) {
   const auto source =
       make(document(list(question("  Who built it?", list(answer("the king of Israel", kKing))))));
   ASSERT_EQ(source.size(), 1);
-  Ids expected = tiny_tokenizer().encode("Who built it?").ids;
-  for (const std::int64_t id : tiny_tokenizer().encode(kContext, false).ids) {
-    expected.push_back(id);
-  }
-  EXPECT_EQ(row(source, 0), expected);
-  EXPECT_EQ(expected[0], 1);
+  EXPECT_EQ(row(source, 0), tiny_tokenizer().encode_pair("Who built it?", kContext).ids);
   EXPECT_EQ(answered(source, 0), " the king of Israel");
 }
 
 TEST_F(QuestionAnsweringTest, CutsWindowsThatOverlap) {
   const Ids context = tiny_tokenizer().encode(kContext, false).ids;
-  const Ids question_ids = tiny_tokenizer().encode("Who?").ids;
+  const Ids question_ids = tiny_tokenizer().encode("Who?", false).ids;  // as its pairs begin
   const auto head = static_cast<std::int64_t>(question_ids.size());
   const auto total = static_cast<std::int64_t>(context.size());
   for (std::int64_t room = 6; room <= total + 1; ++room) {
@@ -143,7 +139,7 @@ TEST_F(QuestionAnsweringTest, CutsWindowsThatOverlap) {
   }
 }
 
-TEST_F(QuestionAnsweringTest, PointsToBosWhereThereIsNoAnswer) {
+TEST_F(QuestionAnsweringTest, PointsToTheFirstTokenWhereThereIsNoAnswer) {
   json impossible = question("Why?", list(answer("the king", kKing)));
   impossible["is_impossible"] = true;
   const auto source = make(document(list(question("Who?", json::array()), impossible,
@@ -154,7 +150,7 @@ TEST_F(QuestionAnsweringTest, PointsToBosWhereThereIsNoAnswer) {
   EXPECT_EQ(inputs.start_positions->i64()[1], 0);
   EXPECT_EQ(inputs.end_positions->i64()[1], 0);
   EXPECT_EQ(inputs.start_positions->i64()[2],
-            static_cast<std::int64_t>(tiny_tokenizer().encode("Where?").ids.size()));
+            static_cast<std::int64_t>(tiny_tokenizer().encode("Where?", false).ids.size()));
   EXPECT_EQ(answered(source, 2), "Caf\xC3\xA9");
   EXPECT_EQ(inputs.start_positions->shape(), (Shape{3}));
   EXPECT_EQ(inputs.attention_mask->shape(), inputs.input_ids->shape());
@@ -195,20 +191,63 @@ TEST_F(QuestionAnsweringTest, NamesWhatIsBroken) {
   EXPECT_THAT(message(document("x")),
               StartsWith(file() + ": data[0].paragraphs[0].qas: expected a list"));
   EXPECT_THAT(message(json{{"data", 3}}), StartsWith(file() + ".data: expected a list, got 3"));
-  EXPECT_THAT(message(json::array()), StartsWith(file() + ": expected an object with \"data\""));
+  EXPECT_EQ(message(json::array()), file() + ": expected examples, got none");
+  EXPECT_THAT(message(7), StartsWith(file() + ": expected an object with \"data\""));
   EXPECT_THAT(message(document(json::array())), HasSubstr("expected examples, got none"));
   folder_.write("cut.json", "{\"data\": [");
-  EXPECT_THAT(message_of([&] { read_squad(folder_ / "cut.json"); }), HasSubstr("expected JSON"));
+  EXPECT_THAT(message_of([&] { read_squad(folder_ / "cut.json", {}, bad_rows_); }),
+              HasSubstr("expected JSON"));
 
   options_.max_length = 20;
-  options_.doc_stride = 17;
+  options_.doc_stride = 18;
   EXPECT_THAT(message(document(list(question("Who?", json::array())))),
-              StartsWith(qa + ".question: expected fewer than 2 tokens, since max_length is 20 and "
-                              "doc_stride 17, got "));
+              StartsWith(qa + ": question: expected fewer than 2 tokens, special ones included, "
+                              "since windows have 20 and share 18 of the context, got "));
   options_.doc_stride = 19;
   EXPECT_EQ(message(document(list())), "[data.doc_stride] expected 0..18, got 19");
   options_.doc_stride = -1;
   EXPECT_EQ(message(document(list())), "[data.doc_stride] expected 0..18, got -1");
+}
+
+TEST_F(QuestionAnsweringTest, ReadsRowsAsHuggingFaceHasThem) {
+  const json row = {{"id", "1"},
+                    {"question", "Who?"},
+                    {"context", kContext},
+                    {"answers", {{"text", {"the king"}}, {"answer_start", {kKing}}}}};
+  json none = row;
+  none["answers"] = {{"text", json::array()}, {"answer_start", json::array()}};
+  const auto lines = folder_.write("rows.jsonl", row.dump() + "\n" + none.dump() + "\n");
+  const auto array = folder_.write("rows.json", list(row, none).dump());
+  for (const auto& file : {lines, array}) {
+    const std::vector<SquadQuestion> questions = read_squad(file, {}, bad_rows_);
+    ASSERT_EQ(questions.size(), 2U) << file;
+    EXPECT_EQ(questions[0].id, "1");
+    ASSERT_EQ(questions[0].answers.size(), 1U);
+    EXPECT_EQ(kContext.substr(questions[0].answers[0].begin, 8), "the king");
+    EXPECT_TRUE(questions[1].answers.empty());
+  }
+  const auto bad = [&](const json& answers) {
+    json broken = row;
+    broken["answers"] = answers;
+    const auto file = folder_.write("bad.jsonl", broken.dump());
+    const std::string found = message_of([&] { read_squad(file, {}, bad_rows_); });
+    return found.substr(std::min(found.size(), file.string().size()));
+  };
+  EXPECT_EQ(bad({{"text", {"the king"}}, {"answer_start", json::array()}}),
+            ":1: answers: expected as many answer_start as text, got 0 and 1");
+  EXPECT_THAT(bad({{"text", {"king"}}, {"answer_start", {1}}}),
+              StartsWith(":1: answers[0].text: expected what the context holds at character 1"));
+  EXPECT_THAT(bad(3), StartsWith(":1: answers: expected an object with \"text\", got 3"));
+}
+
+TEST_F(QuestionAnsweringTest, SkipsBadQuestionsAsFarAsItMay) {
+  const json content = document(list(question("Who?", 1), question("Who?", json::array()), 3));
+  bad_rows_ = BadRows(2);
+  EXPECT_EQ(make(content).size(), 1);
+  EXPECT_EQ(bad_rows_.count(), 2);
+  bad_rows_ = BadRows(1);
+  EXPECT_THAT(message(content),
+              StartsWith(file() + ": data[0].paragraphs[0].qas[2]: expected an object with"));
 }
 
 }  // namespace

@@ -23,18 +23,19 @@ struct SequenceClassificationOptions {
   std::optional<ProblemType> problem_type;
   std::int64_t max_length = 512;  // tokens; longer texts lose their end, of a pair the longer one
   std::optional<std::int64_t> pad_token_id;
+  TextColumns columns;
 };
 
-/// Texts with labels, in memory as tokens. The post-processor's special tokens stand around the
-/// text; a pair follows the text directly, between the same special tokens.
+/// Texts with labels, in memory as tokens: as the tokenizer encodes a text, or a pair of them.
 class SequenceClassificationSource : public ExampleSource {
  public:
   /// `files` as LabelledTextReader reads them. Throws IoError, FormatError "PATH:LINE: ..." for
-  /// broken lines, texts without tokens and labels that the model does not have, InvalidArgument.
+  /// broken rows, texts without tokens and labels that the model does not have, which `bad_rows`
+  /// lets pass as far as it may, and InvalidArgument.
   SequenceClassificationSource(const std::vector<std::filesystem::path>& files,
                                const Tokenizer& tokenizer,
                                const SequenceClassificationOptions& options,
-                               const Parallel& parallel);
+                               const Parallel& parallel, BadRows& bad_rows);
 
   std::int64_t size() const override { return rows_.size(); }
   /// input_ids and attention_mask [B, longest], padded on the right; labels int64 [B] for one label
@@ -42,12 +43,14 @@ class SequenceClassificationSource : public ExampleSource {
   ForwardInputs collate(std::span<const std::int64_t> examples) const override;
   std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
   std::int64_t cut() const override { return cut_; }
+  std::unique_ptr<Measurement> measurement(PredictionSink sink) const override;
 
   ProblemType problem_type() const { return problem_type_; }
 
  private:
   TokenRows rows_;
   ProblemType problem_type_;
+  std::vector<std::string> labels_;
   std::int64_t num_labels_;
   std::int64_t cut_ = 0;
   std::optional<std::int64_t> pad_token_id_;

@@ -26,18 +26,19 @@ class SequenceClassificationTest : public testing::Test {
   SequenceClassificationTest() { options_.labels = {"ABBR", "DESC", "ENTY"}; }
   SequenceClassificationSource make(const std::string& lines) {
     const auto file = folder_.write("train.jsonl", lines);
-    return {{file}, tiny_tokenizer(), options_, Parallel(2)};
+    return {{file}, tiny_tokenizer(), options_, Parallel(2), bad_rows_};
   }
   std::string message(const std::string& lines) {
     return message_of<Error>([&] { make(lines); });
   }
   std::string file() const { return (folder_ / "train.jsonl").string(); }
   LabelSummary collect(const std::string& lines) {
-    return collect_labels({folder_.write("labels.jsonl", lines)});
+    return collect_labels({folder_.write("labels.jsonl", lines)}, {}, bad_rows_);
   }
 
   TestFolder folder_;
   SequenceClassificationOptions options_;
+  BadRows bad_rows_;
 };
 
 TEST_F(SequenceClassificationTest, PadsOnTheRight) {
@@ -85,7 +86,7 @@ TEST_F(SequenceClassificationTest, TruncatesTextsAndTheLongerOfAPair) {
         "\"label\": 0}\n"
         "{\"text_pair\": \"the earth was without form and void\", \"text\": \"light and day\", "
         "\"label\": 0}\n");
-    Ids first = {1}, second = {1};
+    Ids first, second;  // this tokenizer puts no BOS before a pair
     first.insert(first.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(of_text));
     first.insert(first.end(), pair.begin(), pair.begin() + static_cast<std::ptrdiff_t>(of_pair));
     second.insert(second.end(), pair.begin(), pair.begin() + static_cast<std::ptrdiff_t>(of_pair));
@@ -98,10 +99,9 @@ TEST_F(SequenceClassificationTest, TruncatesTextsAndTheLongerOfAPair) {
     }
   };
   expect(100, text.size(), pair.size());
-  expect(8, 4, 3);
-  expect(6, 3, 2);
-  expect(5, 2, 2);
-  expect(2, 1, 0);
+  expect(7, 4, 3);
+  expect(5, 3, 2);
+  expect(4, 2, 2);
   options_.max_length = 3;
   const auto alone = make("{\"text\": \"the earth was without form\", \"label\": 0}\n");
   EXPECT_THAT(alone.collate(Ids{0}).input_ids->i64(), ElementsAre(1, text[0], text[1]));
@@ -220,6 +220,38 @@ TEST_F(SequenceClassificationTest, LabelsAreCollected) {
   EXPECT_THAT(refusal_of(line("4000000000")), HasSubstr("expected a class of 0..999999"));
   EXPECT_THAT(refusal_of(line("null")), HasSubstr("expected an integer, a number, a string or"));
   EXPECT_EQ(refusal_of(""), where + ": expected lines with labels, got none");
+}
+
+TEST_F(SequenceClassificationTest, ReadsTablesByTheirColumns) {
+  options_.columns = {.text = "question", .text_pair = "more", .label = "kind"};
+  const std::string csv =
+      "kind,more,question\r\nDESC,,\"What, and \"\"why\"\"?\"\r\n\nENTY,b,\"two\nlines\"\n";
+  const auto file = folder_.write("train.csv", csv);
+  const SequenceClassificationSource source({file}, tiny_tokenizer(), options_, Parallel(2),
+                                            bad_rows_);
+  ASSERT_EQ(source.size(), 2);
+  EXPECT_THAT(source.collate(Ids{0, 1}).labels->i64(), ElementsAre(1, 2));
+  const Ids pair = tiny_tokenizer().encode_pair("two\nlines", "b").ids;
+  EXPECT_EQ(source.tokens(1), std::ssize(pair));
+  const LabelSummary numbers =
+      collect_labels({folder_.write("n.tsv", "text\tlabel\na \"b\" c\t2\nd\t0\n")}, {}, bad_rows_);
+  EXPECT_THAT(numbers.names, ElementsAre("LABEL_0", "LABEL_1", "LABEL_2"));
+  const LabelSummary regression =
+      collect_labels({folder_.write("r.csv", "text,label\na,0.5\nb,2\n")}, {}, bad_rows_);
+  EXPECT_EQ(regression.problem_type, ProblemType::regression);
+}
+
+TEST_F(SequenceClassificationTest, SkipsBadRowsAsFarAsItMay) {
+  const std::string lines =
+      "{\"text\": \"a\", \"label\": 0}\n[]\n{\"text\": \"b\", \"label\": 7}\n"
+      "{\"text\": \"c\", \"label\": 1}\n";
+  bad_rows_ = BadRows(2);
+  EXPECT_EQ(make(lines).size(), 2);
+  EXPECT_EQ(bad_rows_.count(), 2);
+  EXPECT_EQ(bad_rows_.first(), file() + ":2: expected an object, got []");
+  bad_rows_ = BadRows(1);
+  EXPECT_THAT(message(lines), AllOf(StartsWith(file() + ":3: label: "),
+                                    HasSubstr("1 bad rows were skipped before")));
 }
 
 }  // namespace

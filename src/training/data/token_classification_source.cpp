@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "diffllama/error.h"
 #include "model/heads/losses.h"
 #include "training/data/text_encoding.h"
+#include "training/measures/tag_measurement.h"
 
 namespace diffllama {
 namespace {
@@ -27,9 +30,9 @@ class SentenceEncoder {
     }
   }
 
-  Encoded encode(const std::vector<ConlluWord>& sentence) const {
+  Encoded encode(const std::vector<TaggedWord>& sentence) const {
     Encoded result;
-    for (const ConlluWord& word : sentence) {
+    for (const TaggedWord& word : sentence) {
       const std::int64_t label = label_of(word);
       const auto ids = words_.encode(word.form, word.space_before);
       std::ranges::copy(ids, std::back_inserter(result.ids));
@@ -47,17 +50,19 @@ class SentenceEncoder {
     std::ranges::copy(special_.after, std::back_inserter(result.ids));
     result.labels.resize(result.ids.size(), kIgnoreLabel);
     if (result.ids.empty()) {
-      throw FormatError(sentence[0].where + ": FORM: expected words with tokens, got none");
+      throw FormatError(sentence[0].where + ": expected words with tokens, got none");
     }
     return result;
   }
 
  private:
-  std::int64_t label_of(const ConlluWord& word) const {
-    if (word.tag == "_") return kIgnoreLabel;
+  std::int64_t label_of(const TaggedWord& word) const {
+    if (word.tag.empty()) return kIgnoreLabel;
     const auto found = labels_.find(word.tag);
     if (found != labels_.end()) return found->second;
-    throw FormatError(word.where + ": " + conllu_column_name(options_.column) + ": expected " +
+    const std::optional<std::int64_t> number = word.tag_number;
+    if (number && *number < std::ssize(options_.labels)) return *number;
+    throw FormatError(word.where + ": " + options_.format.tag_name() + ": expected " +
                       label_names(options_.labels) + ", got \"" + word.tag + "\"");
   }
 
@@ -71,21 +76,25 @@ class SentenceEncoder {
 
 TokenClassificationSource::TokenClassificationSource(
     const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
-    const TokenClassificationOptions& options, const Parallel& parallel)
-    : pad_token_id_(options.pad_token_id) {
+    const TokenClassificationOptions& options, const Parallel& parallel, BadRows& bad_rows)
+    : names_(options.labels), pad_token_id_(options.pad_token_id) {
   const SentenceEncoder encoder(tokenizer, options);
   for (const std::filesystem::path& file : files) {
-    ConlluReader reader(file, options.column);
-    encode_in_order<std::vector<ConlluWord>>(
-        parallel, [&](std::vector<ConlluWord>& words) { return reader.next(words); },
-        [&](const std::vector<ConlluWord>& words) { return encoder.encode(words); },
-        [&](const Encoded& encoded, const std::vector<ConlluWord>&) {
+    const auto reader = SentenceReader::open(file, options.format);
+    encode_in_order<std::vector<TaggedWord>>(
+        parallel, bad_rows, [&](std::vector<TaggedWord>& words) { return reader->next(words); },
+        [&](const std::vector<TaggedWord>& words) { return encoder.encode(words); },
+        [&](const Encoded& encoded, const std::vector<TaggedWord>&) {
           rows_.append(encoded.ids);
           labels_.append(encoded.labels);
           cut_ += encoded.cut ? 1 : 0;
         });
   }
   require_examples(rows_.size(), files);
+}
+
+std::unique_ptr<Measurement> TokenClassificationSource::measurement(PredictionSink sink) const {
+  return std::make_unique<TagMeasurement>(names_, std::move(sink));
 }
 
 ForwardInputs TokenClassificationSource::collate(std::span<const std::int64_t> examples) const {

@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "training/data/conllu.h"
 #include "training/data/test_folder.h"
 #include "training/data/text_encoding.h"
 
@@ -36,7 +37,7 @@ class TokenClassificationTest : public testing::Test {
   TokenClassificationTest() { options_.labels = {"AUX", "PART", "PRON", "PUNCT", "VERB"}; }
   TokenClassificationSource make(const std::string& text) {
     const auto file = folder_.write("train.conllu", text);
-    return {{file}, tiny_tokenizer(), options_, Parallel(2)};
+    return {{file}, tiny_tokenizer(), options_, Parallel(2), bad_rows_};
   }
   std::string message(const std::string& text) {
     return message_of<Error>([&] { make(text); });
@@ -45,15 +46,16 @@ class TokenClassificationTest : public testing::Test {
 
   TestFolder folder_;
   TokenClassificationOptions options_;
+  BadRows bad_rows_;
 };
 
 TEST_F(TokenClassificationTest, ReadsWordsAndSpaces) {
   ConlluReader reader(folder_.write("a.conllu", kSentences), ConlluColumn::upos);
-  std::vector<ConlluWord> words;
+  std::vector<TaggedWord> words;
   ASSERT_TRUE(reader.next(words));
   std::vector<std::string> forms, tags;
   std::vector<bool> spaces;
-  for (const ConlluWord& word : words) {
+  for (const TaggedWord& word : words) {
     forms.push_back(word.form);
     tags.push_back(word.tag);
     spaces.push_back(word.space_before);
@@ -64,7 +66,7 @@ TEST_F(TokenClassificationTest, ReadsWordsAndSpaces) {
   EXPECT_EQ(words[1].where, (folder_ / "a.conllu:5").string());
   ASSERT_TRUE(reader.next(words));
   ASSERT_EQ(words.size(), 1U);
-  EXPECT_EQ(words[0].tag, "_");
+  EXPECT_EQ(words[0].tag, "");
   EXPECT_FALSE(reader.next(words));
 }
 
@@ -74,7 +76,7 @@ TEST_F(TokenClassificationTest, MultiwordTokensMayEndWithoutASpace) {
                                     line("1", "do", "AUX") + line("2", "n't", "PART") +
                                     line("3", "!", "PUNCT") + line("4", "Go", "VERB")),
       ConlluColumn::xpos);
-  std::vector<ConlluWord> words;
+  std::vector<TaggedWord> words;
   ASSERT_TRUE(reader.next(words));
   ASSERT_EQ(words.size(), 4U);
   EXPECT_EQ(words[0].tag, "XAUX");
@@ -122,10 +124,11 @@ TEST_F(TokenClassificationTest, LongSentencesLoseTheirEnd) {
 
 TEST_F(TokenClassificationTest, CollectsTags) {
   const auto file = folder_.write("a.conllu", kSentences);
-  EXPECT_THAT(collect_tags({file}, ConlluColumn::upos),
+  const TagFormat upos, xpos = {.column = ConlluColumn::xpos};
+  EXPECT_THAT(collect_tags({file}, upos, bad_rows_),
               ElementsAre("AUX", "PART", "PRON", "PUNCT", "VERB"));
-  EXPECT_EQ(collect_tags({file}, ConlluColumn::xpos).size(), 6U);  // X_ is a tag
-  EXPECT_THAT(message_of([&] { collect_tags({folder_.write("b", "\n")}, ConlluColumn::upos); }),
+  EXPECT_EQ(collect_tags({file}, xpos, bad_rows_).size(), 6U);  // X_ is a tag
+  EXPECT_THAT(message_of([&] { collect_tags({folder_.write("b", "\n")}, upos, bad_rows_); }),
               HasSubstr("b: UPOS: expected tags, got none"));
 }
 
@@ -177,6 +180,69 @@ TEST(TextEncoding, FindsTheSpecialTokens) {
   const SpecialTokens after = special_tokens_around(Tokenizer::from_pretrained(folder.path()));
   EXPECT_TRUE(after.before.empty());
   EXPECT_THAT(after.after, ElementsAre(2));
+}
+
+TEST_F(TokenClassificationTest, ReadsColumnsAndRows) {
+  options_.labels = {"O", "B-PER", "B-LOC"};
+  options_.format.kind = TagFormat::Kind::conll;
+  const auto columns = folder_.write(
+      "a.conll", "-DOCSTART- -X- O O\n\nAnna NNP I-NP B-PER\nsleeps VB _ O\n\n\nRome NN x B-LOC\n");
+  const auto rows = folder_.write("a.jsonl", R"({"tokens": ["Anna", "sleeps"], "ner_tags": [1, 0]})"
+                                             "\n"
+                                             R"({"tokens": ["Rome"], "ner_tags": ["B-LOC"]})");
+  const auto bio = folder_.write("b.bio", "Anna\tB-PER\nsleeps\tO\n\nRome\tB-LOC");
+  const auto labels_of = [&](const std::filesystem::path& file) {
+    const TokenClassificationSource source({file}, tiny_tokenizer(), options_, Parallel(2),
+                                           bad_rows_);
+    std::vector<Ids> result;
+    for (std::int64_t i = 0; i < source.size(); ++i) {
+      const ForwardInputs inputs = source.collate(Ids{i});
+      result.emplace_back(inputs.labels->i64().begin(), inputs.labels->i64().end());
+      std::erase(result.back(), -100);
+    }
+    return result;
+  };
+  const std::vector<Ids> expected = {{1, 0}, {2}};
+  EXPECT_EQ(labels_of(columns), expected);
+  EXPECT_EQ(labels_of(rows), expected);
+  EXPECT_EQ(labels_of(bio), expected);
+  EXPECT_THAT(collect_tags({columns}, options_.format, bad_rows_),
+              ElementsAre("B-LOC", "B-PER", "O"));
+  const auto numbers = folder_.write("n.jsonl", R"({"tokens": ["a", "b"], "ner_tags": [2, -100]})");
+  EXPECT_THAT(collect_tags({numbers}, options_.format, bad_rows_),
+              ElementsAre("LABEL_0", "LABEL_1", "LABEL_2"));
+}
+
+TEST_F(TokenClassificationTest, NamesABadSentenceAndGoesOnBehindIt) {
+  options_.labels = {"O"};
+  options_.format.kind = TagFormat::Kind::conll;
+  const auto expect = [&](const char* name, const std::string& text, const std::string& expected) {
+    const auto file = folder_.write(name, text);
+    const auto sentences = [&] {
+      const TokenClassificationSource source({file}, tiny_tokenizer(), options_, Parallel(2),
+                                             bad_rows_);
+      return source.size();
+    };
+    bad_rows_ = BadRows(0);
+    EXPECT_EQ(message_of([&] { sentences(); }), file.string() + expected);
+    bad_rows_ = BadRows(1);
+    EXPECT_EQ(sentences(), 2) << text;
+  };
+  expect("a.conll", "a O\n\nb\nc O\n\nd O\n", ":3: expected a word and its tag, got \"b\"");
+  expect("a.conll", "a O\n\nb x O\nc O\n\nd O\n",
+         ":3: expected 2 columns as the first line has, got 3");
+  expect("a.conll", "a O\n\nb X\n\nd O\n", ":3: tag: expected one of \"O\", got \"X\"");
+  const std::string good = "{\"tokens\": [\"a\"], \"ner_tags\": [0]}\n";
+  expect("a.jsonl", good + "{\"tokens\": [\"a\"], \"ner_tags\": []}\n" + good,
+         ":2: expected as many ner_tags as tokens, one or more, got 0 and 1");
+  expect("a.jsonl", good + "{\"tokens\": [\"a\"], \"ner_tags\": [1.5]}\n" + good,
+         ":2: ner_tags: expected names or numbers of classes, got 1.5");
+  expect("a.jsonl", good + "{\"tokens\": [1], \"ner_tags\": [0]}\n" + good,
+         ":2: tokens: expected a list of strings, got [1]");
+  expect("a.jsonl", good + "{\"tokens\": 1, \"ner_tags\": [0]}\n" + good,
+         ":2: tokens: expected a list, got 1");
+  expect("a.jsonl", good + "{\"ner_tags\": [0]}\n" + good,
+         ":2: expected an object with a \"tokens\", got {\"ner_tags\":[0]}");
 }
 
 }  // namespace

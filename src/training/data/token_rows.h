@@ -12,6 +12,7 @@
 #include "base/parallel.h"
 #include "diffllama/model.h"
 #include "diffllama/tensor.h"
+#include "training/data/bad_rows.h"
 
 namespace diffllama {
 
@@ -40,25 +41,41 @@ ForwardInputs padded_inputs(const TokenRows& rows, std::span<const std::int64_t>
                             std::optional<std::int64_t> pad_token_id);
 
 /// Reads items with `next(item)` until it gives false, makes `encode(item)` of each on all threads,
-/// some hundreds at a time, and hands the results to `take(result, item)` in order.
+/// some hundreds at a time, and hands the results to `take(result, item)` in order. Items that
+/// throw FormatError go to `bad_rows`.
 template <class Item, class Next, class Encode, class Take>
-void encode_in_order(const Parallel& parallel, const Next& next, const Encode& encode,
-                     const Take& take) {
+void encode_in_order(const Parallel& parallel, BadRows& bad_rows, const Next& next,
+                     const Encode& encode, const Take& take) {
   constexpr std::size_t kTogether = 512;
   using Result = decltype(encode(Item{}));
   std::vector<Item> items;
   std::vector<Result> results;
+  std::vector<std::string> problems;
   for (bool more = true; more;) {
     items.clear();
-    for (Item item; items.size() < kTogether && (more = next(item)); item = {}) {
+    for (Item item;
+         items.size() < kTogether && (more = bad_rows.next_good([&] { return next(item); }));
+         item = {}) {
       items.push_back(std::move(item));
     }
     results.clear();
     results.resize(items.size());
-    parallel.run(static_cast<std::int64_t>(items.size()), [&](std::int64_t i, int) {
-      results[static_cast<std::size_t>(i)] = encode(items[static_cast<std::size_t>(i)]);
+    problems.assign(items.size(), "");
+    parallel.run(static_cast<std::int64_t>(items.size()), [&](std::int64_t task, int) {
+      const auto i = static_cast<std::size_t>(task);
+      try {
+        results[i] = encode(items[i]);
+      } catch (const FormatError& error) {
+        problems[i] = error.what();
+      }
     });
-    for (std::size_t i = 0; i < items.size(); ++i) take(results[i], items[i]);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      if (problems[i].empty()) {
+        take(results[i], items[i]);
+      } else {
+        bad_rows.skip(problems[i]);
+      }
+    }
   }
 }
 

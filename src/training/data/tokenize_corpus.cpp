@@ -46,8 +46,9 @@ std::uint64_t source_fingerprint(const CorpusOptions& options, const std::vector
   sum.add(static_cast<std::uint64_t>(options.tokens_per_shard));
   // Only where it is not what it was before there was a choice: older shards stay in use.
   if (options.text_documents != TextDocuments::file) sum.add("blank_line");
+  if (options.text_column != "text") sum.add(options.text_column);
   for (std::size_t i = 0; i < files.size(); ++i) {
-    sum.add(std::uint64_t{is_json_lines(files[i], options.format)});
+    sum.add(std::uint64_t{has_rows(files[i], options.format)});
     sum.add(contents[i]);
   }
   return sum.value();
@@ -124,7 +125,9 @@ void write_shards(const Tokenizer& tokenizer, const CorpusOptions& options,
                   const Parallel& parallel) {
   const auto eos = options.append_eos ? tokenizer.eos_token_id() : std::nullopt;
   ShardWriter writer(directory, header, static_cast<std::uint64_t>(options.tokens_per_shard));
-  DocumentReader reader(options.paths, options.format, options.text_documents);
+  DocumentReader reader(options.paths, options.format, options.text_documents, options.text_column);
+  BadRows none;
+  BadRows& bad_rows = options.bad_rows != nullptr ? *options.bad_rows : none;
   std::vector<Document> batch;
   std::vector<std::vector<std::int64_t>> ids;
   for (bool more = true; more;) {
@@ -132,7 +135,7 @@ void write_shards(const Tokenizer& tokenizer, const CorpusOptions& options,
     std::uint64_t bytes = 0;
     while (bytes < kBatchBytes) {
       Document document;
-      more = reader.next(document);
+      more = bad_rows.next_good([&] { return reader.next(document); });
       if (!more) break;
       bytes += document.text.size() + sizeof(Document);
       batch.push_back(std::move(document));

@@ -3,11 +3,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "base/parallel.h"
 #include "diffllama/config.h"
 #include "diffllama/tokenizer.h"
+#include "training/data/bad_rows.h"
 #include "training/data/documents.h"
 #include "training/data/token_shards.h"
 
@@ -28,7 +30,9 @@ struct CorpusOptions {
   /// Called now and then with the bytes of text read, of how many (0: unknown), and the tokens
   /// made.
   std::function<void(std::uint64_t, std::uint64_t, std::int64_t)> progress;
-  WarningHandler warn;  // says why shards that were there are made anew
+  std::string text_column = "text";  // of rows
+  BadRows* bad_rows = nullptr;       // those that may pass; null: none
+  WarningHandler warn;               // says why shards that were there are made anew
 };
 
 /// The corpus as shards in `directory`, which is made where it is absent. Shards of the same texts,

@@ -1,0 +1,51 @@
+#include "cli/recipe_options.h"
+
+#include "base/regular_file.h"
+#include "diffllama/error.h"
+#include "diffllama/training.h"
+
+namespace diffllama::cli {
+
+void add_recipe_options(CLI::App& command, RecipeOptions& options, const char* help) {
+  command.add_option("RECIPE", options.file, help);
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--set",
+          [&options](const std::vector<std::string>& settings) {
+            for (const std::string& setting : settings) {
+              const auto equals = setting.find('=');
+              options.fields.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
+            }
+          },
+          "FIELD=VALUE sets a field of the recipe: --set optimizer.learning_rate=1e-3. May come "
+          "several times")
+      ->check([](const std::string& setting) {
+        return setting.find('=') == std::string::npos
+                   ? "--set: expected FIELD=VALUE, got " + setting
+                   : std::string();
+      })
+      ->type_name("FIELD=VALUE")
+      ->allow_extra_args(false);
+  command.add_option_function<std::string>(
+      "--skip-bad-rows",
+      [&options](const std::string& rows) {
+        options.fields.emplace_back("data.skip_bad_rows", rows);
+      },
+      "The recipe's data.skip_bad_rows: rows that cannot be read and are left out, at most");
+}
+
+std::string recipe_of(const RecipeOptions& options) {
+  const std::string where = options.file.empty() ? "recipe" : options.file;
+  std::string recipe =
+      complete_recipe(options.file.empty() ? "{}" : read_file(options.file), where);
+  for (const auto& [name, value] : options.fields) {
+    try {
+      recipe = set_recipe_field(recipe, name, value);
+    } catch (const Error& error) {
+      throw CLI::ValidationError(error.what());  // the command line was wrong
+    }
+  }
+  return recipe;
+}
+
+}  // namespace diffllama::cli
