@@ -163,4 +163,8 @@ using NextText = std::function<std::optional<std::string>()>;
 /// special tokens, and for no text at all.
 std::string train_tokenizer(const TokenizerTraining& training, const NextText& next_text);
 
+/// The tokenizer_config.json that transformers wants beside what train_tokenizer makes: the class
+/// and the special tokens.
+std::string trained_tokenizer_config(const TokenizerTraining& training);
+
 }  // namespace diffllama

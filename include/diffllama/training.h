@@ -116,6 +116,8 @@ struct TrainingOptions {
   // What is told and asked while it runs, by the thread that trains; each may be absent.
   WarningHandler warn;                             // absent: stderr
   std::function<void(const std::string&)> notice;  // one line for people
+  /// While a tokenizer is trained: bytes read, bytes of all (0: unknown), texts.
+  std::function<void(std::uint64_t, std::uint64_t, std::int64_t)> on_texts;
   /// While text is tokenised: bytes done, bytes of all (0: unknown), tokens.
   std::function<void(std::uint64_t, std::uint64_t, std::int64_t)> on_tokens;
   std::function<void(const TrainingFacts&)> on_start;

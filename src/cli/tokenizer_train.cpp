@@ -7,8 +7,6 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "cli/common.h"
 #include "cli/progress.h"
 #include "diffllama/documents.h"
@@ -23,16 +21,6 @@ struct TokenizerTrainOptions {
   std::vector<std::filesystem::path> files;
   std::filesystem::path output;
 };
-
-// What transformers needs to know besides tokenizer.json.
-nlohmann::ordered_json config_of(const TokenizerTraining& training) {
-  nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                                   {"clean_up_tokenization_spaces", false}};
-  if (!training.bos_token.empty()) config["bos_token"] = training.bos_token;
-  if (!training.eos_token.empty()) config["eos_token"] = training.eos_token;
-  if (training.kind != TokenizerKind::byte_level_bpe) config["unk_token"] = "<unk>";
-  return config;
-}
 
 void run(const TokenizerTrainOptions& options) {
   const bool is_file = options.output.extension() == ".json";
@@ -54,7 +42,7 @@ void run(const TokenizerTrainOptions& options) {
   std::filesystem::create_directories(options.output);
   write_file_atomically(options.output / "tokenizer.json", json);
   write_file_atomically(options.output / "tokenizer_config.json",
-                        config_of(options.training).dump(2) + "\n");
+                        trained_tokenizer_config(options.training));
 }
 
 }  // namespace

@@ -168,18 +168,24 @@ void run(const TrainCommand& options) {
     return;
   }
   Display display;
-  std::unique_ptr<Progress> tokenizing;
+  std::unique_ptr<Progress> reading, tokenizing;  // texts before the first step
   TrainingOptions session;
   session.resume = options.resume;
   session.threads = options.threads;
   session.warn = [&](const std::string& text) { display.say("warning: " + text); };
   session.notice = [&](const std::string& text) { display.say(text); };
+  session.on_texts = [&](std::uint64_t done, std::uint64_t total, std::int64_t texts) {
+    if (!reading) reading = std::make_unique<Progress>(total, "texts for the tokenizer");
+    reading->update(done, texts);
+  };
   session.on_tokens = [&](std::uint64_t done, std::uint64_t total, std::int64_t tokens) {
+    reading.reset();
     if (!tokenizing) tokenizing = std::make_unique<Progress>(total, "tokens tokenised");
     tokenizing->update(done, tokens);
     if (done == total) tokenizing.reset();
   };
   session.on_start = [&](const TrainingFacts& facts) {
+    reading.reset();
     tokenizing.reset();
     display.start(facts);
     training = 1;

@@ -246,4 +246,13 @@ std::string train_tokenizer(const TokenizerTraining& training, const NextText& n
   return document.dump(2, ' ', false) + "\n";
 }
 
+std::string trained_tokenizer_config(const TokenizerTraining& training) {
+  ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                         {"clean_up_tokenization_spaces", false}};
+  if (!training.bos_token.empty()) config["bos_token"] = training.bos_token;
+  if (!training.eos_token.empty()) config["eos_token"] = training.eos_token;
+  if (training.kind != TokenizerKind::byte_level_bpe) config["unk_token"] = kUnknown;
+  return config.dump(2) + "\n";
+}
+
 }  // namespace diffllama

@@ -209,12 +209,20 @@ void validate(const Recipe& recipe, const std::string& where) {
   const bool config = !recipe.model.config.is_null();
   require(from != config, "model", "either from (a model) or config (a new one)",
           from ? "both" : "neither");
-  require(from || !recipe.model.tokenizer.empty(), "model.tokenizer",
-          "the path of a tokenizer for a new model", "none");
+  const bool trains_tokenizer = recipe.tokenizer.type.has_value();
+  require(from || trains_tokenizer || !recipe.model.tokenizer.empty(), "model.tokenizer",
+          "the path of a tokenizer for a new model, or a tokenizer.type to train", "none");
+  require(!trains_tokenizer || config, "tokenizer.type",
+          "null for a model that was trained with a tokenizer of its own", "one to train");
+  require(!trains_tokenizer || recipe.model.tokenizer.empty(), "model.tokenizer",
+          "null where tokenizer.type says to train one", recipe.model.tokenizer);
   require(recipe.data.kind.has_value(), "data.kind", kKinds, "none");
   require(!recipe.data.train.empty(), "data.train", "files to train on", "none");
   require(!recipe.checkpoints.output_dir.empty(), "checkpoints.output_dir", "a directory", "none");
   require(recipe.data.sequence_length != 1, "data.sequence_length", "0, or at least 2", "1");
+  const bool texts = recipe.data.kind == DataKind::text || recipe.data.kind == DataKind::jsonl;
+  require(!trains_tokenizer || texts || !recipe.tokenizer.files.empty(), "tokenizer.files",
+          "files of text, since data.train holds something else", "none");
   const bool labelled = recipe.data.kind == DataKind::classification ||
                         recipe.data.kind == DataKind::conllu || recipe.data.kind == DataKind::conll;
   require(labelled || recipe.model.labels.empty(), "model.labels",

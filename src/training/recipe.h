@@ -12,6 +12,7 @@
 #include "diffllama/config.h"
 #include "diffllama/documents.h"
 #include "diffllama/model.h"
+#include "diffllama/tokenizer.h"
 #include "diffllama/training.h"
 #include "training/data/tagged_sentences.h"
 #include "training/optimizer.h"
@@ -59,6 +60,16 @@ struct DataRecipe {
   std::string chat_template;
   std::int64_t skip_bad_rows = 0;
   std::string shard_dir;
+};
+
+/// A tokenizer that is trained before the model.
+struct TokenizerRecipe {
+  std::optional<TokenizerKind> type;  // absent: none is
+  std::int64_t vocab_size = 0;        // 0: the model's
+  std::int64_t min_frequency = 2;
+  std::string bos_token, eos_token;
+  std::vector<std::string> special_tokens;
+  std::vector<std::string> files;  // empty: data.train
 };
 
 /// data.sequence_length, or for 0 the smaller of 512 and max_position_embeddings.
@@ -109,6 +120,7 @@ struct MetricsRecipe {
 /// Everything that a training run follows from.
 struct Recipe {
   ModelRecipe model;
+  TokenizerRecipe tokenizer;
   DataRecipe data;
   TrainingRecipe training;
   OptimizerRecipe optimizer;

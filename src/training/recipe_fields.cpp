@@ -30,6 +30,10 @@ constexpr Names<DataKind, 8> kDataKinds = {{{DataKind::text, "text"},
                                             {DataKind::squad, "squad"},
                                             {DataKind::conllu, "conllu"},
                                             {DataKind::conll, "conll"}}};
+constexpr Names<TokenizerKind, 3> kTokenizerKinds = {
+    {{TokenizerKind::byte_level_bpe, "bpe"},
+     {TokenizerKind::metaspace_bpe, "metaspace-bpe"},
+     {TokenizerKind::unigram, "unigram"}}};
 constexpr Names<ConlluColumn, 2> kTagColumns = {
     {{ConlluColumn::upos, "upos"}, {ConlluColumn::xpos, "xpos"}}};
 constexpr Names<TextDocuments, 2> kTextDocuments = {
@@ -236,6 +240,28 @@ void add_model(Table& table) {
                  "Of classification; null: by the labels");
 }
 
+void add_tokenizer(Table& table) {
+  table.section("tokenizer");
+  const auto tokenizer = []<class M>(M TokenizerRecipe::*member) {
+    return [member](Recipe& recipe) -> M& { return recipe.tokenizer.*member; };
+  };
+  table.add_name("type", tokenizer(&TokenizerRecipe::type), kTokenizerKinds,
+                 "For a new model, trains a tokenizer first: bpe, metaspace-bpe or unigram, as "
+                 "`tokenizer train` does; null: none, model.tokenizer is taken");
+  table.add("vocab_size", tokenizer(&TokenizerRecipe::vocab_size), kAtLeast0,
+            "Its tokens at most; 0: the model's vocab_size");
+  table.add("min_frequency", tokenizer(&TokenizerRecipe::min_frequency), kAtLeast1,
+            "How often a pair of tokens must stand in the texts to be merged");
+  table.add("bos_token", tokenizer(&TokenizerRecipe::bos_token), Unbounded{},
+            "A special token put before each text; null: none");
+  table.add("eos_token", tokenizer(&TokenizerRecipe::eos_token), Unbounded{},
+            "A special token put after each text; null: none");
+  table.add("special_tokens", tokenizer(&TokenizerRecipe::special_tokens), Unbounded{},
+            "Further special tokens");
+  table.add("files", tokenizer(&TokenizerRecipe::files), Unbounded{},
+            "Texts to train it on, as `tokenizer train` reads them; empty: data.train");
+}
+
 void add_data(Table& table) {
   table.section("data");
   const auto data = []<class M>(M DataRecipe::*member) {
@@ -409,6 +435,7 @@ void add_metrics(Table& table) {
 std::vector<RecipeFieldAccess> make_table() {
   Table table;
   add_model(table);
+  add_tokenizer(table);
   add_data(table);
   add_training(table);
   add_optimizer(table);

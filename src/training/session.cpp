@@ -19,6 +19,7 @@
 #include "diffllama/tokenizer.h"
 #include "training/data_sources.h"
 #include "training/json_differences.h"
+#include "training/recipe_tokenizer.h"
 #include "training/starting_model.h"
 #include "training/trainer.h"
 #include "training/training_model.h"
@@ -51,7 +52,7 @@ std::vector<fs::path> inputs_of(const Recipe& recipe) {
     for (const fs::path& file : model_files(find_model(model))) add(file);
   }
   if (recipe.model.config.is_string()) add(recipe.model.config.get<std::string>());
-  for (const auto* files : {&recipe.data.train, &recipe.data.valid}) {
+  for (const auto* files : {&recipe.data.train, &recipe.data.valid, &recipe.tokenizer.files}) {
     for (const std::string& file : *files) add(file);
   }
   return inputs;
@@ -62,6 +63,11 @@ void refuse_overwriting_inputs(const Recipe& recipe, const RunDirectory& directo
   const std::vector<fs::path> inputs = inputs_of(recipe);
   for (const char* record : {kRecipeFile, kMetricsFile}) {
     refuse_overwriting(directory.path() / record, inputs);
+  }
+  if (recipe.tokenizer.type) {
+    for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+      refuse_overwriting(tokenizer_directory(recipe) / file, inputs);
+    }
   }
   for (const std::int64_t step : directory.steps()) {
     refuse_overwriting(directory.checkpoint(step), inputs);
@@ -198,6 +204,20 @@ std::optional<SavedCheckpoint> checkpoint_to_resume(const RunDirectory& director
   return checkpoint;
 }
 
+// The recipe with the path of the tokenizer that it says to train; a run that goes on has one.
+Recipe with_tokenizer(Recipe recipe, bool resumed, const TrainingOptions& options) {
+  if (!recipe.tokenizer.type) return recipe;
+  fs::path directory = tokenizer_directory(recipe);
+  std::error_code error;
+  if (!resumed || !fs::exists(directory / "tokenizer.json", error)) {
+    const WarningHandler silent = [](const std::string&) {};
+    const std::int64_t vocab_size = ModelSource(recipe, silent).config().vocab_size;
+    directory = train_recipe_tokenizer(recipe, vocab_size, options.on_texts);
+  }
+  recipe.model.tokenizer = directory.string();
+  return recipe;
+}
+
 }  // namespace
 
 double operations_per_token(const ModelConfig& config, bool frozen) {
@@ -219,7 +239,8 @@ TrainingEnd run_training(const Recipe& recipe, const TrainingOptions& options,
   refuse_overwriting_inputs(recipe, directory);
   if (checkpoint) note_differences(recipe, *checkpoint, options);
 
-  const StartingModel start = starting_model(recipe, checkpoint.has_value(), options.warn);
+  const Recipe carried_out = with_tokenizer(recipe, checkpoint.has_value(), options);
+  const StartingModel start = starting_model(carried_out, checkpoint.has_value(), options.warn);
   if (checkpoint) check_same_model(checkpoint->path, start.config);
   const std::optional<LoraConfig> lora = adapter_config(recipe, start.config);
   TrainingModel model(start.config, start.parameters,

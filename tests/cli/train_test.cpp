@@ -375,6 +375,31 @@ TEST_F(Train, GgufFilesAreTrainedWithTheirTokenizer) {
 }
 
 // A new head by LoRA, all the way: trained, loaded beside its base, merged, and right.
+TEST_F(Train, ARecipeTrainsATokenizerFirst) {
+  const Arguments own = {
+      "--set", "model.tokenizer=null",           "--set", "tokenizer.type=unigram",
+      "--set", "tokenizer.vocab_size=600",       "--set", "tokenizer.eos_token=</s>",
+      "--set", "tokenizer.special_tokens=<|x|>", "--set", "checkpoints.save_steps=6"};
+  expect_success(run_program(command("out", own)));
+  expect_success(run_program(command("again", own + Arguments{"--max-steps", "6"})));
+  const fs::path made = output("out") / "tokenizer" / "tokenizer.json";
+  EXPECT_EQ(read_file(made), read_file(output("again") / "tokenizer" / "tokenizer.json"));
+  EXPECT_EQ(read_file(made), read_file(output("out") / "last" / "tokenizer.json"));
+  const Result tokens =
+      run_program({"tokenize", "-m", output("out") / "last", "--json"}, {.input = "<|x|> kernel"});
+  EXPECT_EQ(nlohmann::json::parse(tokens.out)["ids"][0], 2);  // behind <unk> and </s>
+  // A run that goes on has its tokenizer, which is not made again.
+  const fs::file_time_type before =
+      fs::last_write_time(output("again") / "tokenizer" / "tokenizer.json");
+  expect_success(run_program(command("again", own + Arguments{"--resume"})));
+  EXPECT_EQ(fs::last_write_time(output("again") / "tokenizer" / "tokenizer.json"), before);
+  expect_failure(run_program(command("small", own + Arguments{"--set", "tokenizer.vocab_size=9"})),
+                 1, HasSubstr("recipe: tokenizer: expected a vocab_size from 259"));
+  expect_failure(
+      run_program(command("both", own + Arguments{"--set", "model.tokenizer=" + kTiny})), 1,
+      HasSubstr("model.tokenizer: expected null where tokenizer.type says to train one"));
+}
+
 TEST_F(Train, AnAdapterWithAHeadClassifies) {
   const std::string labelled =
       scratch_.file("labelled.jsonl", R"({"text": "To be", "label": "verb"})"
