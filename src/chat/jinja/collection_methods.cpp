@@ -19,27 +19,34 @@ Value get(Context& context, const Value& self, const Arguments& arguments) {
   return found != nullptr ? *found : otherwise;
 }
 
+// `name`: as Python calls it.
+Value view(Context& context, std::vector<Value> items, const char* name) {
+  Value made = context.list(std::move(items), Kind::view);
+  made.shared_sequence()->view = name;
+  return made;
+}
+
 Value items(Context& context, const Value& self, const Arguments& arguments) {
   ArgumentReader(arguments, "items").done();
   std::vector<Value> pairs;
   for (const auto& [key, value] : self.dict()->entries) {
     pairs.push_back(context.list({key, value}, Kind::tuple));
   }
-  return context.list(std::move(pairs), Kind::view);
+  return view(context, std::move(pairs), "dict_items");
 }
 
 Value keys(Context& context, const Value& self, const Arguments& arguments) {
   ArgumentReader(arguments, "keys").done();
   std::vector<Value> names;
   for (const auto& [key, value] : self.dict()->entries) names.push_back(key);
-  return context.list(std::move(names), Kind::view);
+  return view(context, std::move(names), "dict_keys");
 }
 
 Value values(Context& context, const Value& self, const Arguments& arguments) {
   ArgumentReader(arguments, "values").done();
   std::vector<Value> held;
   for (const auto& [key, value] : self.dict()->entries) held.push_back(value);
-  return context.list(std::move(held), Kind::view);
+  return view(context, std::move(held), "dict_values");
 }
 
 Value copy(Context& /*context*/, const Value& self, const Arguments& arguments) {
@@ -94,11 +101,15 @@ Value bind(const Value& self, const Function& function) {
 
 const Function* method_of(const Value& value, std::string_view name) {
   if (value.text() != nullptr) {
-    const Function* method = find(string_methods(), name);
-    return method != nullptr ? method : find(format_methods(), name);
+    for (const auto table :
+         {string_methods(), case_methods(), splitting_methods(), format_methods()}) {
+      if (const Function* method = find(table, name)) return method;
+    }
+    return nullptr;
   }
   if (value.dict() != nullptr) return find(kDictMethods, name);
-  if (value.is_sequence(Kind::list) || value.is_sequence(Kind::tuple)) {
+  if (value.is_sequence(Kind::list) || value.is_sequence(Kind::tuple) ||
+      value.is_sequence(Kind::range)) {
     return find(kListMethods, name);
   }
   return nullptr;

@@ -1,37 +1,22 @@
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "chat/jinja/lexer.h"
 #include "chat/jinja/syntax.h"
+#include "chat/jinja/token_reader.h"
 
 namespace diffllama::jinja {
 
-/// Goes through a template's tokens and reads expressions, with the precedence that Jinja's own
-/// parser gives them. Throws FormatError, which starts with `where` and the line.
-class ExpressionParser {
+inline constexpr int kMostExpressionLevels = 400;  // of expressions in one another
+
+/// Reads expressions, with the precedence that Jinja's own parser gives them.
+class ExpressionParser : protected TokenReader {
  public:
-  ExpressionParser(std::vector<Token> tokens, std::string where)
-      : tokens_(std::move(tokens)), where_(std::move(where)) {}
+  using TokenReader::TokenReader;
 
  protected:
-  // Tokens.
-  const Token& peek(std::size_t ahead = 0) const;
-  const Token& next();
-  bool is_symbol(std::string_view symbol) const;
-  bool is_name(std::string_view name) const;
-  bool skip_symbol(std::string_view symbol);
-  bool skip_name(std::string_view name);
-  void expect(Token::Kind kind, const char* shown);
-  void expect_symbol(std::string_view symbol);
-  std::string expect_name();
-  void expect_name(std::string_view name);
-  static std::string shown(const Token& token);
-  [[noreturn]] void fail(const std::string& message) const;
-
-  // Expressions.
   ExpressionPtr parse_expression();
   /// An expression, or several with commas between them. `conditional`: a if b else c may stand
   /// here. A name `end` ends it as the end of the tag does.
@@ -81,9 +66,6 @@ class ExpressionParser {
   std::string parse_dotted_name();
   Target parse_one_target(bool attributes);
 
-  std::vector<Token> tokens_;
-  std::string where_;
-  std::size_t at_ = 0;
   int nesting_ = 0;
 };
 

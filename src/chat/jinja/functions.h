@@ -28,6 +28,8 @@ Value loop_attribute(Context& context, const Loop& loop, const std::string& name
 std::span<const Function> string_filters();
 std::span<const Function> sequence_filters();
 std::span<const Function> value_filters();
+std::span<const Function> case_methods();
+std::span<const Function> splitting_methods();
 std::span<const Function> string_methods();
 std::span<const Function> format_methods();
 

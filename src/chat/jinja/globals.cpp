@@ -35,7 +35,9 @@ Value range(Context& context, const Arguments& arguments) {
     items.emplace_back(i);
     if (__builtin_add_overflow(i, step, &i)) break;
   }
-  return context.list(std::move(items), Sequence::Kind::range);
+  Value made = context.list(std::move(items), Sequence::Kind::range);
+  made.shared_sequence()->range = numbers;
+  return made;
 }
 
 // What dict(...) takes: a dict or pairs, and names.

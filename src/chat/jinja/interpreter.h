@@ -1,15 +1,11 @@
 #pragma once
 
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "chat/jinja/context.h"
+#include "chat/jinja/evaluator.h"
 #include "chat/jinja/syntax.h"
 
 namespace diffllama::jinja {
-
-using Variables = std::vector<std::pair<std::string, Value>>;
 
 /// What the template makes of these variables. Throws FormatError, which starts with `where` and
 /// the line, for all that goes wrong on the way, a limit that is reached among it.

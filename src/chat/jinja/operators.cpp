@@ -131,6 +131,13 @@ Value part_of(Context& context, const Text& text, Integer begin, Integer end) {
       text.slice(first, first + byte_of_character(rest, static_cast<std::size_t>(end - begin))));
 }
 
+// start + index * step, as it is where 64 bits hold it: only printing a range shows that.
+Integer range_item(Integer start, Integer index, Integer step) {
+  Integer item = 0;
+  if (__builtin_mul_overflow(index, step, &item)) return start;
+  return __builtin_add_overflow(start, item, &item) ? start : item;
+}
+
 }  // namespace
 
 Value arithmetic(Context& context, std::string_view op, const Value& a, const Value& b) {
@@ -184,7 +191,13 @@ Value slice_of(Context& context, const Value& value, const Value& start, const V
     taken.push_back(items->items[static_cast<std::size_t>(i)]);
     if (__builtin_add_overflow(i, stride, &i)) break;
   }
-  if (text == nullptr) return context.list(std::move(taken), value.sequence()->kind);
+  if (text == nullptr) {
+    Value part = context.list(std::move(taken), value.sequence()->kind);
+    const auto [first, last, gap] = value.sequence()->range;
+    part.shared_sequence()->range = {range_item(first, begin, gap), range_item(first, end, gap),
+                                     range_item(0, gap, stride)};
+    return part;
+  }
   TextWriter out(context);
   for (const Value& part : taken) out.add(*part.text());
   return out.value();

@@ -57,6 +57,13 @@ void write_quoted(TextWriter& out, const Text& text) {
   out.add(mark);
 }
 
+std::string range_text(const Sequence& sequence) {
+  const auto [start, stop, step] = sequence.range;
+  std::string text = "range(" + std::to_string(start) + ", " + std::to_string(stop);
+  if (step != 1) text += ", " + std::to_string(step);
+  return text + ")";
+}
+
 void write(Context& context, TextWriter& out, const Value& value);
 
 void write_items(Context& context, TextWriter& out, const std::vector<Value>& items) {
@@ -78,9 +85,9 @@ void write_sequence(Context& context, TextWriter& out, const Sequence& sequence)
     case Sequence::Kind::tuple:
       return between("(", sequence.items.size() == 1 ? ",)" : ")");
     case Sequence::Kind::view:
-      return between("dict_view([", "])");
+      return between((std::string(sequence.view) + "([").c_str(), "])");
     case Sequence::Kind::range:
-      return between("range(", ")");
+      return out.add(range_text(sequence));
     case Sequence::Kind::generator:
       return out.add("<generator object>");
   }
@@ -100,7 +107,9 @@ void write_entries(Context& context, TextWriter& out, const Dict& dict) {
 void write(Context& context, TextWriter& out, const Value& value) {
   context.spend_steps(1);
   if (const Text* text = value.text()) {
+    if (text->markup()) out.add("Markup(");
     write_quoted(out, *text);
+    if (text->markup()) out.add(")");
   } else if (value.is_undefined()) {
     out.add("Undefined");
   } else if (value.is_none()) {
@@ -120,7 +129,9 @@ void write(Context& context, TextWriter& out, const Value& value) {
   } else if (const Callable* callable = value.callable()) {
     out.add((callable->macro ? "<Macro '" : "<function '") + callable->name + "'>");
   } else {
-    out.add("<LoopContext>");
+    const Loop& loop = *value.loop();
+    out.add("<LoopContext " + std::to_string(loop.index + 1) + "/" +
+            std::to_string(loop.items->items.size()) + ">");
   }
 }
 

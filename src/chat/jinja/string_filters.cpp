@@ -105,12 +105,13 @@ Value truncate(Context& context, const Value& self, const Arguments& arguments) 
   const auto given = reader.unless_none("leeway");
   const Integer leeway = given ? given->as_integer().value_or(-1) : 5;
   reader.done();
-  const Text& text = expect_text(self, "what truncate takes");
   const auto end_size = static_cast<Integer>(count_characters(end.bytes()));
   if (length < end_size || leeway < 0) {
     throw Failure("expected a length of truncate that the end fits in, got " +
                   std::to_string(length));
   }
+  if (self.is_undefined()) return self;  // as long as nothing
+  const Text& text = expect_text(self, "what truncate takes");
   if (static_cast<Integer>(count_characters(text.bytes())) <= length + leeway) return self;
   std::size_t cut = byte_of_character(text.bytes(), static_cast<std::size_t>(length - end_size));
   if (!kill_words) {

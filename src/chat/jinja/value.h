@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <concepts>
 #include <cstdint>
 #include <functional>
@@ -60,7 +61,9 @@ struct Sequence {
   Kind kind = Kind::list;
   std::vector<Value> items;
   Extent extent = {1, 1};
-  bool consumed = false;  // of a generator
+  bool consumed = false;                          // of a generator
+  std::array<std::int64_t, 3> range = {0, 0, 1};  // of a range: start, stop, step
+  const char* view = "dict_items";                // of a view: what Python calls it
 };
 
 /// Keys and values in the order in which they came. Never changes once others can see it.
