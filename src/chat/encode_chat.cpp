@@ -1,22 +1,9 @@
 #include <algorithm>
-#include <array>
 
 #include "diffllama/chat.h"
+#include "tokenizer/end_tokens.h"
 
 namespace diffllama {
-namespace {
-
-// Tokens that models end a turn with, by the text that they have in every vocabulary known to us.
-constexpr std::array<std::string_view, 14> kEndOfTurn = {
-    "<|eot_id|>",      "<|im_end|>",
-    "<|end|>",         "<end_of_turn>",
-    "<|endoftext|>",   "<|end_of_text|>",
-    "<|eom_id|>",      "<EOT>",
-    "_<EOT>",          "<|END_OF_TURN_TOKEN|>",
-    "<|end_of_turn|>", "<|im_sep_end|>",
-    "<turn|>",         "<｜end▁of▁sentence｜>"};
-
-}  // namespace
 
 std::vector<std::int64_t> encode_chat(const Tokenizer& tokenizer, const RenderedChat& chat,
                                       bool allow_special_in_content) {
@@ -36,7 +23,8 @@ std::vector<std::int64_t> end_of_turn_token_ids(const Tokenizer& tokenizer) {
     if (id && std::ranges::find(ids, *id) == ids.end()) ids.push_back(*id);
   };
   add(tokenizer.eos_token_id());
-  for (const std::string_view token : kEndOfTurn) add(tokenizer.token_to_id(token));
+  const auto has = [&](std::string_view text) { return tokenizer.token_to_id(text).has_value(); };
+  for (const std::string_view token : known_end_tokens(has)) add(tokenizer.token_to_id(token));
   return ids;
 }
 

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/lfs_pointer.h"
 #include "base/regular_file.h"
+#include "checkpoint/chat_templates.h"
 #include "config/model_config.h"
 
 namespace diffllama {
@@ -22,34 +23,16 @@ constexpr std::array<std::pair<const char*, std::string DirectoryTexts::*>, 5> k
      {"tokenizer.json", &DirectoryTexts::tokenizer_json},
      {"tokenizer_config.json", &DirectoryTexts::tokenizer_config},
      {"special_tokens_map.json", &DirectoryTexts::special_tokens_map}}};
-constexpr const char* kChatTemplate = "chat_template.jinja";
 
 }  // namespace
-
-std::string chat_template_of(const std::string& tokenizer_config, const std::string& where) {
-  if (tokenizer_config.empty()) return "";
-  const json config = parse_json(tokenizer_config, where);
-  const auto found = config.is_object() ? config.find("chat_template") : config.end();
-  if (found == config.end()) return "";
-  if (found->is_string()) return found->get<std::string>();
-  if (!found->is_array()) return "";
-  for (const json& named : *found) {
-    if (!named.is_object()) continue;
-    const auto name = named.find("name");
-    const auto text = named.find("template");
-    if (name != named.end() && *name == "default" && text != named.end() && text->is_string()) {
-      return text->get<std::string>();
-    }
-  }
-  return "";
-}
 
 std::string tokenizer_config_for_every_version(const std::string& text, const std::string& where) {
   json config = parse_json(text, where);
   if (!config.is_object()) return text;
   bool changed = false;
   if (const auto name = config.find("tokenizer_class");
-      name != config.end() && *name == "TokenizersBackend") {
+      name != config.end() && name->is_string() &&
+      name->get_ref<const std::string&>() == "TokenizersBackend") {
     *name = "PreTrainedTokenizerFast";
     changed = true;
   }
@@ -71,11 +54,8 @@ DirectoryTexts read_directory_texts(const fs::path& directory) {
     texts.*text = read_file_if_there(directory / name);
     refuse_lfs_pointer(std::as_bytes(std::span(texts.*text)), (directory / name).string());
   }
-  texts.chat_template = read_file_if_there(directory / kChatTemplate);
-  if (texts.chat_template.empty()) {
-    texts.chat_template =
-        chat_template_of(texts.tokenizer_config, (directory / "tokenizer_config.json").string());
-  }
+  texts.chat_template =
+      default_chat_template(directory_chat_templates(directory, texts.tokenizer_config));
   return texts;
 }
 
@@ -90,9 +70,9 @@ std::map<std::string, std::string> directory_files(const DirectoryTexts& texts) 
     }
     files[name] = text;
   }
-  if (texts.chat_template != chat_template_of(texts.tokenizer_config, "tokenizer_config.json")) {
-    files[kChatTemplate] = texts.chat_template;
-  }
+  const std::string in_config =
+      default_chat_template(config_chat_templates(texts.tokenizer_config, "tokenizer_config.json"));
+  if (texts.chat_template != in_config) files["chat_template.jinja"] = texts.chat_template;
   return files;
 }
 

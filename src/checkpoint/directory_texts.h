@@ -14,8 +14,7 @@ struct DirectoryTexts {
   std::string tokenizer_json;      // tokenizer.json
   std::string tokenizer_config;    // tokenizer_config.json
   std::string special_tokens_map;  // special_tokens_map.json
-  /// chat_template.jinja, else the chat_template of tokenizer_config.json (of several the one named
-  /// default).
+  /// The one called default of chat_templates.h.
   std::string chat_template;
 };
 
@@ -34,8 +33,5 @@ void write_directory_texts(const std::filesystem::path& directory, const Directo
 /// know: the class TokenizersBackend is PreTrainedTokenizerFast there, a list of
 /// extra_special_tokens is additional_special_tokens. Text that needs no change stays as it is.
 std::string tokenizer_config_for_every_version(const std::string& text, const std::string& where);
-
-/// The chat template that the text of a tokenizer_config.json holds; empty without one.
-std::string chat_template_of(const std::string& tokenizer_config, const std::string& where);
 
 }  // namespace diffllama

@@ -1,60 +1,33 @@
 #include "checkpoint/gguf/gguf_end_tokens.h"
 
 #include <algorithm>
-#include <iterator>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "checkpoint/gguf/gguf_config.h"
 #include "config/generation_config.h"
+#include "tokenizer/end_tokens.h"
 
 namespace diffllama {
 namespace {
 
 constexpr std::uint64_t kMaxTokens = 1'000'000;  // a tokenizer has no more either
 
-// Ends of texts and turns, then the padding and the separators of fill-in-the-middle models.
-constexpr std::string_view kEndTokens[] = {"<|eot_id|>",    "<|eom_id|>",
-                                           "<|im_end|>",    "<|end|>",
-                                           "<|return|>",    "<|call|>",
-                                           "<|calls|>",     "<|flush|>",
-                                           "<|endoftext|>", "<|end_of_text|>",
-                                           "<end_of_turn>", "<end_of_utterance>",
-                                           "<turn|>",       "<|tool_response>",
-                                           "</s>",          "<eos>",
-                                           "<EOT>",         "_<EOT>",
-                                           "[EOT]",         "[EOS]",
-                                           "[e~[",          "<｜end▁of▁sentence｜>",
-                                           "<|fim_pad|>",   "<fim-pad>",
-                                           "<fim_pad>",     "<PAD>",
-                                           "[PAD]",         "<|fim_repo|>",
-                                           "<|repo_name|>", "<fim-repo>",
-                                           "<REPO>",        "<reponame>",
-                                           "<|file_sep|>"};
-
-// Where these stand together, "<|end|>" and "</s>" are something else.
-struct Known {
-  bool returns = false, calls = false, flushes = false, tool_response = false;
-  void see(std::string_view text) {
-    returns = returns || text == "<|return|>";
-    calls = calls || text == "<|call|>" || text == "<|calls|>";
-    flushes = flushes || text == "<|flush|>";
-    tool_response = tool_response || text == "<|tool_response>";
-  }
-  bool rules_out(std::string_view text) const {
-    if (text == "<|end|>") return calls && (returns || flushes);
-    return text == "</s>" && tool_response;
-  }
-};
-
 std::vector<std::int64_t> known_by_text(const GgufFile& file) {
   constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
   if (file.array_size(kTokens) > kMaxTokens) return {};
   const std::vector<std::string_view> tokens = file.texts(kTokens);
-  Known known;
-  for (const std::string_view text : tokens) known.see(text);
+  constexpr std::string_view kElsewhere = "<|plamo:eos|>";  // of meaning to the others
+  std::set<std::string_view> seen;
+  for (const std::string_view text : tokens) {
+    if (is_end_token(text) || text == kElsewhere) seen.insert(text);
+  }
+  const auto ends = known_end_tokens([&](std::string_view text) { return seen.contains(text); });
   std::vector<std::int64_t> ids;
   for (std::size_t id = 0; id < tokens.size(); ++id) {
-    if (is_end_token(tokens[id]) && !known.rules_out(tokens[id])) {
+    if (!seen.contains(tokens[id])) continue;
+    if (std::ranges::find(ends, tokens[id]) != ends.end()) {
       ids.push_back(static_cast<std::int64_t>(id));
     }
   }
@@ -62,10 +35,6 @@ std::vector<std::int64_t> known_by_text(const GgufFile& file) {
 }
 
 }  // namespace
-
-bool is_end_token(std::string_view text) {
-  return std::ranges::find(kEndTokens, text) != std::end(kEndTokens);
-}
 
 void add_end_tokens(const std::vector<std::int64_t>& more, std::vector<std::int64_t>& ids) {
   for (const std::int64_t id : more) {

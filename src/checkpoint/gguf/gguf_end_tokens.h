@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
 #include "checkpoint/gguf/gguf.h"
@@ -15,9 +14,6 @@ namespace diffllama {
 /// ("<|im_end|>", ...). In a file that `convert` made of a directory, whose config.json names them,
 /// the text tells nothing. Throws FormatError.
 std::vector<std::int64_t> gguf_end_tokens(const GgufFile& file);
-
-/// Whether llama.cpp knows a token with this text as the end of a turn or of a text.
-bool is_end_token(std::string_view text);
 
 /// Adds those that are not in `ids` yet.
 void add_end_tokens(const std::vector<std::int64_t>& more, std::vector<std::int64_t>& ids);
