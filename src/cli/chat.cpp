@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -16,6 +17,7 @@
 #include "base/regular_file.h"
 #include "cli/chat_session.h"
 #include "cli/common.h"
+#include "cli/generation_options.h"
 #include "cli/line_editor.h"
 #include "diffllama/error.h"
 #include "diffllama/files.h"
@@ -27,10 +29,25 @@ struct ChatOptions {
   ModelOptions model;
   std::string chat_template, system;
   bool plain = false;
-  std::optional<std::int64_t> max_new_tokens, top_k;
-  std::optional<double> temperature, top_p, min_p, repetition_penalty;
-  std::optional<std::uint64_t> seed;
+  nlohmann::json given = nlohmann::json::object();  // what the command line says of generation
 };
+
+constexpr std::int64_t kMaxNewTokens = 1024;
+// An answer is one sequence, whose conversation grows, and takes its tokens from one model alone.
+constexpr std::string_view kNotOfChat[] = {"max_length",
+                                           "min_length",
+                                           "max_time",
+                                           "forced_bos_token_id",
+                                           "pad_token_id",
+                                           "num_return_sequences",
+                                           "num_beams",
+                                           "length_penalty",
+                                           "early_stopping",
+                                           "guidance_scale",
+                                           "negative_prompt_ids",
+                                           "max_matching_ngram_size",
+                                           "num_assistant_tokens",
+                                           "assistant_confidence_threshold"};
 
 constexpr const char* kHelp =
     "/reset          forget the conversation, not the system prompt\n"
@@ -74,27 +91,13 @@ void catch_interrupts() {
 }
 
 GenerationConfig generation_config(const ChatOptions& options) {
-  GenerationConfig config =
-      GenerationConfig::from_pretrained(model_path(options.model), print_warning);
-  const auto set = [](const auto& given, auto& value) {
-    if (given) value = *given;
-  };
-  config.max_new_tokens =
-      options.max_new_tokens.value_or(std::max<std::int64_t>(config.max_new_tokens, 1024));
+  GenerationConfig config = GenerationConfig::from_pretrained(model_path(options.model), print_warning);
+  // Of a file that says nothing of answers, or of a whole conversation.
+  config.max_new_tokens = std::max(config.max_new_tokens, kMaxNewTokens);
   config.max_length.reset();
-  set(options.temperature, config.temperature);
-  if (options.temperature) config.do_sample = *options.temperature > 0;
-  set(options.top_k, config.top_k);
-  set(options.top_p, config.top_p);
-  set(options.min_p, config.min_p);
-  set(options.repetition_penalty, config.repetition_penalty);
-  set(options.seed, config.seed);
+  config.min_length.reset();
   config.num_return_sequences = 1;
-  try {
-    config.validate();
-  } catch (const ConfigError& error) {
-    throw CLI::ValidationError(error.what(), CLI::ExitCodes::ValidationError);
-  }
+  set_generation_options(options.given, "chat", config);
   return config;
 }
 
@@ -363,18 +366,9 @@ void add_chat_command(CLI::App& app) {
                       "File with a Jinja template, in place of the model's own");
   command->add_flag("--plain", options->plain,
                     "Write User: and Assistant: before the turns, in place of a template");
-  command->add_option("--max-new-tokens", options->max_new_tokens,
-                      "Most new tokens of an answer (1024)");
-  command->add_option("--temperature", options->temperature,
-                      "Above 0: draw tokens, from logits divided by it; 0: greedy");
-  command->add_option("--top-k", options->top_k, "Draw from the K likeliest tokens; 0: off");
-  command->add_option("--top-p", options->top_p,
-                      "Draw from the likeliest tokens that make up this probability; 1: off");
-  command->add_option("--min-p", options->min_p,
-                      "Draw from tokens this likely in proportion to the likeliest; 0: off");
-  command->add_option("--repetition-penalty", options->repetition_penalty,
-                      "Above 1: tokens seen before become less likely (1)");
-  command->add_option("--seed", options->seed, "The same seed gives the same draws (0)");
+  add_generation_options(*command, options->given, kNotOfChat);
+  command->get_option("--max-new-tokens")
+      ->description("Most new tokens of an answer (" + std::to_string(kMaxNewTokens) + ")");
   command->callback([options] { run(*options); });
 }
 

@@ -17,6 +17,7 @@
 #include "base/regular_file.h"
 #include "base/text.h"
 #include "cli/common.h"
+#include "cli/generation_options.h"
 #include "diffllama/constraint.h"
 #include "diffllama/error.h"
 #include "diffllama/generation.h"
@@ -43,8 +44,6 @@ struct GenerateOptions {
   nlohmann::json given = nlohmann::json::object();
 };
 
-constexpr const char* kSamplingOptions[] = {"top_k", "top_p",     "min_p",          "seed",
-                                            "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"};
 
 std::vector<std::string> read_prompts(const GenerateOptions& options) {
   if (!options.prompts.empty()) return options.prompts;
@@ -85,38 +84,6 @@ std::vector<std::vector<std::int64_t>> parse_input_ids(const std::string& text) 
     }
   }
   return prompts;
-}
-
-GenerationConfig generation_config(const GenerateOptions& options, const fs::path& model) {
-  GenerationConfig config = GenerationConfig::from_pretrained(model, print_warning);
-  const auto wrong = [](const std::string& problem) {
-    return CLI::ValidationError(problem, CLI::ExitCodes::ValidationError);
-  };
-  const auto checked = [&](const auto& call) {
-    try {
-      call();
-    } catch (const ConfigError& error) {
-      throw wrong(error.what());
-    }
-  };
-  checked([&] {
-    config.update(options.given.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
-                  "generate");
-  });
-  // A temperature says whether to draw, unless that is said too.
-  if (options.given.contains("temperature") && !options.given.contains("do_sample")) {
-    config.do_sample = config.temperature > 0;
-  }
-  checked([&] { config.validate(); });
-  const auto of_sampling = [&](const char* name) { return options.given.contains(name); };
-  if (!(config.do_sample && config.temperature > 0) &&
-      std::ranges::any_of(kSamplingOptions, of_sampling)) {
-    print_warning(
-        "--top-k, --top-p, --min-p, --top-h, --typical-p, --epsilon-cutoff, --eta-cutoff and "
-        "--seed "
-        "change nothing without --do-sample or a --temperature above 0");
-  }
-  return config;
 }
 
 // Token ids of each prompt. The tokenizer, where there is one, is needed for text alone when ids
@@ -229,7 +196,8 @@ void print_speed(std::span<const std::vector<std::int64_t>> prompts,
 
 void run(const GenerateOptions& options) {
   const fs::path path = model_path(options.model);
-  GenerationConfig config = generation_config(options, path);
+  GenerationConfig config = GenerationConfig::from_pretrained(path, print_warning);
+  set_generation_options(options.given, "generate", config);
   std::optional<Tokenizer> tokenizer;
   const auto prompts = read_token_ids(options, path, tokenizer);
   config.constraint = make_constraint(options, tokenizer);
@@ -291,74 +259,6 @@ void add_prompt_options(CLI::App& command, GenerateOptions& options) {
       ->excludes(files);
 }
 
-// The JSON that a text of the command line stands for: a number, or else the text itself, which the
-// field then refuses by its name.
-nlohmann::json value_of(const std::string& text) {
-  try {
-    return parse_json(text, "");
-  } catch (const FormatError&) {
-    return text;
-  }
-}
-
-// "5,6" and "[5,6]" are the same.
-nlohmann::json integers_of(const std::vector<std::string>& texts) {
-  nlohmann::json all = nlohmann::json::array();
-  for (const std::string& text : texts) {
-    const nlohmann::json list = value_of(text.starts_with('[') ? text : "[" + text + "]");
-    if (!list.is_array()) return text;
-    all.insert(all.end(), list.begin(), list.end());
-  }
-  return all;
-}
-
-// "--max-new-tokens" of max_new_tokens.
-std::string option_name(const std::string& field) {
-  std::string name = "--" + field;
-  std::ranges::replace(name, '_', '-');
-  return field == "stop_strings" ? "--stop," + name : name;
-}
-
-std::string option_help(const GenerationOption& option) {
-  const nlohmann::json normal = nlohmann::json::parse(option.default_value);
-  if (normal.is_null() || normal.is_array() || normal.is_boolean()) return option.help;
-  return option.help + " (" + option.default_value + ")";
-}
-
-void add_generation_option(CLI::App& command, nlohmann::json& given,
-                           const GenerationOption& field) {
-  using Texts = std::vector<std::string>;
-  const std::string name = option_name(field.name);
-  const std::string help = option_help(field);
-  const auto set = [&given, key = field.name](nlohmann::json value) {
-    given[key] = std::move(value);
-  };
-  switch (field.shape) {
-    case OptionShape::flag:
-      command.add_flag_function(
-          name, [set](std::int64_t count) { set(count > 0); }, help);
-      break;
-    case OptionShape::value:
-    case OptionShape::json:
-      command.add_option_function<std::string>(
-          name, [set](const std::string& text) { set(value_of(text)); }, help);
-      break;
-    case OptionShape::integers:
-      command
-          .add_option_function<Texts>(
-              name, [set](const Texts& texts) { set(integers_of(texts)); }, help)
-          ->allow_extra_args(false);
-      break;
-    case OptionShape::texts:
-      command
-          .add_option_function<Texts>(
-              name, [set](const Texts& texts) { set(texts); },
-              help + "; may be given several times")
-          ->allow_extra_args(false);
-      break;
-  }
-}
-
 void add_constraint_options(CLI::App& command, GenerateOptions& options) {
   auto* schema = command.add_option("--json-schema", options.json_schema,
                                     "File of a JSON schema that the text must satisfy");
@@ -386,9 +286,7 @@ void add_generate_command(CLI::App& app) {
   const auto options = std::make_shared<GenerateOptions>();
   add_model_options(*command, options->model);
   add_prompt_options(*command, *options);
-  for (const GenerationOption& option : generation_options()) {
-    add_generation_option(*command, options->given, option);
-  }
+  add_generation_options(*command, options->given);
   add_constraint_options(*command, *options);
   command->add_option("--assistant-model", options->assistant_model,
                       "Smaller model of the same vocabulary that guesses tokens ahead: faster, and "

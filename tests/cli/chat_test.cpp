@@ -131,6 +131,25 @@ TEST_F(Chat, CommandsChangeTheConversation) {
   EXPECT_THAT(wrong.err, HasSubstr("expected a command of /help, got /nothing"));
 }
 
+TEST_F(Chat, TakesTheOptionsOfGenerationButThoseOfOneText) {
+  // A token that may not come again is not the first of two answers to the same message.
+  const Result plain = chat("To be\n");
+  const Result without =
+      chat("To be\n", {"--suppress-tokens", "262,371,411", "--min-new-tokens", "2"});
+  EXPECT_EQ(without.status, 0) << without.err;
+  EXPECT_NE(without.out, plain.out);
+  const Result stopped = chat("To be\n", {"--stop", plain.out.substr(0, 3)});
+  EXPECT_EQ(stopped.out, "\n");
+  const Result wrong = chat("To be\n", {"--top-p", "2"});
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("top_p: expected a number from 0 to 1, got 2"));
+  const Result word = chat("To be\n", {"--top-k", "x"});
+  EXPECT_EQ(word.status, 2);
+  EXPECT_THAT(word.err, HasSubstr("chat: top_k"));
+  EXPECT_EQ(chat("To be\n", {"--num-return-sequences", "2"}).status, 2);
+  EXPECT_EQ(chat("To be\n", {"--max-length", "9"}).status, 2);
+}
+
 TEST_F(Chat, WithoutATemplateItSaysSo) {
   const Result none = run_program({"chat", "-m", kModel}, {.input = "Hi\n"});
   EXPECT_EQ(none.status, 1);
