@@ -2,6 +2,7 @@
 
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -72,9 +73,18 @@ ChatTemplates gguf_chat_templates(const GgufFile& file) {
   return templates;
 }
 
-std::string default_chat_template(const ChatTemplates& templates) {
-  const auto found = templates.find(kDefault);
-  return found == templates.end() ? "" : found->second;
+void write_gguf_chat_templates(const ChatTemplates& templates, GgufWriter& out) {
+  const std::string key = kChatTemplateKey;
+  std::vector<std::string> names;
+  for (const auto& [name, source] : templates) {
+    if (name == kDefault) {
+      if (!source.empty()) out.set(key, source);
+      continue;
+    }
+    names.push_back(name);
+    out.set(key + "." + name, source);
+  }
+  if (!names.empty()) out.set(key + "s", names);
 }
 
 }  // namespace diffllama

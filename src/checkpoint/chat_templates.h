@@ -5,6 +5,7 @@
 #include <string>
 
 #include "checkpoint/gguf/gguf.h"
+#include "checkpoint/gguf/gguf_writer.h"
 
 namespace diffllama {
 
@@ -24,7 +25,7 @@ ChatTemplates config_chat_templates(const std::string& tokenizer_config, const s
 /// Of a GGUF file: tokenizer.chat_template and tokenizer.chat_template.NAME. Throws FormatError.
 ChatTemplates gguf_chat_templates(const GgufFile& file);
 
-/// The one called default; empty without one.
-std::string default_chat_template(const ChatTemplates& templates);
+/// The same keys, and the names in tokenizer.chat_templates, as gguf-py writes them.
+void write_gguf_chat_templates(const ChatTemplates& templates, GgufWriter& out);
 
 }  // namespace diffllama

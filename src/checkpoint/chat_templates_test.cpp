@@ -34,7 +34,8 @@ TEST(ChatTemplates, OfTokenizerConfig) {
 TEST(ChatTemplates, FilesOfADirectoryComeBeforeItsConfig) {
   const TestDirectory directory;
   const std::string config = R"({"chat_template": "config"})";
-  EXPECT_EQ(default_chat_template(directory_chat_templates(directory.path(), config)), "config");
+  EXPECT_THAT(directory_chat_templates(directory.path(), config),
+              UnorderedElementsAre(Pair("default", "config")));
   fs::create_directory(directory.path() / "chat_templates");
   fs::create_directory(directory.path() / "additional_chat_templates");
   directory.write("chat_template.jinja", "file");
@@ -55,7 +56,18 @@ TEST(ChatTemplates, OfAGgufFile) {
   const GgufFile opened(std::as_bytes(std::span(bytes)), "m.gguf");
   EXPECT_THAT(gguf_chat_templates(opened),
               UnorderedElementsAre(Pair("default", "a"), Pair("tool_use", "b")));
-  EXPECT_EQ(default_chat_template({}), "");
+}
+
+TEST(ChatTemplates, AreWrittenToAGgufFileAsTheyAreRead) {
+  const ChatTemplates templates = {{"default", "a"}, {"rag", "r"}, {"tool_use", "t"}};
+  const TestDirectory directory;
+  GgufWriter writer;
+  write_gguf_chat_templates(templates, writer);
+  writer.write(directory.path() / "m.gguf", {});
+  const GgufFile file(directory.path() / "m.gguf");
+  EXPECT_EQ(gguf_chat_templates(file), templates);
+  EXPECT_EQ(file.texts("tokenizer.chat_templates"),
+            (std::vector<std::string_view>{"rag", "tool_use"}));
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include "base/json.h"
 #include "base/lfs_pointer.h"
 #include "base/regular_file.h"
-#include "checkpoint/chat_templates.h"
 #include "config/model_config.h"
 
 namespace diffllama {
@@ -17,11 +16,13 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+constexpr const char* kChatTemplate = "chat_template.jinja";
 constexpr std::array<std::pair<const char*, std::string DirectoryTexts::*>, 5> kFiles = {
     {{"config.json", &DirectoryTexts::config},
      {"generation_config.json", &DirectoryTexts::generation_config},
      {"tokenizer.json", &DirectoryTexts::tokenizer_json},
-     {"tokenizer_config.json", &DirectoryTexts::tokenizer_config},
+     {kTokenizerConfig, &DirectoryTexts::tokenizer_config},
      {"special_tokens_map.json", &DirectoryTexts::special_tokens_map}}};
 
 }  // namespace
@@ -54,8 +55,7 @@ DirectoryTexts read_directory_texts(const fs::path& directory) {
     texts.*text = read_file_if_there(directory / name);
     refuse_lfs_pointer(std::as_bytes(std::span(texts.*text)), (directory / name).string());
   }
-  texts.chat_template =
-      default_chat_template(directory_chat_templates(directory, texts.tokenizer_config));
+  texts.chat_templates = directory_chat_templates(directory, texts.tokenizer_config);
   return texts;
 }
 
@@ -70,10 +70,26 @@ std::map<std::string, std::string> directory_files(const DirectoryTexts& texts) 
     }
     files[name] = text;
   }
-  const std::string in_config =
-      default_chat_template(config_chat_templates(texts.tokenizer_config, "tokenizer_config.json"));
-  if (texts.chat_template != in_config) files["chat_template.jinja"] = texts.chat_template;
+  set_chat_templates(texts.chat_templates, files);
   return files;
+}
+
+void set_chat_templates(const ChatTemplates& templates, std::map<std::string, std::string>& files) {
+  const auto file = files.find(kTokenizerConfig);
+  const std::string text = file == files.end() ? "" : file->second;
+  if (templates == config_chat_templates(text, kTokenizerConfig)) return;
+  files.erase(kChatTemplate);
+  if (templates.size() == 1 && templates.contains("default")) {
+    files[kChatTemplate] = templates.at("default");
+    return;
+  }
+  json config = text.empty() ? json::object() : parse_json(text, kTokenizerConfig);
+  json list = json::array();
+  for (const auto& [name, source] : templates) {
+    list.push_back({{"name", name}, {"template", source}});
+  }
+  config["chat_template"] = std::move(list);
+  files[kTokenizerConfig] = config.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 void write_directory_texts(const fs::path& directory, const DirectoryTexts& texts) {

@@ -4,6 +4,8 @@
 #include <map>
 #include <string>
 
+#include "checkpoint/chat_templates.h"
+
 namespace diffllama {
 
 /// The files of a Hugging Face directory besides its weights, empty where there is none.
@@ -14,17 +16,21 @@ struct DirectoryTexts {
   std::string tokenizer_json;      // tokenizer.json
   std::string tokenizer_config;    // tokenizer_config.json
   std::string special_tokens_map;  // special_tokens_map.json
-  /// The one called default of chat_templates.h.
-  std::string chat_template;
+  ChatTemplates chat_templates;
 };
 
 /// Throws IoError, and FormatError for a tokenizer_config.json that is not JSON.
 DirectoryTexts read_directory_texts(const std::filesystem::path& directory);
 
-/// Those that are not empty, by the files' names; chat_template.jinja only where
-/// tokenizer_config.json does not hold it. What transformers before 5 cannot read in config.json
-/// and tokenizer_config.json is written so that they can. Throws FormatError.
+/// Those that are not empty, by the files' names, with set_chat_templates. What transformers before
+/// 5 cannot read in config.json and tokenizer_config.json is written so that they can. Throws
+/// FormatError.
 std::map<std::string, std::string> directory_files(const DirectoryTexts& texts);
+
+/// Makes `files`, of one directory, hold these templates where its tokenizer_config.json does not:
+/// one alone in chat_template.jinja, several as the list that tokenizer_config.json may hold, which
+/// every version of transformers reads. Throws FormatError.
+void set_chat_templates(const ChatTemplates& templates, std::map<std::string, std::string>& files);
 
 /// Writes directory_files(texts), each atomically. Throws IoError, FormatError.
 void write_directory_texts(const std::filesystem::path& directory, const DirectoryTexts& texts);

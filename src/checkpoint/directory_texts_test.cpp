@@ -37,6 +37,25 @@ TEST(DirectoryTexts, AreWrittenSo) {
               HasSubstr("PreTrainedTokenizerFast"));
 }
 
+TEST(DirectoryTexts, KeepEveryChatTemplate) {
+  const auto read_again = [](const ChatTemplates& templates, const std::string& config) {
+    const TestDirectory directory;
+    DirectoryTexts texts;
+    texts.tokenizer_config = config;
+    texts.chat_templates = templates;
+    write_directory_texts(directory.path(), texts);
+    return std::pair(read_directory_texts(directory.path()).chat_templates,
+                     std::filesystem::exists(directory.path() / "chat_template.jinja"));
+  };
+  const ChatTemplates one = {{"default", "a"}};
+  const ChatTemplates two = {{"default", "a"}, {"tool_use", "b"}};
+  EXPECT_EQ(read_again(one, ""), std::pair(one, true));
+  EXPECT_EQ(read_again(one, R"({"chat_template": "a"})"), std::pair(one, false));
+  EXPECT_EQ(read_again(one, R"({"chat_template": "b"})"), std::pair(one, true));
+  EXPECT_EQ(read_again(two, ""), std::pair(two, false));
+  EXPECT_EQ(read_again(two, R"({"chat_template": "a", "pad_token": "p"})"), std::pair(two, false));
+}
+
 TEST(DirectoryTexts, NameAGitLfsPointer) {
   const TestDirectory directory;
   directory.write("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");

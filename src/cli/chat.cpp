@@ -91,7 +91,8 @@ void catch_interrupts() {
 }
 
 GenerationConfig generation_config(const ChatOptions& options) {
-  GenerationConfig config = GenerationConfig::from_pretrained(model_path(options.model), print_warning);
+  GenerationConfig config =
+      GenerationConfig::from_pretrained(model_path(options.model), print_warning);
   // Of a file that says nothing of answers, or of a whole conversation.
   config.max_new_tokens = std::max(config.max_new_tokens, kMaxNewTokens);
   config.max_length.reset();

@@ -44,7 +44,6 @@ struct GenerateOptions {
   nlohmann::json given = nlohmann::json::object();
 };
 
-
 std::vector<std::string> read_prompts(const GenerateOptions& options) {
   if (!options.prompts.empty()) return options.prompts;
   std::vector<std::string> prompts;

@@ -65,6 +65,10 @@ std::map<std::string, std::string> tokenizer_files(const fs::path& path, const M
   }
   std::map<std::string, std::string> files;
   for (const char* name : kTokenizerFiles) copy_if_there(directory, name, files);
+  const auto config_file = files.find("tokenizer_config.json");
+  set_chat_templates(
+      directory_chat_templates(directory, config_file == files.end() ? "" : config_file->second),
+      files);
   if (const auto settings = files.find("tokenizer_config.json"); settings != files.end()) {
     settings->second = tokenizer_config_for_every_version(
         settings->second, (directory / "tokenizer_config.json").string());

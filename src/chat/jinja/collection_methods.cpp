@@ -129,8 +129,13 @@ Value changed(const Loop& loop) {
   const auto callable = std::make_shared<Callable>();
   callable->name = "changed";
   callable->call = [last = loop.changed](Context& context, const Arguments& arguments) {
-    // As text: the values themselves could hold the loop, and neither would ever go.
-    const Value values = context.list(arguments.positional, Kind::tuple);
+    // As text: the values themselves could hold the loop, and neither would ever go. The loop
+    // itself, whose text is another in each round, is the same one.
+    std::vector<Value> given = arguments.positional;
+    for (Value& value : given) {
+      if (value.loop() != nullptr) value = Value();
+    }
+    const Value values = context.list(std::move(given), Kind::tuple);
     const std::string now = representation(context, values).bytes();
     return Value(std::exchange(*last, now) != now);
   };

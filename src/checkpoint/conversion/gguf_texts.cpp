@@ -40,7 +40,7 @@ DirectoryTexts read_gguf_texts(const GgufFile& file, const ModelConfig& config,
   DirectoryTexts texts;
   texts.directory = file.where();
   texts.generation_config = file.text(kGenerationConfigKey).value_or("");
-  texts.chat_template = default_chat_template(gguf_chat_templates(file));
+  texts.chat_templates = gguf_chat_templates(file);
   if (const auto text = file.text(kTokenizerJsonKey)) {
     texts.tokenizer_json = *text;
     texts.tokenizer_config = file.text(kTokenizerConfigKey).value_or("");

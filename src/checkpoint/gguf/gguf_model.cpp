@@ -101,7 +101,7 @@ void add_verbatim(const DirectoryTexts& texts, GgufWriter& out) {
     if (!text.empty()) out.set(key, text);
   };
   set(kTokenizerJsonKey, texts.tokenizer_json);
-  set(kChatTemplateKey, texts.chat_template);
+  write_gguf_chat_templates(texts.chat_templates, out);
   set(kConfigKey, texts.config);
   set(kGenerationConfigKey, texts.generation_config);
   set(kTokenizerConfigKey, texts.tokenizer_config);
