@@ -135,6 +135,9 @@ function(diffllama_program name)
     DIFFLLAMA_VERSION="${PROJECT_VERSION}"
     DIFFLLAMA_MODELS_IN_SOURCE="${PROJECT_SOURCE_DIR}/models"
     DIFFLLAMA_MODELS_FROM_PROGRAM="${models}")
+  if(DIFFLLAMA_SANITIZE)  # the option parser's templates take g++ a minute a file to optimise under sanitizers
+    target_compile_options(diffllama_${name}_objects PRIVATE -O0)
+  endif()
   add_executable(diffllama_${name} ${main})
   target_link_libraries(diffllama_${name} PRIVATE diffllama_${name}_objects)
   set_target_properties(diffllama_${name} PROPERTIES
