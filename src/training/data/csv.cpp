@@ -102,7 +102,7 @@ std::string CsvReader::plain_field() {
   for (int c = peek(); c != separator_ && c != '\n' && c != kEnd; c = peek()) {
     if (c == '"' && separator_ == ',') {
       refuse("quotes around all of a field that holds one, doubled",
-             '"' + shortened(field) + "\\\"...\"");
+             '"' + shortened(field) + R"(\"...")");
     }
     field += static_cast<char>(get());
   }

@@ -30,6 +30,7 @@ class ExampleSource {
   virtual std::int64_t cut() const { return 0; }
   /// For one evaluation of the examples, in order; null: by the loss alone. `sink` gets the
   /// predictions. The source must outlive it.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): sources that measure keep it
   virtual std::unique_ptr<Measurement> measurement(PredictionSink /*sink*/) const {
     return nullptr;
   }
