@@ -84,6 +84,8 @@ struct TrainingRecipe {
   std::int64_t seed = 42;
   ComputeType dtype = ComputeType::float32;
   bool recompute_activations = false;
+  std::vector<std::string> train_only, freeze;  // training/parameter_groups.h
+  std::int64_t lambda_warmup_steps = 0;
 };
 
 struct OptimizerRecipe {

@@ -333,6 +333,13 @@ void add_training(Table& table) {
                  "How products are computed: float32, or bfloat16 summed in float32");
   table.add("recompute_activations", training(&TrainingRecipe::recompute_activations), Unbounded{},
             "Saves memory, costs a second forward; the same result");
+  table.add("train_only", training(&TrainingRecipe::train_only), Unbounded{},
+            "Parameters that are trained, groups (lambda, dex, attention, mlp, norms, embeddings, "
+            "head) or globs over names (*.self_attn.q_proj.weight); empty: all");
+  table.add("freeze", training(&TrainingRecipe::freeze), Unbounded{},
+            "Parameters that stay as they are, chosen in the same way");
+  table.add("lambda_warmup_steps", training(&TrainingRecipe::lambda_warmup_steps), kAtLeast0,
+            "DEX: steps over which its lambda counts more and more, linearly from 0");
 }
 
 void add_optimizer(Table& table) {

@@ -2,8 +2,11 @@
 
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -19,6 +22,7 @@
 #include "diffllama/tokenizer.h"
 #include "training/data_sources.h"
 #include "training/json_differences.h"
+#include "training/parameter_groups.h"
 #include "training/recipe_tokenizer.h"
 #include "training/starting_model.h"
 #include "training/trainer.h"
@@ -144,6 +148,22 @@ std::optional<LoraConfig> adapter_config(const Recipe& recipe, const ModelConfig
   return lora;
 }
 
+/// The parameters that a recipe trains; nothing: all, or an adapter.
+std::optional<std::set<std::string>> trained_names(const Recipe& recipe,
+                                                   const StartingModel& start) {
+  const TrainingRecipe& training = recipe.training;
+  if (recipe.lora || (training.train_only.empty() && training.freeze.empty())) return std::nullopt;
+  std::vector<std::string> names;
+  for (const auto& [name, parameter] : start.parameters) names.push_back(name);
+  return trained_parameters(names, training.train_only, training.freeze);
+}
+
+void check_lambda_warmup(const Recipe& recipe, const ModelConfig& config) {
+  if (recipe.training.lambda_warmup_steps == 0 || !config.dex.empty()) return;
+  reject_field("recipe", "training.lambda_warmup_steps", "0 for a model without dex",
+               std::to_string(recipe.training.lambda_warmup_steps));
+}
+
 /// Writes the model, or the adapter alone, and the files beside it.
 auto model_writer(const TrainingModel& model, const StartingModel& start,
                   const std::optional<LoraConfig>& lora) {
@@ -242,12 +262,14 @@ TrainingEnd run_training(const Recipe& recipe, const TrainingOptions& options,
   const Recipe carried_out = with_tokenizer(recipe, checkpoint.has_value(), options);
   const StartingModel start = starting_model(carried_out, checkpoint.has_value(), options.warn);
   if (checkpoint) check_same_model(checkpoint->path, start.config);
+  check_lambda_warmup(recipe, start.config);
   const std::optional<LoraConfig> lora = adapter_config(recipe, start.config);
   TrainingModel model(start.config, start.parameters,
                       {.compute = recipe.training.dtype,
                        .threads = options.threads,
                        .lora = lora,
-                       .lora_seed = static_cast<std::uint64_t>(recipe.training.seed)});
+                       .lora_seed = static_cast<std::uint64_t>(recipe.training.seed),
+                       .trained = trained_names(recipe, start)});
   const Tokenizer tokenizer = Tokenizer::from_pretrained(start.tokenizer, options.warn);
   check_vocabulary(tokenizer, start);
   const DataSources data = open_data(recipe, start.config, start.tokenizer, tokenizer,

@@ -97,6 +97,12 @@ TrainerOptions trainer_options(const Recipe& recipe, std::int64_t examples,
   options.best_metric = recipe.checkpoints.best_metric;
   options.logging_steps = recipe.metrics.logging_steps;
   options.spike_factor = recipe.spike_factor();
+  options.lambda_warmup_steps = recipe.training.lambda_warmup_steps;
+  if (options.lambda_warmup_steps > options.max_steps) {
+    throw ConfigError("training.lambda_warmup_steps: expected at most the run's " +
+                      std::to_string(options.max_steps) + " steps, got " +
+                      std::to_string(options.lambda_warmup_steps));
+  }
   options.recipe = write_recipe(recipe);
   return options;
 }
@@ -119,6 +125,14 @@ Trainer::Trainer(TrainingModel& model, const ExampleSource& train, const Example
       optimizer_(model.layout(), options_.adam),
       peak_operations_(options_.peak_operations) {
   state_.recipe = options_.recipe;
+  warm_lambda_up();
+}
+
+// Before step s, from 0, DEX's lambda counts s / lambda_warmup_steps.
+void Trainer::warm_lambda_up() {
+  if (state_.step >= options_.lambda_warmup_steps) return model_.set_dex_scale(1);
+  model_.set_dex_scale(static_cast<float>(static_cast<double>(state_.step) /
+                                          static_cast<double>(options_.lambda_warmup_steps)));
 }
 
 void Trainer::resume(const SavedCheckpoint& checkpoint) {
@@ -129,6 +143,7 @@ void Trainer::resume(const SavedCheckpoint& checkpoint) {
   optimizer_.set_steps(state_.optimizer_steps);
   saved_step_ = state_.step;
   logged_tokens_ = state_.tokens;
+  warm_lambda_up();
 }
 
 std::string Trainer::step_name() const { return "step " + std::to_string(state_.step + 1); }
@@ -236,6 +251,7 @@ StepMetrics Trainer::step() {
     throw InvalidArgument(step_name() + ": " + error.what());  // labels out of range, ...
   }
   ++state_.step;
+  warm_lambda_up();
   state_.optimizer_steps = optimizer_.steps();
   metrics.step = state_.step;
   metrics.tokens = state_.tokens;

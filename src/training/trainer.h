@@ -30,6 +30,7 @@ struct TrainerOptions {
   std::string best_metric = "loss";
   std::int64_t logging_steps = 1;
   double spike_factor = 0;  // 0: no alarm
+  std::int64_t lambda_warmup_steps = 0;
   /// Operations that a token costs, and those that the machine can do in a second; either 0: no
   /// mfu.
   double operations_per_token = 0, peak_operations = 0;
@@ -90,6 +91,7 @@ class Trainer {
   bool update_best(const EvaluationMetrics& evaluation);
   void log(StepMetrics done, double seconds, MetricsFile& metrics);
   std::string step_name() const;
+  void warm_lambda_up();
 
   TrainingModel& model_;
   const ExampleSource& train_;

@@ -25,9 +25,13 @@ std::shared_ptr<float> zeroed_floats(std::int64_t count) {
 }
 
 // The model's parameters in the table's order; a tied lm_head that is stored all the same counts.
-std::vector<TensorSpec> specs_of(const ModelConfig& config, const Parameters& parameters) {
+// Those of `trained` alone where it is there.
+std::vector<TensorSpec> specs_of(const ModelConfig& config, const Parameters& parameters,
+                                 const std::optional<std::set<std::string>>& trained) {
   std::vector<TensorSpec> specs = tensor_specs(config);
-  std::erase_if(specs, [&](const TensorSpec& spec) { return !parameters.contains(spec.name); });
+  std::erase_if(specs, [&](const TensorSpec& spec) {
+    return !parameters.contains(spec.name) || (trained && !trained->contains(spec.name));
+  });
   return specs;
 }
 
@@ -38,7 +42,8 @@ TrainingModel::TrainingModel(ModelConfig config, Parameters parameters, const Op
       parallel_(options.threads),
       compute_(options.compute == ComputeType::automatic ? ComputeType::float32 : options.compute),
       lora_(options.lora),
-      layout_(lora_ ? lora_layout(*lora_, config_).tensors() : specs_of(config_, parameters)),
+      layout_(lora_ ? lora_layout(*lora_, config_).tensors()
+                    : specs_of(config_, parameters, options.trained)),
       values_(zeroed_floats(layout_.size())),
       gradients_(zeroed_floats(layout_.size())),
       parameters_(std::move(parameters)),
@@ -106,6 +111,25 @@ void TrainingModel::update() {
   panel_memory_.reuse();
   weights_ = pack_weights(config_, parameters_, compute_, parallel_, nullptr, panel_memory_);
   attach_lora(config_, modules_, weights_);
+  scale_dex();
+}
+
+void TrainingModel::set_dex_scale(float scale) {
+  if (scale == dex_scale_) return;
+  dex_scale_ = scale;
+  scale_dex();
+}
+
+void TrainingModel::scale_dex() {
+  for (std::size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    std::vector<float>& lambda = weights_.layers[layer].dex.lambda;
+    if (lambda.empty()) continue;
+    const Tensor values = parameters_
+                              .at(base_model_prefix(config_.architecture) + "layers." +
+                                  std::to_string(layer) + ".self_attn.dex_lambda")
+                              .read();
+    for (std::size_t i = 0; i < lambda.size(); ++i) lambda[i] = dex_scale_ * values.f32()[i];
+  }
 }
 
 std::vector<TensorSource> TrainingModel::trained_tensors() const {
@@ -128,7 +152,8 @@ GradientResult TrainingModel::add_gradients(const ForwardInputs& inputs,
                                    .weights = weights_,
                                    .stack = *stack_,
                                    .parameters = parameters_,
-                                   .lora_dropout = lora_ ? lora_->dropout : 0.0},
+                                   .lora_dropout = lora_ ? lora_->dropout : 0.0,
+                                   .dex_scale = dex_scale_},
                                   inputs, options, gradient_map_, scratch_, parallel_);
 }
 

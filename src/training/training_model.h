@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,6 +33,8 @@ class TrainingModel {
     /// Trains an adapter and what it saves whole, in place of every parameter.
     std::optional<LoraConfig> lora = std::nullopt;
     std::uint64_t lora_seed = 0;  // of the adapter's first values
+    /// The parameters that are trained, where not all are; unused with an adapter.
+    std::optional<std::set<std::string>> trained = std::nullopt;
   };
 
   /// `parameters`: initial_parameters() or stored_parameters() of a model with this config. The
@@ -50,6 +53,8 @@ class TrainingModel {
   void zero_gradients() { gradient_map_.clear(); }
   /// After values() changed: packs the weights again.
   void update();
+  /// What DEX's lambdas are multiplied with from now on, in forward and gradients; 1 at first.
+  void set_dex_scale(float scale);
 
   /// Adds to gradients() (training/backward/model_backward.h).
   GradientResult add_gradients(const ForwardInputs& inputs, const GradientOptions& options);
@@ -64,6 +69,7 @@ class TrainingModel {
  private:
   void add_trained(const ParameterSlot& slot, const Parameter& initial);
   void attach_adapter();
+  void scale_dex();
   std::size_t size() const { return static_cast<std::size_t>(layout_.size()); }
 
   ModelConfig config_;
@@ -79,6 +85,7 @@ class TrainingModel {
   ModelWeights weights_;
   std::unique_ptr<const DiffLlamaModel> stack_;
   GradientScratch scratch_;
+  float dex_scale_ = 1;
 };
 
 }  // namespace diffllama

@@ -227,7 +227,7 @@ void dex_backward(const DecoderLayerGradient& layer, const Parameters& parameter
       sum += double{dot(o + row * width, mapped + row * d, d)};
       add_product(g + row * width, -dex.lambda[i], mapped + row * d, nullptr, d);
     }
-    if (d_lambda != nullptr) d_lambda[i] -= static_cast<float>(sum);
+    if (d_lambda != nullptr) d_lambda[i] -= layer.dex_scale * static_cast<float>(sum);
   }
 }
 

@@ -36,6 +36,7 @@ struct DecoderLayerGradient {
   std::int64_t tokens;
   const LayerActivations& activations;
   const StepRows& rows;  // of the forward
+  float dex_scale = 1;   // as GradientModel has it
 };
 
 /// The backward of decoder_layer() (model/decoder_layer.cpp): dx [N, C], the

@@ -167,7 +167,8 @@ void ModelBackward::layers_backward(float* dx, GradientResult& result) {
                             .prefix = prefix_ + "layers." + std::to_string(layer) + ".",
                             .tokens = rows_,
                             .activations = activations,
-                            .rows = scratch_.tape.rows},
+                            .rows = scratch_.tape.rows,
+                            .dex_scale = model_.dex_scale},
                            model_.parameters, gradients_, linear_, dx, scratch_.layer, parallel_);
     if (again) std::swap(kept.input, scratch_.replayed.input);
     output = kept.input.data();

@@ -44,6 +44,7 @@ struct GradientModel {
   const DiffLlamaModel& stack;
   const Parameters& parameters;
   double lora_dropout = 0;  // of the adapter in `weights`, where there is one
+  float dex_scale = 1;      // what DEX's lambdas in `weights` are of those in `parameters`
 };
 
 /// Memory of a backward; grows to what the largest batch needs and is used again.
