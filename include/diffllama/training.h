@@ -151,4 +151,18 @@ Evaluation evaluate(const std::filesystem::path& model, std::string_view recipe,
 /// TrainingError; ConfigError also where a run that is resumed had another model.
 TrainingEnd train(std::string_view recipe, const TrainingOptions& options = {});
 
+/// How a comparison ended.
+struct ComparisonEnd {
+  bool finished = false;        // false: it was asked to stop; the same call goes on
+  std::filesystem::path table;  // compare.md, beside compare.json and compare.svg
+};
+
+/// Trains several architectures on equal terms: `recipe` with the fields of each of the members
+/// that `compare` names, for each seed. Initial values are drawn by the tensors' names, so that
+/// tensors which members share begin with the same bytes, and batches follow from the seed alone.
+/// `compare` is the text of a JSON object (docs/training.md "Comparing architectures"). What an
+/// earlier call did is not done again. Throws what train() does.
+ComparisonEnd compare_training(std::string_view recipe, std::string_view compare,
+                               const TrainingOptions& options = {});
+
 }  // namespace diffllama

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "tasks/machine_speed.h"
+#include "training/comparison.h"
 #include "training/session.h"
 
 namespace diffllama {
@@ -35,6 +36,12 @@ void validate_recipe(std::string_view recipe, const std::string& where) {
 TrainingEnd train(std::string_view recipe, const TrainingOptions& options) {
   const PeakMeasurement peak = options.measure_peak ? peak_of : PeakMeasurement();
   return run_training(parse_recipe(recipe, "recipe"), options, peak);
+}
+
+ComparisonEnd compare_training(std::string_view recipe, std::string_view compare,
+                               const TrainingOptions& options) {
+  return run_comparison(parse_recipe(recipe, "recipe"), parse_comparison(compare, "recipe"),
+                        options);
 }
 
 }  // namespace diffllama

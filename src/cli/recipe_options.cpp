@@ -1,10 +1,29 @@
 #include "cli/recipe_options.h"
 
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
 #include "base/regular_file.h"
 #include "diffllama/error.h"
 #include "diffllama/training.h"
 
 namespace diffllama::cli {
+namespace {
+
+// The text of a recipe's section "compare", which is taken out of it.
+std::string take_comparison(const std::string& where, std::string& recipe) {
+  nlohmann::ordered_json document = parse_ordered_json(recipe, where, {.members = 1000});
+  if (!document.is_object() || !document.contains("compare")) {
+    throw ConfigError(where +
+                      ": compare: expected the members and seeds of a comparison, got none");
+  }
+  const std::string compare = document["compare"].dump();
+  document.erase("compare");
+  recipe = document.dump();
+  return compare;
+}
+
+}  // namespace
 
 void add_recipe_options(CLI::App& command, RecipeOptions& options, const char* help) {
   command.add_option("RECIPE", options.file, help);
@@ -34,10 +53,11 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options, const char* h
       "The recipe's data.skip_bad_rows: rows that cannot be read and are left out, at most");
 }
 
-std::string recipe_of(const RecipeOptions& options) {
+std::string recipe_of(const RecipeOptions& options, std::string* compare) {
   const std::string where = options.file.empty() ? "recipe" : options.file;
-  std::string recipe =
-      complete_recipe(options.file.empty() ? "{}" : read_file(options.file), where);
+  std::string recipe = options.file.empty() ? "{}" : read_file(options.file);
+  if (compare != nullptr) *compare = take_comparison(where, recipe);
+  recipe = complete_recipe(recipe, where);
   for (const auto& [name, value] : options.fields) {
     try {
       recipe = set_recipe_field(recipe, name, value);

@@ -18,7 +18,8 @@ struct RecipeOptions {
 void add_recipe_options(CLI::App& command, RecipeOptions& options, const char* help);
 
 /// The whole recipe that they make. Throws IoError, FormatError, ConfigError, and
-/// CLI::ValidationError for a field that --set may not set so.
-std::string recipe_of(const RecipeOptions& options);
+/// CLI::ValidationError for a field that --set may not set so. `compare`: takes the text of the
+/// recipe's section of that name, which must be there; null: there is none.
+std::string recipe_of(const RecipeOptions& options, std::string* compare = nullptr);
 
 }  // namespace diffllama::cli

@@ -17,6 +17,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/regular_file.h"
 #include "cli/common.h"
 #include "cli/progress.h"
 #include "cli/recipe_options.h"
@@ -30,6 +31,7 @@ namespace {
 struct TrainCommand {
   RecipeOptions recipe;
   bool resume = false;
+  bool compare = false;
   bool print_recipe = false;
   bool fields_help = false;
   int threads = 0;
@@ -87,9 +89,11 @@ std::string output_dir_of(const std::string& recipe) {
   return nlohmann::json::parse(recipe).at("checkpoints").at("output_dir");
 }
 
-std::string read_recipe(const TrainCommand& options) {
+// `compare`: takes the section of that name; null where none is wanted.
+std::string read_recipe(const TrainCommand& options, std::string* compare = nullptr) {
   const std::string& file = options.recipe.file;
-  std::string recipe = recipe_of(options.recipe);
+  std::string recipe = recipe_of(options.recipe, compare);
+  if (compare != nullptr) return recipe;  // each member's is checked on its own
   const bool output_dir = std::ranges::any_of(options.recipe.fields, [](const auto& field) {
     return field.first == "checkpoints.output_dir";
   });
@@ -160,9 +164,19 @@ class Display {
   std::optional<Progress> progress_;
 };
 
+void end_comparison(const ComparisonEnd& end, Display& display) {
+  display.end();
+  if (!end.finished) {
+    print_line("stopped; the same command goes on");
+    throw ExitStatus{128 + static_cast<int>(stop_signal)};
+  }
+  std::cout << read_file(end.table);
+}
+
 void run(const TrainCommand& options) {
   if (options.fields_help) return print_fields();
-  const std::string recipe = read_recipe(options);
+  std::string compare;
+  const std::string recipe = read_recipe(options, options.compare ? &compare : nullptr);
   if (options.print_recipe) {
     std::cout << recipe;
     return;
@@ -194,6 +208,7 @@ void run(const TrainCommand& options) {
   session.on_evaluation = [&](const EvaluationMetrics& metrics) { display.evaluation(metrics); };
   session.stop_requested = [] { return stop_signal != 0; };
   note_signals();
+  if (options.compare) return end_comparison(compare_training(recipe, compare, session), display);
   const TrainingEnd end = train(recipe, session);
   display.end();
   const std::string saved = end.checkpoint.string();
@@ -239,6 +254,10 @@ void add_train_command(CLI::App& app) {
   command->add_flag("--resume", options->resume,
                     "Goes on from the newest whole checkpoint in the output directory, with the "
                     "same bits as a run that was never stopped; begins where there is none");
+  command->add_flag("--compare", options->compare,
+                    "Trains the members that the recipe's section \"compare\" names, for each of "
+                    "its seeds, on equal terms, and prints a table; OUT/compare.{md,json,svg} hold "
+                    "it, the numbers and a plot. What was done before is not done again");
   command->add_flag("--print-recipe", options->print_recipe,
                     "Prints the whole recipe, defaults included, and does nothing");
   command->add_flag("--fields", options->fields_help, "Lists every field with its default");

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Makes members of the family of SmolLM2-135M-Instruct, and trains them on a corpus beside the Llama itself, which goes on
+# training for as many steps over the same batches (recipes/heal-smollm2.json; three seeds).
+#   tools/heal_smollm2.sh CORPUS/train.jsonl CORPUS/valid.jsonl [TRAIN_OPTION...]
+# Runs in the repository's root with `diffllama` in PATH, after tools/fetch_smollm2.sh; writes to healing/. What was done
+# before is not done again.
+set -euo pipefail
+train=$1
+valid=$2
+shift 2
+from=models/SmolLM2-135M-Instruct.Q4_1.gguf
+mkdir -p healing
+[[ -d healing/llama ]] || diffllama convert "$from" healing/llama
+# The loss that each starts at, on random tokens, is printed: a DiffLlama's per-head norm changes the function.
+[[ -d healing/diffllama ]] || diffllama convert --to diffllama --mirror "$from" healing/diffllama
+[[ -d healing/diff-v2 ]] || diffllama convert --to diff_transformer_v2 --noise 0.002 --seed 1 "$from" healing/diff-v2
+echo "the original:"
+diffllama perplexity -m "$from" "$valid"
+diffllama train recipes/heal-smollm2.json --compare -o healing/runs --set "data.train=$train" --set "data.valid=$valid" "$@"
