@@ -182,8 +182,8 @@ Recipe recipe_of_run(const Recipe& base, const ComparedMember& member, std::int6
     if (field.starts_with("checkpoints.") || field.starts_with("data.") ||
         field == "training.seed" || field == "training.batch_size" ||
         field == "training.gradient_accumulation_steps" || field == "training.max_steps") {
-      throw ConfigError(where + ": expected fields that leave batches and directories as they " +
-                        "are for all, got " + field);
+      reject_field(where, field, "fields that leave batches and directories as they are for all",
+                   value);
     }
     set_recipe_field(recipe, field, value);
   }

@@ -147,6 +147,61 @@ TEST(PartialTraining, AScaledLambdaHasTheGradientOfTheLoss) {
   }
 }
 
+struct Member {
+  const char* name;
+  ModelConfig config;
+};
+
+std::vector<Member> members() {
+  std::vector<Member> all = {{"dex", small_config(true)}};
+  for (const ModelType type : {ModelType::diff_transformer, ModelType::diff_transformer_v2,
+                               ModelType::motif, ModelType::llama}) {
+    Member& member = all.emplace_back(Member{"qk_norm", small_config(false)});
+    member.config.model_type = type;
+    if (type == ModelType::diff_transformer) member.name = "v1";
+    if (type == ModelType::diff_transformer_v2) member.name = "v2";
+    if (type == ModelType::llama) member.config.qk_norm = true;
+    if (type != ModelType::motif) continue;
+    member.name = "motif";
+    member.config.hidden_act = Activation::poly_norm;
+  }
+  return all;
+}
+
+// Along the gradient the loss rises by the gradient's square.
+TEST(PartialTraining, AnAdapterOfEachMemberHasTheGradientOfTheLoss) {
+  const unsigned seed = std::random_device{}();
+  for (const Member& member : members()) {
+    SCOPED_TRACE(std::string(member.name) + ", seed " + std::to_string(seed));
+    LoraConfig lora;
+    lora.rank = 2;
+    lora.alpha = 4;
+    lora.target_expression = "all-linear";
+    TrainingModel model(member.config, initial_parameters(member.config, seed),
+                        {.threads = 1, .lora = lora});
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal(0, 0.2F);
+    for (float& value : model.values()) value = normal(random);
+    model.zero_gradients();
+    model.add_gradients(one_batch(), {});
+    const std::vector<float> gradient(model.gradients().begin(), model.gradients().end());
+    const std::vector<float> start(model.values().begin(), model.values().end());
+    double norm = 0;
+    for (const float value : gradient) norm += double{value} * double{value};
+    ASSERT_GT(norm, 1e-6);
+    const auto loss_at = [&](double distance) {
+      for (std::size_t i = 0; i < start.size(); ++i) {
+        model.values()[i] = static_cast<float>(double{start[i]} + distance * double{gradient[i]});
+      }
+      model.update();
+      return model.add_gradients(one_batch(), {}).loss;
+    };
+    const auto slope = [&](double step) { return (loss_at(step) - loss_at(-step)) / (2 * step); };
+    const double step = 2e-3 / norm;
+    EXPECT_NEAR((4 * slope(step) - slope(2 * step)) / 3, norm, 1e-2 * norm);
+  }
+}
+
 TEST(PartialTraining, LambdaCountsByItsScale) {
   const ModelConfig config = small_config(true);
   TrainingModel zero(config, initial_parameters(config, 3), {.threads = 1});

@@ -4,12 +4,17 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <span>
 #include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
@@ -88,6 +93,21 @@ double difference(const Tensor& a, const Tensor& b) {
   return largest / size;
 }
 
+Model load_as(const fs::path& model, ComputeType compute, CacheType cache) {
+  LoadOptions options;
+  options.compute = compute;
+  options.cache_type = cache;
+  options.threads = 1;
+  options.warn = no_warning;
+  return Model::from_pretrained(model, options);
+}
+
+ForwardInputs ids_of(std::span<const std::int64_t> ids) {
+  ForwardInputs inputs;
+  inputs.input_ids = Tensor::from(ids, {1, std::ssize(ids)});
+  return inputs;
+}
+
 constexpr const char* kMembers[] = {"v1_causal",     "v1_odd_group", "v2_causal",     "motif_pairs",
                                     "motif_grouped", "motif_bias",   "llama_qk_norm", "llama_dex"};
 
@@ -118,6 +138,62 @@ TEST_F(Variants, AreQuantised) {
     const Tensor exact = logits(golden_directory(member), golden.inputs);
     // The models are narrower than a block, so that most matrices fall back to 16 bits.
     EXPECT_LT(difference(logits(file, golden.inputs), exact), 0.05);
+  }
+}
+
+// The ids that tools/make_variant_ids_goldens.py got from the references, with a cache here.
+TEST_F(Variants, GenerateTheReferencesIds) {
+  std::ifstream file(source_dir() / "tests/golden/variant_ids.json");
+  const nlohmann::json golden = nlohmann::json::parse(file);
+  EXPECT_EQ(golden.size(), 11U);
+  for (const auto& [member, prompts] : golden.items()) {
+    SCOPED_TRACE(member);
+    const Model model = load_as(golden_directory(member), ComputeType::float32, CacheType::f32);
+    ASSERT_EQ(prompts.size(), 3U);
+    for (const nlohmann::json& one : prompts) {
+      const auto want = one["ids"].get<std::vector<std::int64_t>>();
+      const auto prompt = one["prompt"].get<std::vector<std::int64_t>>();
+      KVCache cache = model.make_cache(1);
+      std::vector<std::int64_t> got;
+      std::vector<std::int64_t> next = prompt;
+      while (got.size() < want.size()) {
+        const Tensor logits = *model.forward(ids_of(next), &cache).logits;
+        const auto last = logits.f32().last(static_cast<std::size_t>(logits.shape()[2]));
+        next = {std::ranges::max_element(last) - last.begin()};
+        got.push_back(next[0]);
+      }
+      EXPECT_EQ(got, want);
+    }
+  }
+}
+
+// Caches of 8 bits and bfloat16 products: near float32, and the same bits however a prompt is cut.
+TEST_F(Variants, ComputeInBfloat16AndCacheInEightBits) {
+  const struct {
+    ComputeType compute;
+    CacheType cache;
+  } kinds[] = {{ComputeType::float32, CacheType::q8_0},
+               {ComputeType::bfloat16, CacheType::bf16},
+               {ComputeType::bfloat16, CacheType::q8_0}};
+  std::vector<std::int64_t> ids(300);  // past a block of the cache
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    ids[i] = 3 + static_cast<std::int64_t>(i * i * 7 % 50);
+  }
+  for (const std::string member : kMembers) {
+    SCOPED_TRACE(member);
+    const Tensor exact = logits(golden_directory(member), ids_of(ids));
+    for (const auto& kind : kinds) {
+      const Model model = load_as(golden_directory(member), kind.compute, kind.cache);
+      KVCache whole = model.make_cache(1);
+      const Tensor at_once = *model.forward(ids_of(ids), &whole).logits;
+      EXPECT_FALSE(same_bits(at_once, exact));
+      EXPECT_LT(difference(at_once, exact), 0.1);
+      KVCache cut = model.make_cache(1);
+      const std::span<const std::int64_t> all(ids);
+      model.forward(ids_of(all.first(270)), &cut);
+      const Tensor rest = *model.forward(ids_of(all.subspan(270)), &cut).logits;
+      EXPECT_TRUE(same_bits(rest, slice(at_once, 1, 270, 300)));
+    }
   }
 }
 
