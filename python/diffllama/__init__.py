@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ._core import ConfigError, Error, FormatError, InvalidArgument, IoError, TrainingError
 from .cache import Cache, DynamicCache
 from .configuration import AutoConfig, DiffLlamaConfig, LlamaConfig, PretrainedConfig
+from .engine import Ending, Engine, NewToken, PromptResult, Refusal, StepEvents
 from .generation import GenerationConfig, set_seed
 from .hub import default_model
 from .logits_process import (
@@ -24,6 +25,7 @@ from .logits_process import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from .microscope import AttentionReport, attention_report, lambdas
 from .modeling import (
     AutoModel,
     AutoModelForCausalLM,
@@ -42,8 +44,11 @@ from .modeling import (
     LlamaModel,
     PreTrainedModel,
 )
+from .outputs import ModelOutput
+from .pipelines import Pipeline, pipeline
 from .streamers import AsyncTextIteratorStreamer, BaseStreamer, TextIteratorStreamer, TextStreamer
 from .tokenization import AutoTokenizer, BatchEncoding, PreTrainedTokenizer, PreTrainedTokenizerFast
+from .training import ProgressCallback, TrainerCallback, TrainingResult, train
 
 try:
     __version__ = version("diffllama")
@@ -52,6 +57,7 @@ except PackageNotFoundError:  # used from a source tree
 
 __all__ = [
     "AsyncTextIteratorStreamer",
+    "AttentionReport",
     "AutoConfig",
     "AutoModel",
     "AutoModelForCausalLM",
@@ -70,6 +76,8 @@ __all__ = [
     "DiffLlamaForTokenClassification",
     "DiffLlamaModel",
     "DynamicCache",
+    "Ending",
+    "Engine",
     "EosTokenCriteria",
     "Error",
     "FormatError",
@@ -86,15 +94,28 @@ __all__ = [
     "LogitsProcessorList",
     "MaxLengthCriteria",
     "MaxTimeCriteria",
+    "ModelOutput",
+    "NewToken",
+    "Pipeline",
     "PreTrainedModel",
     "PreTrainedTokenizer",
     "PreTrainedTokenizerFast",
     "PretrainedConfig",
+    "ProgressCallback",
+    "PromptResult",
+    "Refusal",
+    "StepEvents",
     "StoppingCriteria",
     "StoppingCriteriaList",
     "TextIteratorStreamer",
     "TextStreamer",
+    "TrainerCallback",
     "TrainingError",
+    "TrainingResult",
+    "attention_report",
     "default_model",
+    "lambdas",
+    "pipeline",
     "set_seed",
+    "train",
 ]

@@ -352,9 +352,17 @@ class PreTrainedTokenizer:
             data["labels"] = target["input_ids"]
         return BatchEncoding(data, pieces)
 
-    def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **kwargs: Any) -> Any:
+    def encode(
+        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, padding: bool | str = False,
+        truncation: bool | str | None = None, max_length: int | None = None, stride: int = 0,
+        padding_side: str | None = None, return_tensors: str | None = None, **kwargs: Any,
+    ) -> Any:
         """The ids of a text alone; arguments as calling it has them."""
-        return self(text, text_pair, add_special_tokens=add_special_tokens, **kwargs)["input_ids"]
+        encoded = self(
+            text, text_pair, None, None, add_special_tokens, padding, truncation, max_length, stride,
+            padding_side=padding_side, return_tensors=return_tensors, **kwargs,
+        )
+        return encoded["input_ids"]
 
     def encode_plus(self, text: Any, text_pair: Any = None, **kwargs: Any) -> BatchEncoding:
         """Calling it, by its old name."""

@@ -57,5 +57,6 @@ void bind_tokenizer(nb::module_& module);
 void bind_generation(nb::module_& module);
 void bind_engine(nb::module_& module);
 void bind_training(nb::module_& module);
+void bind_microscope(nb::module_& module);
 
 }  // namespace diffllama::python

@@ -74,7 +74,10 @@ void bind_errors(nb::module_& module) {
 
 NB_MODULE(_core, module) {
   namespace python = diffllama::python;
+  namespace nb = nanobind;
   pthread_atfork(nullptr, nullptr, [] { ++python::forks; });
+  // What a script still holds when Python ends, in a thread or a module, is no leak of its own.
+  nb::set_leak_warnings(false);
   module.doc() = "The engine of diffllama.cpp; the package diffllama is what to use.";
   python::bind_errors(module);
   python::bind_model(module);
@@ -82,4 +85,5 @@ NB_MODULE(_core, module) {
   python::bind_generation(module);
   python::bind_engine(module);
   python::bind_training(module);
+  python::bind_microscope(module);
 }

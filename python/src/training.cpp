@@ -1,12 +1,15 @@
 #include "diffllama/training.h"
 
+#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include <exception>
 #include <optional>
 
 #include "bindings.h"
+#include "diffllama/tensorboard.h"
 
 namespace diffllama::python {
 namespace {
@@ -79,7 +82,7 @@ class Raised {
 };
 
 nb::dict train_recipe(const std::string& recipe, const nb::object& on_event, bool resume,
-                      int threads, bool measure_peak) {
+                      int threads, bool measure_peak, const std::filesystem::path& tensorboard) {
   Raised raised;
   const auto tell = [&](const char* event, const auto& payload) {
     raised.guard([&] { on_event(event, payload()); });
@@ -113,6 +116,9 @@ nb::dict train_recipe(const std::string& recipe, const nb::object& on_event, boo
   TrainingEnd end;
   {
     const nb::gil_scoped_release release;
+    if (!tensorboard.empty()) {
+      options = with_event_file(options, tensorboard, complete_recipe(recipe));
+    }
     end = train(recipe, options);
   }
   raised.rethrow();
@@ -126,7 +132,7 @@ nb::dict train_recipe(const std::string& recipe, const nb::object& on_event, boo
 
 void bind_training(nb::module_& module) {
   module.def("train", &train_recipe, "recipe"_a, "on_event"_a, "resume"_a = false, "threads"_a = 0,
-             "measure_peak"_a = false);
+             "measure_peak"_a = false, "tensorboard"_a = "");
   module.def("complete_recipe", &complete_recipe, "recipe"_a, "where"_a = "recipe");
   module.def("set_recipe_field", &set_recipe_field, "recipe"_a, "name"_a, "value"_a);
   module.def("validate_recipe", &validate_recipe, "recipe"_a, "where"_a = "recipe");

@@ -23,6 +23,7 @@
 #include "cli/recipe_options.h"
 #include "diffllama/error.h"
 #include "diffllama/files.h"
+#include "diffllama/tensorboard.h"
 #include "diffllama/training.h"
 
 namespace diffllama::cli {
@@ -35,6 +36,7 @@ struct TrainCommand {
   bool print_recipe = false;
   bool fields_help = false;
   int threads = 0;
+  std::string tensorboard;  // empty: none
 };
 
 // A handler reaches nothing but globals.
@@ -209,6 +211,9 @@ void run(const TrainCommand& options) {
   session.stop_requested = [] { return stop_signal != 0; };
   note_signals();
   if (options.compare) return end_comparison(compare_training(recipe, compare, session), display);
+  if (!options.tensorboard.empty()) {
+    session = with_event_file(session, options.tensorboard, recipe);
+  }
   const TrainingEnd end = train(recipe, session);
   display.end();
   const std::string saved = end.checkpoint.string();
@@ -258,6 +263,12 @@ void add_train_command(CLI::App& app) {
                     "Trains the members that the recipe's section \"compare\" names, for each of "
                     "its seeds, on equal terms, and prints a table; OUT/compare.{md,json,svg} hold "
                     "it, the numbers and a plot. What was done before is not done again");
+  command
+      ->add_option("--tensorboard", options->tensorboard,
+                   "A directory for event files that tensorboard shows: the metrics, lambda and "
+                   "RMS by layer, and text that the model writes at each checkpoint")
+      ->type_name("DIR")
+      ->excludes("--compare");
   command->add_flag("--print-recipe", options->print_recipe,
                     "Prints the whole recipe, defaults included, and does nothing");
   command->add_flag("--fields", options->fields_help, "Lists every field with its default");

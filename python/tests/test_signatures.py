@@ -1,0 +1,72 @@
+"""Parameter names of public methods against transformers', where it is installed."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import diffllama
+
+transformers = pytest.importorskip("transformers")
+
+# What is absent, and why. "*": of every method.
+ABSENT = {
+    "*": {"kwargs", "model_args", "init_inputs"},
+    "from_pretrained": {
+        # how files are fetched: nothing is downloaded here
+        "force_download", "local_files_only", "token", "use_safetensors", "weights_only", "disable_mmap",
+        "trust_remote_code", "ignore_mismatched_sizes", "fusion_config",
+    },
+    "save_pretrained": {
+        "is_main_process", "state_dict", "push_to_hub", "max_shard_size", "variant", "token", "save_peft_format",
+        "save_original_format", "distributed_checkpoint", "legacy_format", "filename_prefix", "save_format",
+    },
+    "generate": {"synced_gpus", "custom_generate"},  # of several graphics cards; code from the hub
+    "__call__": {"tokenizer_kwargs"},
+    "apply_chat_template": {"return_assistant_tokens_mask"},  # needs {% generation %} marks
+    "__init__": {"ddp_cache_data", "offloading", "offload_only_non_sliding"},  # of graphics cards
+    "pipeline": {"feature_extractor", "image_processor", "video_processor", "processor", "pipeline_class", "use_fast",
+                 "token", "device", "device_map", "trust_remote_code"},
+    "to_diff_dict": set(), "update": set(),
+}
+HEADS = ["Model", "ForCausalLM", "ForSequenceClassification", "ForQuestionAnswering", "ForTokenClassification"]
+METHODS = [
+    *[(f"{family}{head}", name) for family in ("DiffLlama", "Llama") for head in HEADS
+      for name in ("forward", "from_pretrained", "save_pretrained", "resize_token_embeddings", "named_parameters", "num_parameters")],
+    ("DiffLlamaForCausalLM", "generate"),
+    *[("PreTrainedTokenizerFast", name) for name in (
+        "__call__", "encode", "decode", "batch_decode", "apply_chat_template", "pad", "tokenize", "convert_tokens_to_ids",
+        "convert_ids_to_tokens", "from_pretrained", "save_pretrained")],
+    ("TextStreamer", "__init__"), ("TextIteratorStreamer", "__init__"), ("LogitsProcessor", "__call__"),
+    ("StoppingCriteria", "__call__"), ("MaxLengthCriteria", "__init__"), ("MaxTimeCriteria", "__init__"),
+]
+
+
+def names(function: Any) -> set[str]:
+    return set(inspect.signature(function).parameters) - {"self", "cls"}
+
+
+@pytest.mark.parametrize(("cls", "method"), METHODS, ids=lambda each: each)
+def test_parameter_names(cls: str, method: str) -> None:
+    theirs = names(getattr(getattr(transformers, cls), method))
+    ours = names(getattr(getattr(diffllama, cls), method))
+    assert theirs - ours <= ABSENT["*"] | ABSENT.get(method, set())
+
+
+def test_functions_and_configurations() -> None:
+    assert names(transformers.pipeline) - names(diffllama.pipeline) <= ABSENT["*"] | ABSENT["pipeline"]
+    for name in ("DiffLlamaConfig", "LlamaConfig"):
+        theirs, ours = getattr(transformers, name)(), getattr(diffllama, name)()
+        for field in getattr(diffllama, name).attributes:
+            assert getattr(ours, field) == getattr(theirs, field), field
+    absent = set(transformers.GenerationConfig().to_dict()) - set(diffllama.GenerationConfig.fields)
+    # Those of encoders, of several models at once, of compiling: docs/generation.md says of each why.
+    assert absent <= {
+        "assistant_early_exit", "assistant_ensemble_weight", "assistant_lookbehind", "cache_config", "cache_implementation",
+        "compile_config", "constraints", "continuous_batching_config", "decoder_start_token_id", "disable_compile",
+        "diversity_penalty", "dola_layers", "encoder_no_repeat_ngram_size", "encoder_repetition_penalty", "force_words_ids",
+        "is_assistant", "low_memory", "max_cache_len", "num_assistant_tokens_schedule", "num_beam_groups", "penalty_alpha",
+        "prefill_chunk_size", "remove_invalid_values", "speculation_type", "target_lookbehind", "token_healing", "use_mtp",
+    }
