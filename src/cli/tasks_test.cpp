@@ -59,7 +59,7 @@ json read_json(const std::string& path) {
 
 // The adapter of a golden case, with the fields that its config gets besides.
 std::string adapter_of(const json& golden, const Folder& folder) {
-  const std::string from = kTasks + "/" + golden["adapter"].get<std::string>();
+  std::string from = kTasks + "/" + golden["adapter"].get<std::string>();
   if (golden["config"].empty()) return from;
   const std::filesystem::path to = folder / "adapter";
   std::filesystem::create_directories(to);
@@ -106,7 +106,7 @@ void expect_near(const json& found, const json& expected, const std::string& whe
     ASSERT_EQ(found.size(), expected.size()) << where << ": " << found.dump();
     for (const auto& [name, value] : expected.items()) {
       ASSERT_TRUE(found.contains(name)) << where << "." << name;
-      expect_near(found[name], value, where + "." + name);
+      expect_near(found[name], value, std::string(where).append(".").append(name));
     }
   } else {
     EXPECT_EQ(found, expected) << where;
@@ -144,7 +144,7 @@ TEST_P(TaskGoldens, HaveTheSameBitsAloneAndInABatch) {
   const Folder folder;
   const json golden = read_json(kTasks + "/" + GetParam() + ".json")[0];
   const std::vector<std::string> arguments = arguments_of(GetParam(), golden, folder);
-  const auto outputs = [&](json inputs, const std::vector<std::string>& options) {
+  const auto outputs = [&](const json& inputs, const std::vector<std::string>& options) {
     std::vector<std::string> all = arguments;
     all.insert(all.end(), options.begin(), options.end());
     all.insert(all.end(), {"-f", folder.write("inputs", lines_of(inputs))});
@@ -157,7 +157,8 @@ TEST_P(TaskGoldens, HaveTheSameBitsAloneAndInABatch) {
   std::ranges::reverse(other);
   EXPECT_EQ(together, other);
   for (std::size_t i = 0; i < together.size(); i += 3) {
-    EXPECT_EQ(outputs({golden["inputs"][i]}, {})[0], together[i]) << golden["inputs"][i];
+    EXPECT_EQ(outputs(json::array({golden["inputs"][i]}), {})[0], together[i])
+        << golden["inputs"][i];
   }
 }
 
@@ -326,10 +327,10 @@ TEST(Evaluate, SkipsBadRowsAndMeasuresOtherHeads) {
   const json tags = evaluated("ner", skipping)[0];
   EXPECT_EQ(tags["examples"], 2);
   EXPECT_TRUE(tags.contains("entity_f1"));
+  const std::string documents = DIFFLLAMA_SOURCE_DIR "/tests/data/documents.jsonl";
   const json language =
       json_lines(output_of({"evaluate", "-m", kTiny, "--json", "--set", "data.kind=jsonl", "--set",
-                            "data.sequence_length=64", "--set",
-                            "data.valid=" DIFFLLAMA_SOURCE_DIR "/tests/data/documents.jsonl"}))[0];
+                            "data.sequence_length=64", "--set", "data.valid=" + documents}))[0];
   EXPECT_NEAR(language["perplexity"].get<double>(), std::exp(language["loss"].get<double>()), 1e-4);
   EXPECT_GT(language["bits_per_byte"], 0.5);
   EXPECT_LT(language["bits_per_byte"], 4);
