@@ -9,11 +9,8 @@ namespace {
 
 constexpr std::int64_t kAlignment = 16;  // elements: a cache line, and a whole number of vectors
 
-// Norms, biases and lambda vectors are steered by the loss alone.
-bool decays(const std::string& name) {
-  return !name.ends_with("norm.weight") && !name.ends_with(".bias") &&
-         name.find(".self_attn.lambda_") == std::string::npos;
-}
+// Vectors, which are norms, biases and lambdas, are steered by the loss alone.
+bool decays(const TensorSpec& spec) { return spec.shape.size() > 1; }
 
 std::vector<TensorSpec> stored_specs(const ModelConfig& config) {
   std::vector<TensorSpec> specs = tensor_specs(config);
@@ -37,7 +34,7 @@ ParameterLayout::ParameterLayout(const std::vector<TensorSpec>& specs) {
       throw InvalidArgument("[parameter_layout] expected at most 2^63-1 elements, got more with " +
                             name);
     }
-    slots_.push_back({name, spec.shape, size_, size, decays(name)});
+    slots_.push_back({name, spec.shape, size_, size, decays(spec)});
     size_ += (size + kAlignment - 1) / kAlignment * kAlignment;
   }
 }

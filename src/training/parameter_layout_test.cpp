@@ -72,6 +72,15 @@ TEST(ParameterLayout, NormsBiasesAndLambdaVectorsDoNotDecay) {
   }
 }
 
+// subln of DIFF Transformer V1 is a norm, whatever its name; lambda_proj of V2 is a matrix.
+TEST(ParameterLayout, MatricesAloneDecay) {
+  const ParameterLayout layout(std::vector<TensorSpec>{
+      {.name = "layers.0.self_attn.subln.weight", .gguf_name = "", .shape = {8}},
+      {.name = "layers.0.self_attn.lambda_proj.weight", .gguf_name = "", .shape = {2, 8}}});
+  EXPECT_FALSE(layout.slots()[0].decay);
+  EXPECT_TRUE(layout.slots()[1].decay);
+}
+
 TEST(ParameterLayout, BaseModelNamesHaveNoPrefix) {
   ModelConfig config = odd_config();
   config.architecture = Architecture::base_model;
