@@ -143,7 +143,7 @@ class Interpreter : private Evaluator {
   // The items that the `if` of a loop lets through.
   std::shared_ptr<const Sequence> chosen_items(const Statement& statement, const Value& over,
                                                const ScopePtr& parent) {
-    const auto items = context_.items_of(over);
+    auto items = context_.items_of(over);
     const Expression* condition = statement.expressions.back().get();
     if (condition == nullptr) return items;
     std::vector<Value> chosen;
