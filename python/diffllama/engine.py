@@ -191,7 +191,7 @@ class Engine:
             request = self.add(prompt, **kwargs)
             self._listeners[request] = (asyncio.get_running_loop(), events)
             if self._stepper is None:
-                self._stepper = threading.Thread(target=self._run, name="diffllama-engine", daemon=True)
+                self._stepper = threading.Thread(target=self._run, name="diffllama-engine")
                 self._stepper.start()
         config = kwargs.get("generation_config") or GenerationConfig()
         left = int(kwargs.get("num_return_sequences") or config.num_return_sequences or 1)
@@ -210,7 +210,9 @@ class Engine:
             self.cancel(request)
 
     def _run(self) -> None:
-        while True:
+        # No daemon: one that computes while the interpreter goes down ends the process. Who waits for it then waits for
+        # one step.
+        while threading.main_thread().is_alive():
             with self._lock:
                 if not self._listeners and not self._core.has_work():
                     self._stepper = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from typing import Any
 
@@ -168,5 +169,10 @@ def test_an_interrupt_ends_it(model: Any) -> None:
         def end(self) -> None:
             pass
 
-    with pytest.raises(KeyboardInterrupt):
-        model.generate(np.array([[1, 916]]), max_new_tokens=200, streamer=Interrupts())
+    # A program that a shell starts in the background ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.generate(np.array([[1, 916]]), max_new_tokens=200, streamer=Interrupts())
+    finally:
+        signal.signal(signal.SIGINT, before)

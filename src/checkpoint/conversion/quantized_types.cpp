@@ -59,6 +59,7 @@ const QuantizedType* find_quantized_type(std::string_view name) {
 
 std::vector<std::string> quantized_types() {
   std::vector<std::string> names;
+  names.reserve(kTypes.size());
   for (const QuantizedType& type : kTypes) names.emplace_back(type.name);
   return names;
 }
