@@ -83,7 +83,7 @@ class Panel {
       go(svg, point == 0 ? 'M' : 'L', static_cast<double>(member.tokens[point]),
          (member.*curve_)[point].mean);
     }
-    svg << "\" fill=\"none\" stroke=\"" << colour(i) << "\" stroke-width=\"1.5\"/>\n";
+    svg << R"(" fill="none" stroke=")" << colour(i) << "\" stroke-width=\"1.5\"/>\n";
   }
 
   void draw_band(std::size_t i, std::ostream& svg) const {
@@ -123,8 +123,8 @@ std::string to_svg(const ComparisonResult& result) {
   double x = 60;
   for (std::size_t i = 0; i < result.members.size(); ++i) {
     const std::string& name = result.members[i].name;
-    svg << "<rect x=\"" << number(x) << "\" y=\"408\" width=\"12\" height=\"12\" fill=\""
-        << colour(i) << "\"/>\n";
+    svg << "<rect x=\"" << number(x) << R"(" y="408" width="12" height="12" fill=")" << colour(i)
+        << "\"/>\n";
     Panel::write_text(svg, x + 17, 419, "start", name);
     x += 40 + 7.5 * static_cast<double>(name.size());
   }

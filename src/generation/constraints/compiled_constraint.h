@@ -25,7 +25,7 @@ struct TokenBytes {
 /// A compiled grammar over a vocabulary: masks, kept for the states that were seen.
 struct [[gnu::visibility("hidden")]] Constraint::Impl {
   /// The root must be able to match something. Throws InvalidArgument where it cannot.
-  Impl(ByteGraph graph, std::string where, const ConstraintLimits& limits, TokenBytes bytes);
+  Impl(ByteGraph compiled, std::string place, const ConstraintLimits& most, TokenBytes token_bytes);
 
   /// The state after one token more, kDead where it is not allowed. Ids outside the vocabulary and
   /// tokens without text are not.

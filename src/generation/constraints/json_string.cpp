@@ -20,9 +20,10 @@ class TextMachine {
 
   TextMachine(Grammar& grammar, Expression expression) : grammar_(grammar) {
     const std::uint32_t start = add_node();
-    end_ = add_node();
-    lower(expression, start, end_);
+    const std::uint32_t end = add_node();
+    lower(expression, start, end);
     start_ = closure({start});
+    end_ = end;
   }
   const Places& start() const { return start_; }
   bool accepts(const Places& places) const { return std::ranges::binary_search(places, end_); }
