@@ -17,6 +17,9 @@ namespace [[gnu::visibility("default")]] diffllama {
 /// Why a sequence ended; cancelled: by whoever asked for it (diffllama/engine.h).
 enum class StopReason { eos, length, stop_string, cancelled };
 
+/// "eos", "length", "stop_string" or "cancelled".
+const char* stop_reason_name(StopReason reason);
+
 struct GeneratedSequence {
   std::int64_t prompt_index = 0;
   std::vector<std::int64_t> ids;  // the new tokens, a final EOS included

@@ -14,20 +14,6 @@ namespace {
 
 using nb::literals::operator""_a;
 
-const char* name_of(StopReason reason) {
-  switch (reason) {
-    case StopReason::eos:
-      return "eos";
-    case StopReason::length:
-      return "length";
-    case StopReason::stop_string:
-      return "stop_string";
-    case StopReason::cancelled:
-      return "cancelled";
-  }
-  return "";
-}
-
 // An engine and the model it runs: a step holds the model's lock, as every call that computes.
 struct EngineHolder {
   ModelHolder& model;
@@ -64,8 +50,8 @@ nb::dict to_dict(const StepEvents& events) {
                        logits_array(token.logits)));
   }
   for (const Ending& ending : events.endings) {
-    endings.append(
-        nb::make_tuple(ending.request, ending.sequence, name_of(ending.reason), ending.score));
+    endings.append(nb::make_tuple(ending.request, ending.sequence, stop_reason_name(ending.reason),
+                                  ending.score));
   }
   for (const Refusal& refusal : events.refusals) {
     refusals.append(nb::make_tuple(refusal.request, refusal.message));

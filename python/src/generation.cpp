@@ -72,20 +72,6 @@ class PythonProcessor : public LogitsProcessor {
   std::exception_ptr raised_;
 };
 
-const char* name_of(StopReason reason) {
-  switch (reason) {
-    case StopReason::eos:
-      return "eos";
-    case StopReason::length:
-      return "length";
-    case StopReason::stop_string:
-      return "stop_string";
-    case StopReason::cancelled:
-      return "cancelled";
-  }
-  return "";
-}
-
 std::shared_ptr<const Constraint> make_constraint(const std::string& kind, const std::string& text,
                                                   const TokenizerHolder& tokenizer) {
   const nb::gil_scoped_release release;
@@ -127,7 +113,7 @@ nb::list generate_batch(ModelHolder& self, const std::vector<std::vector<std::in
   nb::list list;
   for (const GeneratedSequence& sequence : sequences) {
     list.append(nb::make_tuple(sequence.prompt_index, sequence.ids, sequence.text,
-                               name_of(sequence.stop_reason), sequence.score));
+                               stop_reason_name(sequence.stop_reason), sequence.score));
   }
   return list;
 }
@@ -204,7 +190,7 @@ void bind_generation(nb::module_& module) {
                    [](const Continuation& self) -> std::optional<std::string> {
                      const auto reason = self.stop_reason();
                      if (!reason) return std::nullopt;
-                     return name_of(*reason);
+                     return stop_reason_name(*reason);
                    })
       .def_prop_ro("ids", [](const Continuation& self) { return self.ids(); })
       .def("text", &Continuation::text);

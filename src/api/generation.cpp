@@ -11,6 +11,20 @@
 
 namespace diffllama {
 
+const char* stop_reason_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::eos:
+      return "eos";
+    case StopReason::length:
+      return "length";
+    case StopReason::stop_string:
+      return "stop_string";
+    case StopReason::cancelled:
+      return "cancelled";
+  }
+  return "";
+}
+
 GenerationConfig GenerationConfig::from_pretrained(const std::filesystem::path& model,
                                                    const WarningHandler& warn) {
   if (std::filesystem::is_regular_file(model)) {

@@ -142,26 +142,12 @@ struct Timing {
   }
 };
 
-const char* name_of(StopReason reason) {
-  switch (reason) {
-    case StopReason::eos:
-      return "eos";
-    case StopReason::length:
-      return "length";
-    case StopReason::stop_string:
-      return "stop_string";
-    case StopReason::cancelled:
-      return "cancelled";
-  }
-  return "";
-}
-
 void print_json(const GeneratedSequence& sequence, bool beams, std::size_t prompt_tokens,
                 const Timing& timing) {
   nlohmann::ordered_json line = {{"index", sequence.prompt_index},
                                  {"ids", sequence.ids},
                                  {"text", sequence.text},
-                                 {"stop_reason", name_of(sequence.stop_reason)},
+                                 {"stop_reason", stop_reason_name(sequence.stop_reason)},
                                  {"timings",
                                   {{"prompt_tokens", prompt_tokens},
                                    {"prompt_ms", 1e3 * timing.first},

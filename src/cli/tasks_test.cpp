@@ -27,26 +27,15 @@ using ::testing::ThrowsMessage;
 
 // The output of a command of these.
 std::string output_of(std::vector<std::string> arguments) {
-  CLI::App app;
-  add_classify_command(app);
-  add_answer_command(app);
-  add_tag_command(app);
-  add_embed_command(app);
-  add_perplexity_command(app);
-  add_evaluate_command(app);
-  std::ranges::reverse(arguments);  // CLI11 takes them from the back
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  try {
-    app.parse(std::move(arguments));
-  } catch (...) {
-    testing::internal::GetCapturedStdout();
-    testing::internal::GetCapturedStderr();
-    throw;
-  }
-  std::cout.flush();
-  testing::internal::GetCapturedStderr();
-  return testing::internal::GetCapturedStdout();
+  const auto add = [](CLI::App& app) {
+    add_classify_command(app);
+    add_answer_command(app);
+    add_tag_command(app);
+    add_embed_command(app);
+    add_perplexity_command(app);
+    add_evaluate_command(app);
+  };
+  return run_command(add, std::move(arguments)).text;
 }
 
 const std::string kTasks = kGoldens + "/tasks";

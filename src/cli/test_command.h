@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <sstream>
 #include <string>
@@ -27,13 +28,11 @@ struct Output {
   std::string text, errors;
 };
 
-/// Runs a command in this process; what it throws passes through.
-inline Output run(std::vector<std::string> arguments) {
+/// Runs a command of those that `add` adds, in this process; what it throws passes through.
+inline Output run_command(const std::function<void(CLI::App&)>& add,
+                          std::vector<std::string> arguments) {
   CLI::App app;
-  add_generate_command(app);
-  add_info_command(app);
-  add_perplexity_command(app);
-  add_bench_command(app);
+  add(app);
   std::ranges::reverse(arguments);  // CLI11 takes them from the back
   testing::internal::CaptureStdout();
   testing::internal::CaptureStderr();
@@ -46,6 +45,17 @@ inline Output run(std::vector<std::string> arguments) {
   }
   std::cout.flush();
   return {testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
+}
+
+/// The same with the commands of models.
+inline Output run(std::vector<std::string> arguments) {
+  const auto add = [](CLI::App& app) {
+    add_generate_command(app);
+    add_info_command(app);
+    add_perplexity_command(app);
+    add_bench_command(app);
+  };
+  return run_command(add, std::move(arguments));
 }
 
 inline std::vector<nlohmann::json> json_lines(const std::string& text) {
