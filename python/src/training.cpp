@@ -55,7 +55,9 @@ nb::dict to_dict(const EvaluationMetrics& metrics) {
   nb::dict dict;
   dict["step"] = metrics.step;
   dict["eval_loss"] = metrics.loss;
-  if (metrics.accuracy) dict["eval_accuracy"] = *metrics.accuracy;
+  for (const Measure& measure : metrics.measures) {
+    dict[("eval_" + measure.name).c_str()] = measure.value;
+  }
   return dict;
 }
 

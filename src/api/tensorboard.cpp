@@ -57,7 +57,9 @@ void TrainingEvents::add(const StepMetrics& metrics) {
 
 void TrainingEvents::add(const EvaluationMetrics& metrics) {
   file_.add_scalar("eval/loss", metrics.loss, metrics.step);
-  if (metrics.accuracy) file_.add_scalar("eval/accuracy", *metrics.accuracy, metrics.step);
+  for (const Measure& measure : metrics.measures) {
+    file_.add_scalar("eval/" + measure.name, measure.value, metrics.step);
+  }
 }
 
 void TrainingEvents::add_sample(const std::filesystem::path& checkpoint, int threads) {
