@@ -60,9 +60,13 @@ Evaluation evaluate(const std::filesystem::path& model_path, std::string_view re
   if (options.on_progress) {
     evaluator.progress = [&](std::int64_t done) { options.on_progress(done, data.valid->size()); };
   }
+  const Parallel& parallel = model.impl().parallel;
+  ForwardModel packed = model.impl().forward_model();
+  packed.examples = HeadExamples::sequences;
   auto evaluation = evaluate_source(
       *data.valid, model.config(),
-      [&](const ForwardInputs& inputs) { return model.forward(inputs); }, evaluator);
+      [&](const ForwardInputs& inputs) { return run_forward(packed, inputs, nullptr, parallel); },
+      evaluator);
   if (predictions) predictions->commit();
   return std::move(*evaluation);  // nobody asks it to stop
 }

@@ -9,7 +9,7 @@ namespace diffllama {
 ForwardPass::ForwardPass(const ForwardModel& model, const ForwardInputs& inputs, BatchState* state)
     : model_(model),
       inputs_(inputs),
-      batch_(read_batch(model.config, inputs, state)),
+      batch_(read_batch(model.config, inputs, state, model.examples)),
       own_(state != nullptr
                ? std::nullopt
                : std::optional(make_batch_state(
@@ -80,6 +80,7 @@ ForwardOutput ForwardPass::apply_head(const Parallel& parallel) {
                          .weights = model_.weights,
                          .inputs = inputs_,
                          .last_hidden_state = last_hidden_state_,
+                         .example_ends = batch_.example_ends,
                          .parallel = parallel},
                         output_);
   return std::move(output_);

@@ -18,6 +18,7 @@ struct ForwardModel {
   const ModelConfig& config;
   const ModelWeights& weights;
   const DiffLlamaModel& stack;
+  HeadExamples examples = HeadExamples::rows;
 };
 
 /// A forward of the transformers classes in parts: the inputs, read and checked, as steps that the

@@ -1,6 +1,7 @@
 #include "model/forward_batch.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 
 #include "diffllama/error.h"
@@ -118,7 +119,7 @@ void check_ids(const char* name, std::span<const std::int64_t> ids, std::int64_t
 }
 
 ForwardBatch read_batch(const ModelConfig& config, const ForwardInputs& inputs,
-                        const BatchState* state) {
+                        const BatchState* state, HeadExamples examples) {
   ForwardBatch batch;
   read_tokens(config, inputs, batch);
   if (state != nullptr) {
@@ -130,8 +131,10 @@ ForwardBatch read_batch(const ModelConfig& config, const ForwardInputs& inputs,
   }
   read_mask(inputs, batch);
   read_positions(inputs, state != nullptr, batch);
-  for (std::int64_t b = 1; b <= batch.batch; ++b) batch.segment_ends.push_back(b * batch.tokens);
+  for (std::int64_t b = 1; b <= batch.batch; ++b) batch.example_ends.push_back(b * batch.tokens);
+  std::ranges::copy(batch.example_ends, std::back_inserter(batch.segment_ends));
   std::ranges::sort(batch.segment_ends);
+  if (examples == HeadExamples::sequences) batch.example_ends = batch.segment_ends;
   return batch;
 }
 

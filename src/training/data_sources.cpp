@@ -92,7 +92,6 @@ std::unique_ptr<ExampleSource> masked_texts(const Context& context,
       .prompt_column = data.prompt_column,
       .completion_column = data.completion_column,
       .max_length = sequence_length(data, context.config),
-      .pad_token_id = context.config.pad_token_id,
       .token_bytes = std::make_shared<const TokenByteCounts>(token_bytes_of(context.tokenizer))};
   if (data.kind == DataKind::chat) {
     options.chat_template = ChatTemplate::from_pretrained(
@@ -125,7 +124,6 @@ std::unique_ptr<ExampleSource> open_source(const Context& context,
           SequenceClassificationOptions{.labels = config.labels,
                                         .problem_type = config.problem_type,
                                         .max_length = sequence_length(data, config),
-                                        .pad_token_id = config.pad_token_id,
                                         .columns = text_columns(data)},
           context.parallel, bad_rows);
     case DataKind::squad:
@@ -134,7 +132,6 @@ std::unique_ptr<ExampleSource> open_source(const Context& context,
           QuestionAnsweringOptions{
               .max_length = sequence_length(data, config),
               .doc_stride = data.doc_stride,
-              .pad_token_id = config.pad_token_id,
               .columns = {.id = data.id_column,
                           .question = data.question_column,
                           .context = data.context_column,
@@ -148,8 +145,7 @@ std::unique_ptr<ExampleSource> open_source(const Context& context,
           as_paths(files), context.tokenizer,
           TokenClassificationOptions{.labels = config.labels,
                                      .format = tag_format(data),
-                                     .max_length = sequence_length(data, config),
-                                     .pad_token_id = config.pad_token_id},
+                                     .max_length = sequence_length(data, config)},
           context.parallel, bad_rows);
   }
   return nullptr;

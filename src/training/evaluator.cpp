@@ -23,13 +23,14 @@ std::optional<Evaluation> evaluate_source(
     const std::int64_t end = std::min(source.size(), first + options.batch_size);
     for (std::int64_t example = first; example < end; ++example) examples.push_back(example);
     const ForwardInputs inputs = source.collate(examples);
-    const LossCount count = count_labels(config, inputs);
+    const ForwardBatch batch = read_batch(config, inputs, nullptr, HeadExamples::sequences);
+    const LossCount count = count_labels(config, inputs, batch);
     const double weight = count.first + count.second;
     if (weight > 0) {
       const ForwardOutput output = forward(inputs);
       total += double{*output.loss} * weight;
       weights += weight;
-      if (measurement) measurement->add(examples, inputs, output);
+      if (measurement) measurement->add({examples, batch.example_ends, inputs, output});
     }
     if (options.progress) options.progress(end);
   }

@@ -21,7 +21,8 @@ struct EvaluatorOptions {
 };
 
 /// Loss, weighted by counted labels, and measures over the whole of a source; nothing when it was
-/// asked to stop. Throws InvalidArgument where no label counts, and what `forward` throws.
+/// asked to stop. `forward` takes packed sequences for the head's examples. Throws InvalidArgument
+/// where no label counts, and what `forward` throws.
 std::optional<Evaluation> evaluate_source(
     const ExampleSource& source, const ModelConfig& config,
     const std::function<ForwardOutput(const ForwardInputs&)>& forward,

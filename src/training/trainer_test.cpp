@@ -81,6 +81,28 @@ class CountingSource : public ExampleSource {
   std::int64_t size_;
 };
 
+/// The same with a measure that takes what it is told to, evaluation by evaluation.
+class MeasuredSource : public CountingSource {
+ public:
+  using CountingSource::CountingSource;
+  std::unique_ptr<Measurement> measurement(PredictionSink /*sink*/) const override {
+    class Told : public Measurement {
+     public:
+      explicit Told(double value) : value_(value) {}
+      void add(const MeasuredBatch& /*batch*/) override {}
+      Result result() override { return {.measures = {{"f1", value_}}, .confusion = {}}; }
+
+     private:
+      double value_;
+    };
+    if (values.empty()) return nullptr;
+    return std::make_unique<Told>(values.at(evaluations++));
+  }
+
+  std::vector<double> values;
+  mutable std::size_t evaluations = 0;
+};
+
 TrainerOptions small_options() {
   TrainerOptions options;
   options.max_steps = 8;
@@ -125,7 +147,8 @@ struct Fixture {
   }
 
   TrainingModel model;
-  CountingSource train{10}, valid{4};
+  CountingSource train{10};
+  MeasuredSource valid{4};
   TrainerHooks hooks;
   std::int64_t stop_at = -1;
   std::int64_t questions = 0, questions_before_stop = 0;  // after that step
@@ -319,6 +342,29 @@ TEST(Trainer, KeepsTheBestByValidationLoss) {
   EXPECT_EQ(newest->state.step, 8);
   ASSERT_TRUE(newest->state.best_metric.has_value());
   EXPECT_TRUE(fs::exists(scratch.path() / "best" / "model.safetensors"));
+}
+
+TEST(Trainer, KeepsTheBestByTheMeasureThatIsNamed) {
+  const TestDirectory scratch;
+  TrainerOptions options = small_options();
+  options.eval_steps = 2;
+  options.best_metric = "f1";
+  Fixture fixture(options);
+  fixture.valid.values = {0.25, 0.75, 0.5, 0.75};  // the loss falls all the time
+  ASSERT_TRUE(fixture.run(scratch.path()));
+  const auto newest = RunDirectory(scratch.path()).newest({});
+  ASSERT_TRUE(newest.has_value());
+  EXPECT_EQ(newest->state.best_metric, 0.75);
+  EXPECT_EQ(newest->state.best_step, 4);
+  EXPECT_EQ(fs::read_symlink(scratch.path() / "best"), "checkpoint-4");
+
+  const TestDirectory other;
+  options.best_metric = "recall";
+  Fixture without(options);
+  without.valid.values = {1};
+  EXPECT_THAT(
+      refusal([&] { without.run(other.path()); }),
+      HasSubstr("checkpoints.best_metric: expected what this evaluation gives, got recall"));
 }
 
 TEST(TrainerOptions, StepsFollowFromEpochs) {

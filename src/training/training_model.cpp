@@ -153,13 +153,17 @@ GradientResult TrainingModel::add_gradients(const ForwardInputs& inputs,
                                    .stack = *stack_,
                                    .parameters = parameters_,
                                    .lora_dropout = lora_ ? lora_->dropout : 0.0,
-                                   .dex_scale = dex_scale_},
+                                   .dex_scale = dex_scale_,
+                                   .examples = HeadExamples::sequences},
                                   inputs, options, gradient_map_, scratch_, parallel_);
 }
 
 ForwardOutput TrainingModel::forward(const ForwardInputs& inputs) const {
-  return run_forward({.config = config_, .weights = weights_, .stack = *stack_}, inputs, nullptr,
-                     parallel_);
+  return run_forward({.config = config_,
+                      .weights = weights_,
+                      .stack = *stack_,
+                      .examples = HeadExamples::sequences},
+                     inputs, nullptr, parallel_);
 }
 
 }  // namespace diffllama

@@ -56,7 +56,8 @@ class TrainingModel {
   /// What DEX's lambdas are multiplied with from now on, in forward and gradients; 1 at first.
   void set_dex_scale(float scale);
 
-  /// Adds to gradients() (training/backward/model_backward.h).
+  /// Adds to gradients() (training/backward/model_backward.h). Here and in forward() a packed
+  /// sequence is an example of the head's.
   GradientResult add_gradients(const ForwardInputs& inputs, const GradientOptions& options);
   /// In evaluation mode, with the weights of the last update().
   ForwardOutput forward(const ForwardInputs& inputs) const;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
@@ -160,6 +161,61 @@ TEST_P(Heads, ThreadsAndRecomputationChangeNoBit) {
     const std::vector<float> expected = gradients_of(one, inputs);
     EXPECT_EQ(expected, gradients_of(three, inputs));
     EXPECT_EQ(expected, gradients_of(three, inputs, {.recompute_activations = true}));
+  }
+}
+
+// Sequences of 4, 9 and 2 tokens in one row, as data sources collate them.
+TEST_P(Heads, PackedSequencesGiveWhatEachGivesAlone) {
+  SCOPED_TRACE(trace());
+  TrainingModel model(config(), initial_parameters(config(), seed_), on(2));
+  const std::vector<std::int64_t> lengths = {4, 9, 2};
+  std::vector<ForwardInputs> alone;
+  ForwardInputs packed;
+  std::vector<std::int64_t> ids, positions, labels, starts, ends;
+  for (const std::int64_t length : lengths) {
+    ForwardInputs one;
+    one.input_ids = batch_.integers({1, length}, 1, 40);
+    for (std::int64_t t = 0; t < length; ++t) positions.push_back(t);
+    std::ranges::copy(one.input_ids->i64(), std::back_inserter(ids));
+    if (architecture() == Architecture::question_answering) {
+      one.start_positions = batch_.integers({1}, 0, length - 1);
+      one.end_positions = batch_.integers({1}, 0, length);  // past the end: not counted
+      starts.push_back(one.start_positions->i64()[0]);
+      ends.push_back(one.end_positions->i64()[0]);
+    } else {
+      const bool one_label = architecture() == Architecture::sequence_classification;
+      one.labels = batch_.integers(one_label ? Shape{1} : Shape{1, length}, 0, 2);
+      if (architecture() == Architecture::causal_lm) one.labels->i64()[0] = -100;
+      std::ranges::copy(one.labels->i64(), std::back_inserter(labels));
+    }
+    alone.push_back(std::move(one));
+  }
+  const auto tokens = std::ssize(ids);
+  packed.input_ids = Tensor::from(ids, {1, tokens});
+  packed.position_ids = Tensor::from(positions, {1, tokens});
+  if (!starts.empty()) {
+    ends[1] = 8;  // one counts in any case
+    alone[1].end_positions->i64()[0] = 8;
+    packed.start_positions = Tensor::from(starts, {3});
+    packed.end_positions = Tensor::from(ends, {3});
+  } else {
+    packed.labels = Tensor::from(labels, std::ssize(labels) == 3 ? Shape{3} : Shape{1, tokens});
+  }
+  const std::vector<float> together = gradients_of(model, packed);
+  const LossCount count = count_labels(model.config(), packed);
+  model.zero_gradients();
+  double loss = 0;
+  for (const ForwardInputs& one : alone) {
+    const double part = model.add_gradients(one, {.denominator = count}).loss;
+    if (!std::isnan(part)) loss += part;
+  }
+  const double expected = double{*model.forward(packed).loss};
+  EXPECT_TRUE(std::abs(loss - expected) <= 1e-6 * expected) << loss << " and " << expected;
+  const float largest = std::abs(*std::ranges::max_element(
+      together, [](float a, float b) { return std::abs(a) < std::abs(b); }));
+  for (std::size_t i = 0; i < together.size(); ++i) {
+    // The same products in another order of sums.
+    ASSERT_TRUE(std::abs(together[i] - model.gradients()[i]) <= 1e-5F * largest) << i;
   }
 }
 

@@ -106,17 +106,17 @@ constexpr std::string_view kSmallTokenizer = R"({
 void use_labels(const ModelConfig& config, const ForwardInputs& inputs, const ForwardBatch& batch) {
   if (config.architecture == Architecture::question_answering) {
     if (!has_spans(inputs)) return;
-    span_labels("start_positions", *inputs.start_positions, batch.batch, batch.tokens);
-    span_labels("end_positions", *inputs.end_positions, batch.batch, batch.tokens);
+    span_labels("start_positions", *inputs.start_positions, batch.example_ends);
+    span_labels("end_positions", *inputs.end_positions, batch.example_ends);
     return;
   }
   if (config.architecture == Architecture::sequence_classification) {
-    pooled_positions(config, inputs, batch.batch, batch.tokens);
+    pooled_rows(config, inputs, batch.batch, batch.example_ends);
   }
   if (!inputs.labels) return;
   if (config.architecture != Architecture::sequence_classification) {
     for (const std::int64_t label : next_token_labels(*inputs.labels, batch.batch, batch.tokens)) {
-      check_label("labels", label, config.vocab_size, kIgnoreLabel, 0);
+      check_label("labels", label, config.vocab_size, 0);
     }
   } else if (problem_type_of(config, config.num_labels(), *inputs.labels) ==
              ProblemType::single_label_classification) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "base/parallel.h"
 #include "diffllama/config.h"
@@ -11,12 +12,13 @@
 
 namespace diffllama {
 
-/// What a head works on. B batch, T tokens, C hidden_size.
+/// What a head works on. B batch, T tokens, C hidden_size, E examples.
 struct HeadContext {
   const ModelConfig& config;
   const ModelWeights& weights;
   const ForwardInputs& inputs;
-  const Tensor& last_hidden_state;  // float32 [B, T, C]
+  const Tensor& last_hidden_state;             // float32 [B, T, C]
+  std::span<const std::int64_t> example_ends;  // [E], in the rows' concatenation
   const Parallel& parallel;
 };
 

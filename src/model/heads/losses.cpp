@@ -10,28 +10,32 @@
 
 namespace diffllama {
 
-void check_label(const char* field, std::int64_t label, std::int64_t classes, std::int64_t ignored,
+void check_label(const char* field, std::int64_t label, std::int64_t classes,
                  std::int64_t position) {
-  if (label == ignored || (label >= 0 && label < classes)) return;
-  throw InvalidArgument(std::string("[") + field + "] expected " + std::to_string(ignored) +
+  if (label == kIgnoreLabel || (label >= 0 && label < classes)) return;
+  throw InvalidArgument(std::string("[") + field + "] expected " + std::to_string(kIgnoreLabel) +
                         " or 0.." + std::to_string(classes - 1) + ", got " + std::to_string(label) +
                         " at position " + std::to_string(position));
 }
 
+double cross_entropy_term(std::span<const float> logits, std::int64_t label) {
+  const double maximum = *std::ranges::max_element(logits);
+  double sum = 0;
+  for (const float value : logits) sum += std::exp(static_cast<double>(value) - maximum);
+  return maximum + std::log(sum) - static_cast<double>(logits[static_cast<std::size_t>(label)]);
+}
+
 float cross_entropy(std::span<const float> logits, std::int64_t classes,
-                    std::span<const std::int64_t> labels, const char* field, std::int64_t ignored) {
+                    std::span<const std::int64_t> labels, const char* field) {
   double total = 0;
   std::int64_t counted = 0;
   for (std::size_t row = 0; row < labels.size(); ++row) {
     const std::int64_t label = labels[row];
-    if (label == ignored) continue;
-    check_label(field, label, classes, ignored, static_cast<std::int64_t>(row));
-    const auto values =
-        logits.subspan(row * static_cast<std::size_t>(classes), static_cast<std::size_t>(classes));
-    const double maximum = *std::ranges::max_element(values);
-    double sum = 0;
-    for (const float value : values) sum += std::exp(static_cast<double>(value) - maximum);
-    total += maximum + std::log(sum) - static_cast<double>(values[static_cast<std::size_t>(label)]);
+    if (label == kIgnoreLabel) continue;
+    check_label(field, label, classes, static_cast<std::int64_t>(row));
+    total += cross_entropy_term(
+        logits.subspan(row * static_cast<std::size_t>(classes), static_cast<std::size_t>(classes)),
+        label);
     ++counted;
   }
   if (counted == 0) return std::numeric_limits<float>::quiet_NaN();

@@ -1,3 +1,4 @@
+#include <limits>
 #include <vector>
 
 #include "model/heads/heads.h"
@@ -7,10 +8,23 @@
 namespace diffllama {
 namespace {
 
-float span_loss(const char* name, const Tensor& logits, const Tensor& positions) {
-  const std::int64_t tokens = logits.shape()[1];
-  return cross_entropy(logits.f32(), tokens,
-                       span_labels(name, positions, logits.shape()[0], tokens), name, tokens);
+// Mean of the cross entropies over each example's tokens; NaN where no position counts.
+float span_loss(const char* name, const Tensor& logits, const Tensor& positions,
+                std::span<const std::int64_t> example_ends) {
+  const std::vector<std::int64_t> labels = span_labels(name, positions, example_ends);
+  double total = 0;
+  std::int64_t counted = 0;
+  std::size_t first = 0;
+  for (std::size_t e = 0; e < labels.size(); ++e) {
+    const auto end = static_cast<std::size_t>(example_ends[e]);
+    if (labels[e] != kIgnoreLabel) {
+      total += cross_entropy_term(logits.f32().subspan(first, end - first), labels[e]);
+      ++counted;
+    }
+    first = end;
+  }
+  if (counted == 0) return std::numeric_limits<float>::quiet_NaN();
+  return static_cast<float>(total / static_cast<double>(counted));
 }
 
 }  // namespace
@@ -29,9 +43,11 @@ void question_answering_head(const HeadContext& context, ForwardOutput& output) 
     end.f32()[row] = both[2 * row + 1];
   }
   if (has_spans(context.inputs)) {
-    output.loss = (span_loss("start_positions", start, *context.inputs.start_positions) +
-                   span_loss("end_positions", end, *context.inputs.end_positions)) /
-                  2.0F;
+    output.loss =
+        (span_loss("start_positions", start, *context.inputs.start_positions,
+                   context.example_ends) +
+         span_loss("end_positions", end, *context.inputs.end_positions, context.example_ends)) /
+        2.0F;
   }
   output.start_logits = std::move(start);
   output.end_logits = std::move(end);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 #include <string>
 
 #include "base/random.h"
@@ -30,7 +31,7 @@ struct LabelledRows {
   std::int64_t size() const { return std::ssize(rows); }
   void add(std::int64_t row, std::int64_t label, std::int64_t classes, std::int64_t position) {
     if (label == kIgnoreLabel) return;
-    check_label("labels", label, classes, kIgnoreLabel, position);
+    check_label("labels", label, classes, position);
     rows.push_back(row);
     labels.push_back(label);
   }
@@ -47,13 +48,14 @@ class HeadBackward {
         parallel_(parallel),
         width_(head.config.hidden_size),
         classes_(head.weights.head.weight.n()) {
-    std::fill_n(d_hidden, head.batch * head.tokens * width_, 0.0F);
+    std::fill_n(d_hidden, rows() * width_, 0.0F);
   }
 
   double run() {
     switch (head_.config.architecture) {
       case Architecture::causal_lm:
-        return class_rows(next_token_labels(labels_of(head_.inputs), head_.batch, head_.tokens));
+        return class_rows(
+            next_token_labels(labels_of(head_.inputs), head_.batch.batch, head_.batch.tokens));
       case Architecture::token_classification:
         return token_classification();
       case Architecture::sequence_classification:
@@ -78,6 +80,7 @@ class HeadBackward {
   double question_answering();
   void drop_out(const std::vector<std::int64_t>& rows, float* x) const;
   double dropout() const;
+  std::int64_t rows() const { return head_.batch.batch * head_.batch.tokens; }
 
   const HeadGradient& head_;
   LinearBackward& linear_;
@@ -170,28 +173,24 @@ double HeadBackward::class_rows(const std::vector<std::int64_t>& labels) {
 
 double HeadBackward::token_classification() {
   const Tensor& labels = labels_of(head_.inputs);
-  require_tensor("labels", labels, DType::int64, {head_.batch, head_.tokens});
+  require_tensor("labels", labels, DType::int64, {head_.batch.batch, head_.batch.tokens});
   return class_rows({labels.i64().begin(), labels.i64().end()});
 }
 
 double HeadBackward::sequence_classification() {
   const Tensor& labels = labels_of(head_.inputs);
-  std::vector<std::int64_t> rows =
-      pooled_positions(head_.config, head_.inputs, head_.batch, head_.tokens);
-  for (std::int64_t b = 0; b < head_.batch; ++b) {
-    rows[static_cast<std::size_t>(b)] += b * head_.tokens;
-  }
+  const std::vector<std::int64_t> rows =
+      pooled_rows(head_.config, head_.inputs, head_.batch.batch, head_.batch.example_ends);
   const ProblemType problem = problem_type_of(head_.config, classes_, labels);
   if (problem == ProblemType::single_label_classification) {
-    const std::vector<std::int64_t> classes = class_labels(labels, head_.batch);
+    const std::vector<std::int64_t> classes = class_labels(labels, std::ssize(rows));
     LabelledRows labelled;
-    for (std::int64_t b = 0; b < head_.batch; ++b) {
-      const auto at = static_cast<std::size_t>(b);
-      labelled.add(rows[at], classes[at], classes_, b);
+    for (std::size_t e = 0; e < rows.size(); ++e) {
+      labelled.add(rows[e], classes[e], classes_, static_cast<std::int64_t>(e));
     }
     return cross_entropy_rows(labelled);
   }
-  const std::vector<float> targets = class_targets(labels, head_.batch, classes_);
+  const std::vector<float> targets = class_targets(labels, std::ssize(rows), classes_);
   double total = 0;
   through_rows(rows, [&](float* logits, std::int64_t first, std::int64_t count) {
     for (std::int64_t i = 0; i < count * classes_; ++i) {
@@ -205,36 +204,32 @@ double HeadBackward::sequence_classification() {
   return total / head_.denominator.first;
 }
 
-// Two cross entropies over the tokens of each sequence, of the columns (start, end); their mean.
+// Two cross entropies over the tokens of each example, of the columns (start, end); their mean.
 double HeadBackward::question_answering() {
-  const std::int64_t batch = head_.batch;
-  const std::int64_t tokens = head_.tokens;
+  const std::vector<std::int64_t>& ends = head_.batch.example_ends;
   const std::vector<std::int64_t> labels[2] = {
-      span_labels("start_positions", *head_.inputs.start_positions, batch, tokens),
-      span_labels("end_positions", *head_.inputs.end_positions, batch, tokens)};
+      span_labels("start_positions", *head_.inputs.start_positions, ends),
+      span_labels("end_positions", *head_.inputs.end_positions, ends)};
   const double denominators[2] = {head_.denominator.first, head_.denominator.second};
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(batch * tokens));
-  for (std::size_t row = 0; row < rows.size(); ++row) rows[row] = static_cast<std::int64_t>(row);
+  std::vector<std::int64_t> all(static_cast<std::size_t>(rows()));
+  std::iota(all.begin(), all.end(), std::int64_t{0});
   double loss = 0;
-  through_rows(rows, [&](float* logits, std::int64_t, std::int64_t) {
-    std::vector<float> column(static_cast<std::size_t>(tokens));
+  through_rows(all, [&](float* logits, std::int64_t, std::int64_t) {
+    std::vector<float> column;
     for (std::size_t part = 0; part < 2; ++part) {
       double total = 0;
-      for (std::int64_t b = 0; b < batch; ++b) {
-        float* first = logits + b * tokens * 2 + part;
-        const std::int64_t label = labels[part][static_cast<std::size_t>(b)];
-        for (std::int64_t t = 0; t < tokens; ++t) {
-          column[static_cast<std::size_t>(t)] = first[2 * t];
-        }
-        if (label == tokens) {
+      std::int64_t first = 0;
+      for (std::size_t e = 0; e < ends.size(); first = ends[e++]) {
+        float* values = logits + first * 2 + part;
+        column.resize(static_cast<std::size_t>(ends[e] - first));
+        for (std::size_t t = 0; t < column.size(); ++t) column[t] = values[2 * t];
+        if (labels[part][e] == kIgnoreLabel) {
           std::ranges::fill(column, 0.0F);
         } else {
-          total += cross_entropy_backward(column.data(), tokens, label,
+          total += cross_entropy_backward(column.data(), std::ssize(column), labels[part][e],
                                           static_cast<float>(0.5 / denominators[part]));
         }
-        for (std::int64_t t = 0; t < tokens; ++t) {
-          first[2 * t] = column[static_cast<std::size_t>(t)];
-        }
+        for (std::size_t t = 0; t < column.size(); ++t) values[2 * t] = column[t];
       }
       loss += 0.5 * total / denominators[part];
     }
@@ -242,49 +237,46 @@ double HeadBackward::question_answering() {
   return loss;
 }
 
-double counted(const std::vector<std::int64_t>& labels, std::int64_t ignored) {
+double counted(const std::vector<std::int64_t>& labels) {
   return static_cast<double>(
-      std::ranges::count_if(labels, [ignored](std::int64_t label) { return label != ignored; }));
+      std::ranges::count_if(labels, [](std::int64_t label) { return label != kIgnoreLabel; }));
 }
 
 }  // namespace
 
-LossCount count_labels(const ModelConfig& config, const ForwardInputs& inputs) {
-  const Tensor* tokens = inputs.input_ids       ? &*inputs.input_ids
-                         : inputs.inputs_embeds ? &*inputs.inputs_embeds
-                                                : nullptr;
-  if (tokens == nullptr || tokens->shape().size() < 2) {
-    throw InvalidArgument("[loss] expected input_ids or inputs_embeds of a batch, got neither");
-  }
-  const std::int64_t batch = tokens->shape()[0];
-  const std::int64_t length = tokens->shape()[1];
+LossCount count_labels(const ModelConfig& config, const ForwardInputs& inputs,
+                       const ForwardBatch& batch) {
+  const std::int64_t examples = std::ssize(batch.example_ends);
   switch (config.architecture) {
     case Architecture::causal_lm:
-      return {counted(next_token_labels(labels_of(inputs), batch, length), kIgnoreLabel), 0};
+      return {counted(next_token_labels(labels_of(inputs), batch.batch, batch.tokens)), 0};
     case Architecture::token_classification: {
       const Tensor& labels = labels_of(inputs);
-      require_tensor("labels", labels, DType::int64, {batch, length});
-      return {counted({labels.i64().begin(), labels.i64().end()}, kIgnoreLabel), 0};
+      require_tensor("labels", labels, DType::int64, {batch.batch, batch.tokens});
+      return {counted({labels.i64().begin(), labels.i64().end()}), 0};
     }
     case Architecture::sequence_classification: {
       const Tensor& labels = labels_of(inputs);
       const std::int64_t classes = config.num_labels();
       if (problem_type_of(config, classes, labels) == ProblemType::single_label_classification) {
-        return {counted(class_labels(labels, batch), kIgnoreLabel), 0};
+        return {counted(class_labels(labels, examples)), 0};
       }
-      return {static_cast<double>(class_targets(labels, batch, classes).size()), 0};
+      return {static_cast<double>(class_targets(labels, examples, classes).size()), 0};
     }
     case Architecture::question_answering:
       if (!has_spans(inputs)) {
         throw InvalidArgument("[start_positions] expected positions for a loss, got none");
       }
-      return {
-          counted(span_labels("start_positions", *inputs.start_positions, batch, length), length),
-          counted(span_labels("end_positions", *inputs.end_positions, batch, length), length)};
+      return {counted(span_labels("start_positions", *inputs.start_positions, batch.example_ends)),
+              counted(span_labels("end_positions", *inputs.end_positions, batch.example_ends))};
     case Architecture::base_model:
       break;
   }
   throw InvalidArgument("[architecture] expected a class with a loss, got the base model");
+}
+
+LossCount count_labels(const ModelConfig& config, const ForwardInputs& inputs) {
+  return count_labels(config, inputs, read_batch(config, inputs, nullptr, HeadExamples::sequences));
 }
 
 double head_backward(const HeadGradient& head, LinearBackward& linear, float* d_hidden,

@@ -9,6 +9,7 @@
 #include "diffllama/config.h"
 #include "diffllama/model.h"
 #include "kernels/matmul.h"
+#include "model/forward_batch.h"
 #include "model/weights.h"
 #include "training/backward/linear_backward.h"
 #include "training/backward/loss_count.h"
@@ -21,12 +22,12 @@ struct HeadBackwardScratch {
   ActivationRows rows;
 };
 
-/// What a head's backward works on. B batch, T tokens, C hidden_size.
+/// What a head's backward works on. B batch, T tokens, C hidden_size, E examples.
 struct HeadGradient {
   const ModelConfig& config;
   const ModelWeights& weights;
   const ForwardInputs& inputs;
-  std::int64_t batch, tokens;
+  const ForwardBatch& batch;       // [B, T], E
   const float* last_hidden_state;  // [B, T, C]
   LossCount denominator;           // what the losses are divided by
   std::optional<std::uint64_t> dropout_seed;

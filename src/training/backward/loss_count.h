@@ -2,6 +2,7 @@
 
 #include "diffllama/config.h"
 #include "diffllama/model.h"
+#include "model/forward_batch.h"
 
 namespace diffllama {
 
@@ -18,8 +19,12 @@ struct LossCount {
   }
 };
 
-/// Of one batch. Counts numbers, not sequences, where the loss is a mean over numbers (regression,
-/// multi label). Throws InvalidArgument where labels are absent or of the wrong shape or dtype.
+/// Of one batch, as read_batch() reads it. Counts numbers, not examples, where the loss is a mean
+/// over numbers (regression, multi label). Throws InvalidArgument where labels are absent or of the
+/// wrong shape or dtype.
+LossCount count_labels(const ModelConfig& config, const ForwardInputs& inputs,
+                       const ForwardBatch& batch);
+/// Of a batch whose sequences are the head's examples.
 LossCount count_labels(const ModelConfig& config, const ForwardInputs& inputs);
 
 }  // namespace diffllama

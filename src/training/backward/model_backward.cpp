@@ -74,14 +74,17 @@ class ModelBackward {
         parallel_(parallel),
         linear_(model.parameters, gradients, model.weights.product_type, dropout_of(model, options),
                 scratch.linear, parallel),
-        pass_({.config = model.config, .weights = model.weights, .stack = model.stack}, inputs,
-              nullptr),
+        pass_({.config = model.config,
+               .weights = model.weights,
+               .stack = model.stack,
+               .examples = model.examples},
+              inputs, nullptr),
         rows_(pass_.batch().batch * pass_.batch().tokens),
         width_(model.config.hidden_size),
         prefix_(base_model_prefix(model.config.architecture)) {}
 
   GradientResult run() {
-    const LossCount own = count_labels(model_.config, inputs_);
+    const LossCount own = count_labels(model_.config, inputs_, pass_.batch());
     const LossCount denominator = options_.denominator.value_or(own);
     const bool counts = own.first != 0 || own.second != 0;
     GradientResult result;
@@ -94,8 +97,7 @@ class ModelBackward {
     result.loss = head_backward({.config = model_.config,
                                  .weights = model_.weights,
                                  .inputs = inputs_,
-                                 .batch = pass_.batch().batch,
-                                 .tokens = pass_.batch().tokens,
+                                 .batch = pass_.batch(),
                                  .last_hidden_state = scratch_.tape.normed.data(),
                                  .denominator = denominator,
                                  .dropout_seed = options_.dropout_seed},

@@ -10,6 +10,7 @@
 #include "diffllama/model.h"
 #include "diffllama/training.h"
 #include "model/diffllama_model.h"
+#include "model/forward_batch.h"
 #include "model/parameters.h"
 #include "model/weights.h"
 #include "training/backward/decoder_layer_backward.h"
@@ -45,6 +46,7 @@ struct GradientModel {
   const Parameters& parameters;
   double lora_dropout = 0;  // of the adapter in `weights`, where there is one
   float dex_scale = 1;      // what DEX's lambdas in `weights` are of those in `parameters`
+  HeadExamples examples = HeadExamples::rows;
 };
 
 /// Memory of a backward; grows to what the largest batch needs and is used again.

@@ -21,10 +21,10 @@ class ExampleSource {
   /// Examples of an epoch.
   virtual std::int64_t size() const = 0;
   /// The examples as one batch, as `forward` takes it: input_ids, labels or positions, and
-  /// attention_mask or position_ids where needed. Throws InvalidArgument for no examples and for
-  /// indices outside 0..size()-1.
+  /// position_ids where sequences are packed: nothing is padded. Throws InvalidArgument for no
+  /// examples and for indices outside 0..size()-1.
   virtual ForwardInputs collate(std::span<const std::int64_t> examples) const = 0;
-  /// Tokens of an example, padding not counted, for rates.
+  /// Tokens of an example, for rates.
   virtual std::int64_t tokens(std::int64_t example) const = 0;
   /// Examples that were longer than they may be and lost their end.
   virtual std::int64_t cut() const { return 0; }

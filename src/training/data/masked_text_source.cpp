@@ -11,7 +11,7 @@ namespace diffllama {
 MaskedTextSource::MaskedTextSource(const std::vector<std::filesystem::path>& files,
                                    const Tokenizer& tokenizer, const MaskedTextOptions& options,
                                    const Parallel& parallel, BadRows& bad_rows)
-    : pad_token_id_(options.pad_token_id), token_bytes_(options.token_bytes) {
+    : token_bytes_(options.token_bytes) {
   const auto max_length = static_cast<std::size_t>(options.max_length);
   const auto encode = [&](const DataRow& row) {
     MaskedText text;
@@ -52,8 +52,13 @@ MaskedTextSource::MaskedTextSource(const std::vector<std::filesystem::path>& fil
 
 ForwardInputs MaskedTextSource::collate(std::span<const std::int64_t> examples) const {
   check_examples(examples);
-  ForwardInputs inputs = padded_inputs(rows_, examples, pad_token_id_);
-  inputs.labels = labels_.padded(examples, kIgnoreLabel);
+  ForwardInputs inputs = packed_inputs(rows_, examples);
+  inputs.labels = labels_.joined(examples);
+  std::int64_t first = 0;
+  for (const std::int64_t example : examples) {  // which the example before it must not predict
+    inputs.labels->i64()[static_cast<std::size_t>(first)] = kIgnoreLabel;
+    first += rows_.length(example);
+  }
   return inputs;
 }
 

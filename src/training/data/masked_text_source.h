@@ -24,8 +24,7 @@ struct MaskedTextOptions {
   std::optional<ChatTemplate> chat_template;
   std::string messages_column = "messages", prompt_column = "prompt",
               completion_column = "completion";
-  std::int64_t max_length = 512;  // tokens; longer texts lose their end
-  std::optional<std::int64_t> pad_token_id;
+  std::int64_t max_length = 512;                       // tokens; longer texts lose their end
   std::shared_ptr<const TokenByteCounts> token_bytes;  // for measurement(); may be null
 };
 
@@ -38,7 +37,7 @@ class MaskedTextSource : public ExampleSource {
                    const MaskedTextOptions& options, const Parallel& parallel, BadRows& bad_rows);
 
   std::int64_t size() const override { return rows_.size(); }
-  /// input_ids, attention_mask and labels [B, longest], padded on the right, labels with -100.
+  /// input_ids, position_ids and labels [1, N], packed.
   ForwardInputs collate(std::span<const std::int64_t> examples) const override;
   std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
   std::int64_t cut() const override { return cut_; }
@@ -47,7 +46,6 @@ class MaskedTextSource : public ExampleSource {
  private:
   TokenRows rows_, labels_;
   std::int64_t cut_ = 0;
-  std::optional<std::int64_t> pad_token_id_;
   std::shared_ptr<const TokenByteCounts> token_bytes_;
 };
 

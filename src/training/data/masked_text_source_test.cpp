@@ -100,17 +100,19 @@ class MaskedTextSourceTest : public testing::Test {
   BadRows bad_rows_;
 };
 
-TEST_F(MaskedTextSourceTest, PadsLabelsWithIgnored) {
+TEST_F(MaskedTextSourceTest, NoTextPredictsTheNext) {
   const auto source = make(
-      "{\"prompt\": \"a\", \"completion\": \" b\"}\n"
-      "{\"prompt\": \"the king of the land\", \"completion\": \" of Israel\"}\n");
+      "{\"prompt\": \"the king of the land\", \"completion\": \" of Israel\"}\n"
+      "{\"prompt\": \"\", \"completion\": \"a b\"}\n");
   ASSERT_EQ(source.size(), 2);
   const ForwardInputs inputs = source.collate(Ids{0, 1});
   EXPECT_EQ(inputs.labels->shape(), inputs.input_ids->shape());
+  const auto first = static_cast<std::size_t>(source.tokens(0));
   EXPECT_EQ(inputs.labels->i64()[0], kIgnoreLabel);
-  const auto width = static_cast<std::size_t>(inputs.labels->shape()[1]);
-  EXPECT_EQ(inputs.labels->i64()[width - 1], kIgnoreLabel);
-  EXPECT_EQ(inputs.labels->i64()[2 * width - 1], 2);
+  EXPECT_EQ(inputs.labels->i64()[first - 1], 2);
+  EXPECT_EQ(inputs.labels->i64()[first], kIgnoreLabel);
+  EXPECT_NE(inputs.labels->i64()[first + 1], kIgnoreLabel);
+  EXPECT_EQ(inputs.position_ids->i64()[first], 0);
 }
 
 TEST_F(MaskedTextSourceTest, NamesRowsWithoutSomethingToLearn) {

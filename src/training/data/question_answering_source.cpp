@@ -103,9 +103,7 @@ QuestionAnsweringSource::QuestionAnsweringSource(const std::vector<std::filesyst
                                                  const Tokenizer& tokenizer,
                                                  const QuestionAnsweringOptions& options,
                                                  const Parallel& parallel, BadRows& bad_rows)
-    : measured_(options.measured),
-      measures_(options.measures),
-      pad_token_id_(options.pad_token_id) {
+    : measured_(options.measured), measures_(options.measures) {
   const QuestionEncoder encoder(tokenizer, options);
   for (const std::filesystem::path& file : files) {
     const std::vector<SquadQuestion> questions = read_squad(file, options.columns, bad_rows);
@@ -145,7 +143,7 @@ std::unique_ptr<Measurement> QuestionAnsweringSource::measurement(PredictionSink
 
 ForwardInputs QuestionAnsweringSource::collate(std::span<const std::int64_t> examples) const {
   check_examples(examples);
-  ForwardInputs inputs = padded_inputs(rows_, examples, pad_token_id_);
+  ForwardInputs inputs = packed_inputs(rows_, examples);
   const Shape shape = {static_cast<std::int64_t>(examples.size())};
   inputs.start_positions.emplace(DType::int64, shape);
   inputs.end_positions.emplace(DType::int64, shape);

@@ -18,7 +18,6 @@ namespace diffllama {
 struct QuestionAnsweringOptions {
   std::int64_t max_length = 384;  // tokens of a window, question and special tokens included
   std::int64_t doc_stride = 128;  // tokens of the context that neighbouring windows share
-  std::optional<std::int64_t> pad_token_id;
   SquadColumns columns;
   /// Keeps contexts and answers, which measurement() needs.
   bool measured = false;
@@ -39,7 +38,7 @@ class QuestionAnsweringSource : public ExampleSource {
 
   /// Windows; a question may have several.
   std::int64_t size() const override { return rows_.size(); }
-  /// input_ids and attention_mask [B, longest], padded on the right; start_positions and
+  /// input_ids and position_ids [1, N], packed; start_positions and
   /// end_positions [B].
   ForwardInputs collate(std::span<const std::int64_t> examples) const override;
   std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
@@ -52,7 +51,6 @@ class QuestionAnsweringSource : public ExampleSource {
   SquadMeasurementOptions measures_;
   std::vector<MeasuredQuestion> questions_;
   std::vector<MeasuredWindow> windows_;
-  std::optional<std::int64_t> pad_token_id_;
   std::vector<std::int64_t> starts_, ends_;
 };
 

@@ -153,7 +153,7 @@ TEST_F(QuestionAnsweringTest, PointsToTheFirstTokenWhereThereIsNoAnswer) {
             static_cast<std::int64_t>(tiny_tokenizer().encode("Where?", false).ids.size()));
   EXPECT_EQ(answered(source, 2), "Caf\xC3\xA9");
   EXPECT_EQ(inputs.start_positions->shape(), (Shape{3}));
-  EXPECT_EQ(inputs.attention_mask->shape(), inputs.input_ids->shape());
+  EXPECT_EQ(inputs.position_ids->shape(), inputs.input_ids->shape());
   EXPECT_FALSE(inputs.labels.has_value());
 }
 

@@ -83,8 +83,7 @@ SequenceClassificationSource::SequenceClassificationSource(
     const SequenceClassificationOptions& options, const Parallel& parallel, BadRows& bad_rows)
     : problem_type_(problem_of(options, files, bad_rows)),
       labels_(options.labels),
-      num_labels_(static_cast<std::int64_t>(options.labels.size())),
-      pad_token_id_(options.pad_token_id) {
+      num_labels_(static_cast<std::int64_t>(options.labels.size())) {
   check_max_length(options.max_length, special_tokens_around(tokenizer).count());
   const LabelParser labels(options.labels, problem_type_);
   LabelledTextReader reader(files, options.columns);
@@ -110,7 +109,7 @@ std::unique_ptr<Measurement> SequenceClassificationSource::measurement(Predictio
 
 ForwardInputs SequenceClassificationSource::collate(std::span<const std::int64_t> examples) const {
   check_examples(examples);
-  ForwardInputs inputs = padded_inputs(rows_, examples, pad_token_id_);
+  ForwardInputs inputs = packed_inputs(rows_, examples);
   const auto batch = static_cast<std::int64_t>(examples.size());
   if (problem_type_ == ProblemType::single_label_classification) {
     inputs.labels.emplace(DType::int64, Shape{batch});

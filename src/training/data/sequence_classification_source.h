@@ -22,7 +22,6 @@ struct SequenceClassificationOptions {
   /// all else is one label of many.
   std::optional<ProblemType> problem_type;
   std::int64_t max_length = 512;  // tokens; longer texts lose their end, of a pair the longer one
-  std::optional<std::int64_t> pad_token_id;
   TextColumns columns;
 };
 
@@ -38,8 +37,8 @@ class SequenceClassificationSource : public ExampleSource {
                                const Parallel& parallel, BadRows& bad_rows);
 
   std::int64_t size() const override { return rows_.size(); }
-  /// input_ids and attention_mask [B, longest], padded on the right; labels int64 [B] for one label
-  /// of many, float32 [B] for one number, float32 [B, num_labels] else.
+  /// input_ids and position_ids [1, N], packed; labels int64 [B] for one label of many, float32 [B]
+  /// for one number, float32 [B, num_labels] else.
   ForwardInputs collate(std::span<const std::int64_t> examples) const override;
   std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
   std::int64_t cut() const override { return cut_; }
@@ -53,7 +52,6 @@ class SequenceClassificationSource : public ExampleSource {
   std::vector<std::string> labels_;
   std::int64_t num_labels_;
   std::int64_t cut_ = 0;
-  std::optional<std::int64_t> pad_token_id_;
   std::vector<std::int64_t> classes_;  // [N], one label of many
   std::vector<float> values_;          // [N, num_labels], else
 };

@@ -41,8 +41,7 @@ class SequenceClassificationTest : public testing::Test {
   BadRows bad_rows_;
 };
 
-TEST_F(SequenceClassificationTest, PadsOnTheRight) {
-  options_.pad_token_id = 3;
+TEST_F(SequenceClassificationTest, PacksTextsInsteadOfPaddingThem) {
   const auto source = make(
       "{\"text\": \"What is light ?\", \"label\": \"DESC\"}\n\n"
       "{\"sentence\": \"Who ?\", \"label\": 2, \"source\": null}\n");
@@ -55,23 +54,18 @@ TEST_F(SequenceClassificationTest, PadsOnTheRight) {
   EXPECT_EQ(source.tokens(1), static_cast<std::int64_t>(shorter.size()));
 
   const ForwardInputs inputs = source.collate(Ids{1, 0, 1});
-  const auto width = static_cast<std::int64_t>(longer.size());
-  ASSERT_EQ(inputs.input_ids->shape(), (Shape{3, width}));
-  ASSERT_EQ(inputs.attention_mask->shape(), (Shape{3, width}));
-  Ids padded = shorter, mask(shorter.size(), 1);
-  padded.resize(longer.size(), 3);
-  mask.resize(longer.size(), 0);
-  const auto row = [&](const Tensor& tensor, std::int64_t b) {
-    return Ids(tensor.i64().begin() + b * width, tensor.i64().begin() + (b + 1) * width);
-  };
-  EXPECT_EQ(row(*inputs.input_ids, 0), padded);
-  EXPECT_EQ(row(*inputs.input_ids, 1), longer);
-  EXPECT_EQ(row(*inputs.input_ids, 2), padded);
-  EXPECT_EQ(row(*inputs.attention_mask, 0), mask);
-  EXPECT_EQ(row(*inputs.attention_mask, 1), Ids(longer.size(), 1));
+  Ids ids, positions;
+  for (const Ids* text : {&shorter, &longer, &shorter}) {
+    ids.insert(ids.end(), text->begin(), text->end());
+    for (std::int64_t t = 0; t < std::ssize(*text); ++t) positions.push_back(t);
+  }
+  ASSERT_EQ(inputs.input_ids->shape(), (Shape{1, std::ssize(ids)}));
+  EXPECT_THAT(inputs.input_ids->i64(), testing::ElementsAreArray(ids));
+  ASSERT_EQ(inputs.position_ids->shape(), inputs.input_ids->shape());
+  EXPECT_THAT(inputs.position_ids->i64(), testing::ElementsAreArray(positions));
+  EXPECT_FALSE(inputs.attention_mask.has_value());
   EXPECT_EQ(inputs.labels->shape(), (Shape{3}));
   EXPECT_THAT(inputs.labels->i64(), ElementsAre(2, 1, 2));
-  EXPECT_FALSE(inputs.position_ids.has_value());
 }
 
 TEST_F(SequenceClassificationTest, TruncatesTextsAndTheLongerOfAPair) {

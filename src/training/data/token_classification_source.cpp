@@ -77,7 +77,7 @@ class SentenceEncoder {
 TokenClassificationSource::TokenClassificationSource(
     const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
     const TokenClassificationOptions& options, const Parallel& parallel, BadRows& bad_rows)
-    : names_(options.labels), pad_token_id_(options.pad_token_id) {
+    : names_(options.labels) {
   const SentenceEncoder encoder(tokenizer, options);
   for (const std::filesystem::path& file : files) {
     const auto reader = SentenceReader::open(file, options.format);
@@ -99,8 +99,8 @@ std::unique_ptr<Measurement> TokenClassificationSource::measurement(PredictionSi
 
 ForwardInputs TokenClassificationSource::collate(std::span<const std::int64_t> examples) const {
   check_examples(examples);
-  ForwardInputs inputs = padded_inputs(rows_, examples, pad_token_id_);
-  inputs.labels = labels_.padded(examples, kIgnoreLabel);
+  ForwardInputs inputs = packed_inputs(rows_, examples);
+  inputs.labels = labels_.joined(examples);
   return inputs;
 }
 

@@ -19,7 +19,6 @@ struct TokenClassificationOptions {
   std::vector<std::string> labels;  // the model's: config.labels
   TagFormat format;
   std::int64_t max_length = 512;  // tokens; longer sentences lose their end
-  std::optional<std::int64_t> pad_token_id;
 };
 
 /// Tagged sentences, in memory as tokens: each word's own tokens (WordEncoder) between the
@@ -34,7 +33,7 @@ class TokenClassificationSource : public ExampleSource {
                             const Parallel& parallel, BadRows& bad_rows);
 
   std::int64_t size() const override { return rows_.size(); }
-  /// input_ids, attention_mask and labels [B, longest], padded on the right, labels with -100.
+  /// input_ids, position_ids and labels [1, N], packed.
   ForwardInputs collate(std::span<const std::int64_t> examples) const override;
   std::int64_t tokens(std::int64_t example) const override { return rows_.length(example); }
   std::int64_t cut() const override { return cut_; }
@@ -44,7 +43,6 @@ class TokenClassificationSource : public ExampleSource {
   std::vector<std::string> names_;
   TokenRows rows_, labels_;
   std::int64_t cut_ = 0;
-  std::optional<std::int64_t> pad_token_id_;
 };
 
 }  // namespace diffllama

@@ -99,15 +99,15 @@ TEST_F(TokenClassificationTest, TheFirstTokenOfAWordCarriesItsTag) {
   ASSERT_GT(ids.size(), words.size() + 1);  // some word has two tokens
   const ForwardInputs inputs = source.collate(Ids{0, 1});
   const auto width = static_cast<std::int64_t>(ids.size());
-  ASSERT_EQ(inputs.input_ids->shape(), (Shape{2, width}));
-  ASSERT_EQ(inputs.labels->shape(), (Shape{2, width}));
+  const auto both = width + source.tokens(1);
+  ASSERT_EQ(inputs.input_ids->shape(), (Shape{1, both}));
+  ASSERT_EQ(inputs.labels->shape(), (Shape{1, both}));
   EXPECT_EQ(Ids(inputs.input_ids->i64().begin(), inputs.input_ids->i64().begin() + width), ids);
   EXPECT_EQ(Ids(inputs.labels->i64().begin(), inputs.labels->i64().begin() + width), labels);
-  // A word without a tag and padding are not counted.
+  // A word without a tag is not counted.
   EXPECT_EQ(Ids(inputs.labels->i64().begin() + width, inputs.labels->i64().end()),
-            Ids(ids.size(), -100));
-  EXPECT_EQ(inputs.attention_mask->i64()[static_cast<std::size_t>(width)], 1);
-  EXPECT_EQ(inputs.attention_mask->i64().back(), 0);
+            Ids(static_cast<std::size_t>(both - width), -100));
+  EXPECT_EQ(inputs.position_ids->i64()[static_cast<std::size_t>(width)], 0);
   EXPECT_EQ(source.tokens(0), width);
 }
 

@@ -1,6 +1,7 @@
 #include "training/data/token_rows.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "diffllama/error.h"
 
@@ -11,37 +12,35 @@ void TokenRows::append(std::span<const std::int64_t> row) {
   starts_.push_back(static_cast<std::int64_t>(values_.size()));
 }
 
-std::int64_t TokenRows::longest(std::span<const std::int64_t> rows) const {
-  std::int64_t longest = 0;
-  for (const std::int64_t row : rows) longest = std::max(longest, length(row));
-  return longest;
+std::int64_t TokenRows::tokens(std::span<const std::int64_t> rows) const {
+  std::int64_t tokens = 0;
+  for (const std::int64_t row : rows) tokens += length(row);
+  return tokens;
 }
 
-Tensor TokenRows::padded(std::span<const std::int64_t> rows, std::int64_t padding) const {
-  const std::int64_t width = longest(rows);
-  Tensor batch(DType::int64, {static_cast<std::int64_t>(rows.size()), width});
-  std::ranges::fill(batch.i64(), padding);
-  for (std::size_t b = 0; b < rows.size(); ++b) {
-    std::copy(values_.begin() + begin(rows[b]), values_.begin() + end(rows[b]),
-              batch.i64().begin() + static_cast<std::int64_t>(b) * width);
+Tensor TokenRows::joined(std::span<const std::int64_t> rows) const {
+  Tensor joined(DType::int64, {1, tokens(rows)});
+  auto out = joined.i64().begin();
+  for (const std::int64_t row : rows) {
+    out = std::copy(values_.begin() + begin(row), values_.begin() + end(row), out);
   }
-  return batch;
+  return joined;
 }
 
-Tensor TokenRows::mask(std::span<const std::int64_t> rows) const {
-  const std::int64_t width = longest(rows);
-  Tensor batch(DType::int64, {static_cast<std::int64_t>(rows.size()), width});
-  for (std::size_t b = 0; b < rows.size(); ++b) {
-    std::fill_n(batch.i64().begin() + static_cast<std::int64_t>(b) * width, length(rows[b]), 1);
+Tensor TokenRows::positions(std::span<const std::int64_t> rows) const {
+  Tensor positions(DType::int64, {1, tokens(rows)});
+  auto out = positions.i64().begin();
+  for (const std::int64_t row : rows) {
+    std::iota(out, out + length(row), std::int64_t{0});
+    out += length(row);
   }
-  return batch;
+  return positions;
 }
 
-ForwardInputs padded_inputs(const TokenRows& rows, std::span<const std::int64_t> examples,
-                            std::optional<std::int64_t> pad_token_id) {
+ForwardInputs packed_inputs(const TokenRows& rows, std::span<const std::int64_t> examples) {
   ForwardInputs inputs;
-  inputs.input_ids = rows.padded(examples, pad_token_id.value_or(0));
-  inputs.attention_mask = rows.mask(examples);
+  inputs.input_ids = rows.joined(examples);
+  inputs.position_ids = rows.positions(examples);
   return inputs;
 }
 

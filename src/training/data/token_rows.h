@@ -22,23 +22,22 @@ class TokenRows {
   void append(std::span<const std::int64_t> row);
   std::int64_t size() const { return static_cast<std::int64_t>(starts_.size()) - 1; }
   std::int64_t length(std::int64_t row) const { return end(row) - begin(row); }
-  /// Rows `rows` as int64 [B, longest], `padding` on the right.
-  Tensor padded(std::span<const std::int64_t> rows, std::int64_t padding) const;
-  /// [B, longest]: 1 for tokens, 0 for padding.
-  Tensor mask(std::span<const std::int64_t> rows) const;
+  /// Rows `rows` one after the other, int64 [1, N].
+  Tensor joined(std::span<const std::int64_t> rows) const;
+  /// [1, N], each row's from 0.
+  Tensor positions(std::span<const std::int64_t> rows) const;
 
  private:
   std::int64_t begin(std::int64_t row) const { return starts_[static_cast<std::size_t>(row)]; }
   std::int64_t end(std::int64_t row) const { return starts_[static_cast<std::size_t>(row) + 1]; }
-  std::int64_t longest(std::span<const std::int64_t> rows) const;
+  std::int64_t tokens(std::span<const std::int64_t> rows) const;
 
   std::vector<std::int32_t> values_;
   std::vector<std::int64_t> starts_ = {0};
 };
 
-/// input_ids and attention_mask. Without a pad_token_id the padding is 0, which nobody sees.
-ForwardInputs padded_inputs(const TokenRows& rows, std::span<const std::int64_t> examples,
-                            std::optional<std::int64_t> pad_token_id);
+/// input_ids and position_ids [1, N]: one row of packed sequences, an example each.
+ForwardInputs packed_inputs(const TokenRows& rows, std::span<const std::int64_t> examples);
 
 /// Reads items with `next(item)` until it gives false, makes `encode(item)` of each on all threads,
 /// some hundreds at a time, and hands the results to `take(result, item)` in order. Items that

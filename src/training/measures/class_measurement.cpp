@@ -18,16 +18,17 @@ ClassMeasurement::ClassMeasurement(std::vector<std::string> labels, ProblemType 
       targets_(labels_.size()),
       predictions_(labels_.size()) {}
 
-void ClassMeasurement::add(std::span<const std::int64_t> examples, const ForwardInputs& inputs,
-                           const ForwardOutput& output) {
+void ClassMeasurement::add(const MeasuredBatch& batch) {
   const std::size_t classes = labels_.size();
-  for (std::size_t row = 0; row < examples.size(); ++row) {
-    const std::span<const float> logits = output.logits->f32().subspan(row * classes, classes);
+  for (std::size_t row = 0; row < batch.examples.size(); ++row) {
+    const std::span<const float> logits =
+        batch.output.logits->f32().subspan(row * classes, classes);
     if (problem_type_ == ProblemType::single_label_classification) {
-      add_class(inputs.labels->i64()[row], logits);
+      add_class(batch.inputs.labels->i64()[row], logits);
       continue;
     }
-    const std::span<const float> targets = inputs.labels->f32().subspan(row * classes, classes);
+    const std::span<const float> targets =
+        batch.inputs.labels->f32().subspan(row * classes, classes);
     if (problem_type_ == ProblemType::regression) {
       add_numbers(targets, logits);
     } else {

@@ -18,8 +18,7 @@ class ClassMeasurement : public Measurement {
  public:
   ClassMeasurement(std::vector<std::string> labels, ProblemType problem_type, PredictionSink sink);
 
-  void add(std::span<const std::int64_t> examples, const ForwardInputs& inputs,
-           const ForwardOutput& output) override;
+  void add(const MeasuredBatch& batch) override;
   Result result() override;
 
  private:

@@ -22,22 +22,20 @@ LanguageMeasurement::LanguageMeasurement(std::shared_ptr<const TokenByteCounts> 
                                          PredictionSink sink)
     : token_bytes_(std::move(token_bytes)), sink_(std::move(sink)) {}
 
-void LanguageMeasurement::add(std::span<const std::int64_t> examples, const ForwardInputs& inputs,
-                              const ForwardOutput& output) {
-  const auto batch = std::ssize(examples);
-  const std::int64_t length = inputs.labels->shape()[1];
+void LanguageMeasurement::add(const MeasuredBatch& batch) {
+  const Tensor& given = *batch.inputs.labels;
   std::int64_t tokens = 0;
-  for (const std::int64_t label : next_token_labels(*inputs.labels, batch, length)) {
+  for (const std::int64_t label : next_token_labels(given, given.shape()[0], given.shape()[1])) {
     if (label == kIgnoreLabel) continue;
     ++tokens;
     if (token_bytes_) bytes_ += (*token_bytes_)[static_cast<std::size_t>(label)];
   }
-  negative_log_likelihood_ += double{*output.loss} * static_cast<double>(tokens);
+  negative_log_likelihood_ += double{*batch.output.loss} * static_cast<double>(tokens);
   tokens_ += tokens;
   if (sink_) {
-    sink_({{"first_example", examples.front()},
-           {"examples", batch},
-           {"negative_log_likelihood", *output.loss},
+    sink_({{"first_example", batch.examples.front()},
+           {"examples", batch.examples.size()},
+           {"negative_log_likelihood", *batch.output.loss},
            {"tokens", tokens}});
   }
 }

@@ -20,8 +20,7 @@ class LanguageMeasurement : public Measurement {
   /// `token_bytes` may be null.
   LanguageMeasurement(std::shared_ptr<const TokenByteCounts> token_bytes, PredictionSink sink);
 
-  void add(std::span<const std::int64_t> examples, const ForwardInputs& inputs,
-           const ForwardOutput& output) override;
+  void add(const MeasuredBatch& batch) override;
   Result result() override;
 
  private:

@@ -16,6 +16,16 @@ namespace diffllama {
 /// Gets a JSON object for each prediction, in order.
 using PredictionSink = std::function<void(const nlohmann::ordered_json&)>;
 
+/// Some examples of a source, and what the model made of them.
+struct MeasuredBatch {
+  std::span<const std::int64_t> examples;  // their numbers, ascending from batch to batch
+  /// Where they end in the concatenation of the inputs' rows; of language modelling, where packed
+  /// documents do.
+  std::span<const std::int64_t> ends;
+  const ForwardInputs& inputs;  // what they were collated to
+  const ForwardOutput& output;  // with its loss
+};
+
 /// What a source's examples are measured by, over all batches of an evaluation.
 class Measurement {
  public:
@@ -29,10 +39,7 @@ class Measurement {
   Measurement(const Measurement&) = delete;
   Measurement& operator=(const Measurement&) = delete;
 
-  /// A batch: the examples' numbers, ascending from call to call, what they were collated to, and
-  /// what the model made of it, with its loss.
-  virtual void add(std::span<const std::int64_t> examples, const ForwardInputs& inputs,
-                   const ForwardOutput& output) = 0;
+  virtual void add(const MeasuredBatch& batch) = 0;
   /// Of all batches, once.
   virtual Result result() = 0;
 };

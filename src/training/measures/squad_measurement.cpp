@@ -18,13 +18,14 @@ SquadMeasurement::SquadMeasurement(const std::vector<MeasuredQuestion>& question
           questions, [](const MeasuredQuestion& each) { return each.answers.empty(); })),
       best_(questions.size()) {}
 
-void SquadMeasurement::add(std::span<const std::int64_t> examples, const ForwardInputs& /*inputs*/,
-                           const ForwardOutput& output) {
-  const auto tokens = static_cast<std::size_t>(output.start_logits->shape()[1]);
-  for (std::size_t row = 0; row < examples.size(); ++row) {
-    add_window(windows_[static_cast<std::size_t>(examples[row])],
-               output.start_logits->f32().subspan(row * tokens, tokens),
-               output.end_logits->f32().subspan(row * tokens, tokens));
+void SquadMeasurement::add(const MeasuredBatch& batch) {
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < batch.examples.size(); ++i) {
+    const auto end = static_cast<std::size_t>(batch.ends[i]);
+    add_window(windows_[static_cast<std::size_t>(batch.examples[i])],
+               batch.output.start_logits->f32().subspan(first, end - first),
+               batch.output.end_logits->f32().subspan(first, end - first));
+    first = end;
   }
 }
 

@@ -42,8 +42,7 @@ class SquadMeasurement : public Measurement {
                    const std::vector<MeasuredWindow>& windows,
                    const SquadMeasurementOptions& options, PredictionSink sink);
 
-  void add(std::span<const std::int64_t> examples, const ForwardInputs& inputs,
-           const ForwardOutput& output) override;
+  void add(const MeasuredBatch& batch) override;
   Result result() override;
 
  private:

@@ -13,16 +13,15 @@ TagMeasurement::TagMeasurement(std::vector<std::string> labels, PredictionSink s
       entities_(are_entity_labels(labels_)),
       counts_(std::ssize(labels_)) {}
 
-void TagMeasurement::add(std::span<const std::int64_t> examples, const ForwardInputs& inputs,
-                         const ForwardOutput& output) {
+void TagMeasurement::add(const MeasuredBatch& batch) {
   const std::size_t classes = labels_.size();
-  const auto tokens = static_cast<std::size_t>(inputs.labels->shape()[1]);
-  for (std::size_t row = 0; row < examples.size(); ++row) {
+  std::size_t t = 0;
+  for (const std::int64_t end : batch.ends) {
     std::vector<std::string_view> labels, predictions;
-    for (std::size_t t = row * tokens; t < (row + 1) * tokens; ++t) {
-      const std::int64_t label = inputs.labels->i64()[t];
+    for (; t < static_cast<std::size_t>(end); ++t) {
+      const std::int64_t label = batch.inputs.labels->i64()[t];
       if (label < 0) continue;
-      const auto logits = output.logits->f32().subspan(t * classes, classes);
+      const auto logits = batch.output.logits->f32().subspan(t * classes, classes);
       const std::int64_t prediction = std::ranges::max_element(logits) - logits.begin();
       counts_.add(label, prediction);
       labels.push_back(labels_[static_cast<std::size_t>(label)]);

@@ -15,8 +15,7 @@ class TagMeasurement : public Measurement {
  public:
   TagMeasurement(std::vector<std::string> labels, PredictionSink sink);
 
-  void add(std::span<const std::int64_t> examples, const ForwardInputs& inputs,
-           const ForwardOutput& output) override;
+  void add(const MeasuredBatch& batch) override;
   Result result() override;
 
  private:
