@@ -40,6 +40,8 @@ enum class ScoreFunction { automatic, softmax, sigmoid, none };
 struct ClassifyInput {
   std::string text;
   std::optional<std::string> text_pair;
+  /// In place of text and text_pair: its tokens, special ones among them.
+  std::optional<std::vector<std::int64_t>> input_ids = std::nullopt;
 };
 
 struct ClassifyOptions {
@@ -104,9 +106,10 @@ struct TagInput {
 
 struct TagOptions {
   Aggregation aggregation = Aggregation::none;
+  std::vector<std::string> ignore_labels = {"O"};  // what is left out, groups by their name
 };
 
-/// A token or group of tokens and its label; those with the label "O" are left out.
+/// A token or group of tokens and its label.
 struct Entity {
   std::string entity;  // the label; of a group without "B-" and "I-"
   float score = 0;

@@ -1,6 +1,7 @@
 # The extension module (python/src), by hand: python/tests/test_types.py holds it to what the module has.
 import os
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -189,3 +190,37 @@ def attention_report(
     answer: tuple[int, int] | None = None,
     keep_maps: bool = True,
 ) -> AttentionReport: ...
+
+class ScoreFunction(Enum):
+    automatic = ...
+    softmax = ...
+    sigmoid = ...
+    none = ...
+
+class Aggregation(Enum):
+    none = ...
+    simple = ...
+    first = ...
+    average = ...
+    max = ...
+
+def classify(
+    model: Model, tokenizer: Tokenizer, inputs: Sequence[Sequence[int]], top_k: int, function: ScoreFunction
+) -> list[tuple[list[str], list[float]]]: ...
+def answer(
+    model: Model,
+    tokenizer: Tokenizer,
+    inputs: Sequence[tuple[str, str]],
+    top_k: int,
+    max_answer_length: int,
+    doc_stride: int | None,
+    max_seq_length: int | None,
+    handle_impossible: bool,
+) -> list[list[tuple[str, float, int, int]]]: ...
+def tag(
+    model: Model,
+    tokenizer: Tokenizer,
+    inputs: Sequence[tuple[str, Sequence[str] | None]],
+    aggregation: Aggregation,
+    ignore_labels: Sequence[str],
+) -> list[list[tuple[str, float, int, str, int, int]]]: ...

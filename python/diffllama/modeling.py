@@ -124,7 +124,15 @@ class PreTrainedModel:
         path = _core.find_model(path)
         if kwargs.get("torch_dtype") is not None:
             dtype = kwargs["torch_dtype"]
-        stored = read_config(path)
+
+        def open_as(changed: str | None) -> _core.Model:
+            return _core.Model(
+                path, changed, seed, _compute(dtype), threads, prefill_chunk, cache_type,
+                "" if adapter is None else adapter, packed_copy,
+            )
+
+        adapted = None if adapter is None else open_as(None)  # which may have another head
+        stored = read_config(path) if adapted is None else json.loads(adapted.config())
         config_type = CONFIGS.get(stored["model_type"], FamilyConfig)
         wanted = config if config is not None else config_type.from_dict(stored)
         for name, value in kwargs.items():
@@ -133,11 +141,10 @@ class PreTrainedModel:
                 setattr(wanted, name, value)
         class_name = cls._class_name(wanted)
         changed = wanted._engine_json(class_name)
-        same = json.loads(changed) == stored
-        core = _core.Model(
-            path, None if same else changed, seed, _compute(dtype), threads, prefill_chunk, cache_type,
-            "" if adapter is None else adapter, packed_copy,
-        )
+        if json.loads(changed) != stored:
+            core = open_as(changed)
+        else:
+            core = adapted or open_as(None)
         model = cls.__new__(cls)
         wanted.architectures = [class_name]
         model._adopt(core, path, wanted)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from . import _core
 from .modeling import (
     AutoModel,
     AutoModelForCausalLM,
@@ -16,20 +16,24 @@ from .modeling import (
 from .tokenization import AutoTokenizer, PreTrainedTokenizer
 
 
-def _softmax(logits: Any) -> Any:
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
-
-
-def _sigmoid(logits: Any) -> Any:
-    return 1 / (1 + np.exp(-logits))
+def _engine_option(name: str, value: str, kinds: Any) -> Any:
+    try:
+        return kinds[value]
+    except KeyError:
+        known = ", ".join(each.name for each in kinds if each.name != "automatic")
+        raise ValueError(f"{name}: expected one of {known}, got {value}") from None
 
 
 class Pipeline:
-    """A model with its tokenizer, called on a text or a list of texts, which gives a list."""
+    """A model with its tokenizer, called on a text or a list of texts, which gives a list.
+
+    Texts of a list go through the model together, without padding: each has the bits that it has
+    alone, so batch_size changes nothing.
+    """
 
     auto: Any = AutoModel
     task = ""
+    run: Any  # (inputs, **options): the answer of each
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizer, **defaults: Any) -> None:
         self.model = model
@@ -38,125 +42,77 @@ class Pipeline:
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         options = {**self.defaults, **kwargs}
-        options.pop("batch_size", None)  # one text at a time: no padding changes a bit
+        options.pop("batch_size", None)
         if isinstance(inputs, list) and self._is_batch(inputs):
-            return [self.run(each, **options) for each in inputs]
-        return self.run(inputs, **options)
+            return self.run(inputs, **options)
+        return self.run([inputs], **options)[0]
 
     def _is_batch(self, inputs: list[Any]) -> bool:
         return True
 
-    def run(self, text: Any, **options: Any) -> Any:
-        """One text's answer."""
-        raise NotImplementedError
-
-    def _encode(self, text: Any, pair: Any = None, **options: Any) -> Any:
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        return self.tokenizer(text, pair, truncation=limit is not None, max_length=limit, return_tensors="np", **options)
-
 
 class TextClassificationPipeline(Pipeline):
-    """Labels of a text: [{"label", "score"}]. top_k: how many; None: all. function_to_apply:
-    "softmax", "sigmoid", "none"; None: as config.problem_type says."""
+    """Labels of texts: [{"label", "score"}], the highest first.
+
+    Takes texts, or dictionaries of text and text_pair. top_k: 1, or None for all; one asked for
+    gives a list of its own for a text. function_to_apply: "softmax", "sigmoid", "none"; None: as
+    config.problem_type says. truncation, max_length: as the tokenizer's call has them.
+    """
 
     auto = AutoModelForSequenceClassification
     task = "text-classification"
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         result = super().__call__(inputs, **kwargs)
-        flat = {**self.defaults, **kwargs}.get("top_k", 1) == 1 and "top_k" not in {**self.defaults, **kwargs}
-        if isinstance(inputs, list):
-            return [each[0] for each in result] if flat else result
-        return result
+        if "top_k" in {**self.defaults, **kwargs}:
+            return result
+        return [each[0] for each in result] if isinstance(inputs, list) else result
 
-    def run(self, text: Any, top_k: int | None = 1, function_to_apply: str | None = None, **options: Any) -> Any:
-        """One text's labels, the likeliest first."""
-        pair = None
-        if isinstance(text, dict):
-            text, pair = text["text"], text.get("text_pair")
-        inputs = self._encode(text, pair)
-        logits = self.model(input_ids=inputs["input_ids"], use_cache=False).logits[0]
-        config = self.model.config
-        if function_to_apply is None:
-            if config.problem_type == "multi_label_classification" or len(logits) == 1:
-                function_to_apply = "none" if config.problem_type == "regression" else "sigmoid"
-            else:
-                function_to_apply = "none" if config.problem_type == "regression" else "softmax"
-        scores = {"softmax": _softmax, "sigmoid": _sigmoid}.get(function_to_apply, lambda each: each)(logits)
-        order = np.argsort(-scores, kind="stable")[:top_k]
-        return [{"label": config.id2label[int(i)], "score": float(scores[i])} for i in order]
+    def run(
+        self, inputs: list[Any], top_k: int | None = 1, function_to_apply: str | None = None, truncation: bool | str = False,
+        max_length: int | None = None,
+    ) -> list[Any]:
+        """Each text's labels."""
+        ids = []
+        for each in inputs:
+            text, pair = (each["text"], each.get("text_pair")) if isinstance(each, dict) else (each, None)
+            ids.append(self.tokenizer(text, pair, truncation=truncation, max_length=max_length)["input_ids"])
+        function = _engine_option("function_to_apply", function_to_apply or "automatic", _core.ScoreFunction)
+        rows = _core.classify(self.model.engine, self.tokenizer.engine, ids, top_k or 0, function)
+        return [[{"label": label, "score": score} for label, score in zip(*row)] for row in rows]
 
 
 class TokenClassificationPipeline(Pipeline):
     """Entities of a text: [{"entity", "score", "index", "word", "start", "end"}].
 
     aggregation_strategy: "none", or "simple", "first", "average", "max", which join tokens to
-    {"entity_group", "score", "word", "start", "end"}. ignore_labels: ["O"].
+    {"entity_group", "score", "word", "start", "end"}. ignore_labels: ["O"]. is_split_into_words:
+    each text is a list of its words.
     """
 
     auto = AutoModelForTokenClassification
     task = "token-classification"
 
+    def __call__(self, inputs: Any, is_split_into_words: bool = False, **kwargs: Any) -> Any:
+        if is_split_into_words and inputs and isinstance(inputs[0], str):
+            return super().__call__([inputs], is_split_into_words=True, **kwargs)[0]
+        return super().__call__(inputs, is_split_into_words=is_split_into_words, **kwargs)
+
     def run(
-        self, text: Any, aggregation_strategy: str = "none", ignore_labels: tuple[str, ...] | list[str] = ("O",), **options: Any
-    ) -> Any:
-        """One text's entities in its order."""
-        inputs = self._encode(text, return_offsets_mapping=True)
-        scores = _softmax(self.model(input_ids=inputs["input_ids"], use_cache=False).logits[0])
-        labels = self.model.config.id2label
-        tokens = []
-        for i, (begin, end) in enumerate(inputs["offset_mapping"][0].tolist()):
-            if inputs.sequence_ids()[i] is None:
-                continue
-            word = self.tokenizer.convert_ids_to_tokens(int(inputs["input_ids"][0, i]))
-            tokens.append(
-                {"scores": scores[i], "index": i, "word": word, "start": begin, "end": end, "word_id": inputs.word_ids()[i],
-                 "id": int(inputs["input_ids"][0, i])}
-            )
-        if aggregation_strategy == "none":
-            entities = [
-                {"entity": labels[int(t["scores"].argmax())], "score": float(t["scores"].max()),
-                 **{name: t[name] for name in ("index", "word", "start", "end")}}
-                for t in tokens
-            ]
-            return [e for e in entities if e["entity"] not in ignore_labels]
-        units = [self._unit([t], "simple") for t in tokens]
-        if aggregation_strategy != "simple":
-            words: list[list[dict[str, Any]]] = []
-            for token in tokens:
-                if words and words[-1][-1]["word_id"] == token["word_id"]:
-                    words[-1].append(token)
-                else:
-                    words.append([token])
-            units = [self._unit(word, aggregation_strategy) for word in words]
-        return [g for g in self._groups(units) if g["entity_group"] not in ignore_labels]
-
-    def _unit(self, tokens: list[dict[str, Any]], strategy: str) -> dict[str, Any]:
-        if strategy == "average":
-            scores = np.mean([t["scores"] for t in tokens], axis=0)
-        elif strategy == "max":
-            scores = max((t["scores"] for t in tokens), key=lambda each: float(each.max()))
-        elif strategy in ("simple", "first"):
-            scores = tokens[0]["scores"]
-        else:
-            raise ValueError(f"aggregation_strategy: expected none, simple, first, average or max, got {strategy}")
-        label = self.model.config.id2label[int(scores.argmax())]
-        return {"label": label, "score": float(scores.max()), "ids": [t["id"] for t in tokens],
-                "start": tokens[0]["start"], "end": tokens[-1]["end"]}
-
-    def _groups(self, units: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        groups: list[list[dict[str, Any]]] = []
-        for unit in units:
-            tag = unit["label"].split("-", 1)[-1]
-            begins = unit["label"].startswith("B-")
-            if groups and not begins and groups[-1][-1]["label"].split("-", 1)[-1] == tag:
-                groups[-1].append(unit)
-            else:
-                groups.append([unit])
+        self, inputs: list[Any], aggregation_strategy: str = "none", ignore_labels: Sequence[str] = ("O",),
+        is_split_into_words: bool = False,
+    ) -> list[Any]:
+        """Each text's entities in its order."""
+        texts = [("", each) if is_split_into_words else (each, None) for each in inputs]
+        kind = _engine_option("aggregation_strategy", aggregation_strategy, _core.Aggregation)
+        rows = _core.tag(self.model.engine, self.tokenizer.engine, texts, kind, list(ignore_labels))
+        names = ("entity", "score", "index", "word", "start", "end")
+        if kind is _core.Aggregation.none:
+            return [[dict(zip(names, entity)) for entity in row] for row in rows]
         return [
-            {"entity_group": g[0]["label"].split("-", 1)[-1], "score": float(np.mean([u["score"] for u in g])),
-             "word": self.tokenizer.decode([i for u in g for i in u["ids"]]), "start": g[0]["start"], "end": g[-1]["end"]}
-            for g in groups
+            [{"entity_group": group, "score": score, "word": word, "start": start, "end": end}
+             for group, score, _, word, start, end in row]
+            for row in rows
         ]
 
 
@@ -164,7 +120,8 @@ class QuestionAnsweringPipeline(Pipeline):
     """The answer in a context: {"score", "start", "end", "answer"}; a list with top_k > 1.
 
     question, context: or a dictionary of both, or a list of such. doc_stride: tokens that pieces of
-    a long context share. max_seq_len: of a piece. max_answer_len: tokens.
+    a long context share. max_seq_len: of a piece, 384 where the tokenizer has no less.
+    max_answer_len: tokens. handle_impossible_answer: no answer may be the best, "".
     """
 
     auto = AutoModelForQuestionAnswering
@@ -180,49 +137,19 @@ class QuestionAnsweringPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def run(
-        self, text: Any, top_k: int = 1, doc_stride: int | None = None, max_answer_len: int = 15, max_seq_len: int | None = None,
-        handle_impossible_answer: bool = False, **options: Any,
-    ) -> Any:
-        """One question's answers, the likeliest first."""
-        context = text["context"]
-        longest = min(384, getattr(self.model.config, "max_position_embeddings", 384))
-        limit = min(max_seq_len or longest, longest)
-        pieces = self.tokenizer(
-            text["question"], context, truncation="only_second", max_length=limit,
-            stride=min(limit // 2, 128) if doc_stride is None else doc_stride, return_overflowing_tokens=True,
-            return_offsets_mapping=True,
+        self, inputs: list[Any], top_k: int = 1, doc_stride: int | None = None, max_answer_len: int = 15,
+        max_seq_len: int | None = None, handle_impossible_answer: bool = False,
+    ) -> list[Any]:
+        """Each question's answers, the best first."""
+        questions = [(each["question"], each["context"]) for each in inputs]
+        rows = _core.answer(
+            self.model.engine, self.tokenizer.engine, questions, top_k, max_answer_len, doc_stride, max_seq_len,
+            handle_impossible_answer,
         )
-        answers: list[dict[str, Any]] = []
-        impossible = 1e6
-        for number, ids in enumerate(pieces["input_ids"]):
-            output = self.model(input_ids=np.array([ids]))
-            inside = np.array([each == 1 for each in pieces.sequence_ids(number)])
-            if handle_impossible_answer:
-                inside[0] = True
-            scores = []
-            for logits in (output.start_logits[0], output.end_logits[0]):
-                shown = np.where(inside, logits, -10000.0)
-                scores.append(_softmax(shown))
-            if handle_impossible_answer:
-                impossible = min(impossible, float(scores[0][0] * scores[1][0]))
-                scores[0][0] = scores[1][0] = 0
-            table = np.tril(np.triu(np.outer(scores[0], scores[1])), max_answer_len - 1)
-            flat = table.reshape(-1)
-            for place in np.argsort(-flat)[: max(top_k, 1)]:
-                begin, end = divmod(int(place), len(ids))
-                if not inside[begin] or not inside[end]:
-                    continue
-                first, last = pieces["offset_mapping"][number][begin][0], pieces["offset_mapping"][number][end][1]
-                answers.append({"score": float(flat[place]), "start": first, "end": last, "answer": context[first:last]})
-        if handle_impossible_answer:
-            answers.append({"score": impossible, "start": 0, "end": 0, "answer": ""})
-        answers = sorted(answers, key=lambda each: -each["score"])[:top_k]
-        for each in answers:
-            shift = len(each["answer"]) - len(each["answer"].lstrip())
-            each["start"] += shift
-            each["answer"] = each["answer"].strip()
-            each["end"] = each["start"] + len(each["answer"])
-        return answers[0] if top_k == 1 and answers else answers
+        answers = [
+            [{"score": score, "start": start, "end": end, "answer": text} for text, score, start, end in row] for row in rows
+        ]
+        return [each[0] if len(each) == 1 else each for each in answers]
 
 
 class TextGenerationPipeline(Pipeline):
@@ -238,11 +165,14 @@ class TextGenerationPipeline(Pipeline):
     def _is_batch(self, inputs: list[Any]) -> bool:
         return len(inputs) == 0 or not isinstance(inputs[0], dict)
 
-    def run(
+    def run(self, inputs: list[Any], **options: Any) -> list[Any]:
+        """Each text's continuations."""
+        return [self._continue(each, **options) for each in inputs]
+
+    def _continue(
         self, text: Any, return_full_text: bool | None = None, return_tensors: bool = False, return_text: bool | None = None,
         **options: Any,
     ) -> Any:
-        """One text's continuations."""
         chat = isinstance(text, list)
         if chat:
             inputs = self.tokenizer.apply_chat_template(text, add_generation_prompt=True, return_tensors="np")
@@ -269,15 +199,23 @@ class TextGenerationPipeline(Pipeline):
 
 
 class FeatureExtractionPipeline(Pipeline):
-    """The last hidden state of each token: nested lists [1, T, C]; arrays with return_tensors."""
+    """The last hidden state of each token: nested lists [1, T, C]; arrays with return_tensors.
+
+    truncation, max_length: as the tokenizer's call has them.
+    """
 
     task = "feature-extraction"
 
-    def run(self, text: Any, return_tensors: bool = False, **options: Any) -> Any:
-        """One text's states."""
-        inputs = self._encode(text)
-        states = self.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state
-        return states if return_tensors else states.tolist()
+    def run(
+        self, inputs: list[Any], return_tensors: bool = False, truncation: bool | str = False, max_length: int | None = None
+    ) -> list[Any]:
+        """Each text's states."""
+        results = []
+        for text in inputs:
+            encoded = self.tokenizer(text, truncation=truncation, max_length=max_length, return_tensors="np")
+            states = self.model(input_ids=encoded["input_ids"], use_cache=False).last_hidden_state
+            results.append(states if return_tensors else states.tolist())
+        return results
 
 
 PIPELINES: dict[str, type[Pipeline]] = {

@@ -58,5 +58,6 @@ void bind_generation(nb::module_& module);
 void bind_engine(nb::module_& module);
 void bind_training(nb::module_& module);
 void bind_microscope(nb::module_& module);
+void bind_tasks(nb::module_& module);
 
 }  // namespace diffllama::python

@@ -86,4 +86,5 @@ NB_MODULE(_core, module) {
   python::bind_engine(module);
   python::bind_training(module);
   python::bind_microscope(module);
+  python::bind_tasks(module);
 }

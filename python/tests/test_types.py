@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,15 @@ def test_the_stub_names_what_the_module_has() -> None:
         elif isinstance(node, ast.ClassDef):
             names = [each.name for each in node.body if isinstance(each, ast.FunctionDef)]
             names += [each.target.id for each in node.body if isinstance(each, ast.AnnAssign)]  # type: ignore[union-attr]
+            names += [each.targets[0].id for each in node.body if isinstance(each, ast.Assign)]  # type: ignore[attr-defined]
             stub[node.name] = {name for name in names if not name.startswith("__")}
     module = {name for name in dir(_core) if not name.startswith("_")}
     assert set(stub) == module
     for name, methods in stub.items():
         cls = getattr(_core, name)
-        if isinstance(cls, type) and not issubclass(cls, Exception):
+        if isinstance(cls, type) and issubclass(cls, Enum):
+            assert methods == {each.name for each in cls}, name
+        elif isinstance(cls, type) and not issubclass(cls, Exception):
             assert methods == {each for each in vars(cls) if not each.startswith("_")}, name
 
 

@@ -22,7 +22,8 @@ ScoreFunction function_of(const ModelConfig& config, ScoreFunction asked) {
 
 std::vector<std::int64_t> encode(const TaskModel& task_model, const ClassifyInput& input) {
   const Tokenizer& tokenizer = task_model.tokenizer;
-  std::vector<std::int64_t> ids = input.text_pair
+  std::vector<std::int64_t> ids = input.input_ids ? *input.input_ids
+                                  : input.text_pair
                                       ? tokenizer.encode_pair(input.text, *input.text_pair).ids
                                       : tokenizer.encode(input.text).ids;
   check_input_ids(task_model, ids);

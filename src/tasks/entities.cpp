@@ -8,8 +8,6 @@
 namespace diffllama {
 namespace {
 
-constexpr std::string_view kOutside = "O";
-
 struct Tag {
   bool begins = false;
   std::string_view group;
@@ -140,13 +138,16 @@ class EntityMaker {
 }  // namespace
 
 std::vector<Entity> entities_of(const TokenScores& scores, const TaggedText& text,
-                                Aggregation aggregation) {
+                                const TagOptions& options) {
+  const Aggregation aggregation = options.aggregation;
   const EntityMaker maker(scores, aggregation);
   const bool by_token = aggregation == Aggregation::none || aggregation == Aggregation::simple;
   std::vector<Entity> entities =
       by_token ? maker.of_tokens(text.tokens) : maker.of_words(text.tokens);
   if (aggregation != Aggregation::none) entities = maker.grouped(entities);
-  std::erase_if(entities, [](const Entity& entity) { return entity.entity == kOutside; });
+  std::erase_if(entities, [&](const Entity& entity) {
+    return std::ranges::find(options.ignore_labels, entity.entity) != options.ignore_labels.end();
+  });
   return entities;
 }
 

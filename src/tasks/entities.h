@@ -16,9 +16,8 @@ struct TokenScores {
   std::span<const float> scores;  // [T, labels] of all ids, special ones too
 };
 
-/// The entities of a text, as the token classification pipeline of transformers makes them; those
-/// labelled "O" left out.
+/// The entities of a text, as the token classification pipeline of transformers makes them.
 std::vector<Entity> entities_of(const TokenScores& scores, const TaggedText& text,
-                                Aggregation aggregation);
+                                const TagOptions& options);
 
 }  // namespace diffllama

@@ -34,7 +34,7 @@ std::vector<std::vector<Entity>> tag(const TaskModel& task_model, std::span<cons
         }
         results.push_back(entities_of(
             {.tokenizer = tokenizer, .labels = task_model.model.config.labels, .scores = scores},
-            texts[sequence], options.aggregation));
+            texts[sequence], options));
       });
   return results;
 }
