@@ -26,8 +26,13 @@ struct RenderedChat {
     std::size_t size = 0;  // bytes
     bool trusted = true;   // the template's own text; false: it came out of the conversation
   };
+  struct Range {
+    std::size_t begin = 0, end = 0;  // bytes of `text`
+  };
   std::string text;
   std::vector<Part> parts;  // of `text`, one after the other
+  /// What {% generation %} blocks of the template wrote: the assistant's turns.
+  std::vector<Range> generated = {};
 };
 
 struct ChatTemplateOptions {

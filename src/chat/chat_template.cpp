@@ -112,10 +112,11 @@ RenderedChat ChatTemplate::apply(std::string_view conversation, const std::strin
   const auto& [name, body] = impl_->choose(tools != nullptr && !tools->is_none());
   const std::string template_where =
       impl_->templates.size() > 1 ? impl_->where + " (" + name + ")" : impl_->where;
-  const Text text = jinja::render(body, variables, limits, template_where);
-  RenderedChat chat{text.bytes(), {}};
+  const jinja::Rendered rendered = jinja::render(body, variables, limits, template_where);
+  RenderedChat chat{rendered.text.bytes(), {}, {}};
+  for (const auto& [first, end] : rendered.generated) chat.generated.push_back({first, end});
   std::size_t begin = 0;
-  for (const Text::Run& run : text.runs()) {
+  for (const Text::Run& run : rendered.text.runs()) {
     chat.parts.push_back({run.end - std::exchange(begin, run.end), !run.content});
   }
   return chat;

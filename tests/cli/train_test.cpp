@@ -272,6 +272,44 @@ TEST_F(Train, TrainsEveryHead) {
   }
 }
 
+// Conversations and completions from data to a model that generates and is measured; of a learning
+// rate this high the few tokens that count are learnt by heart.
+TEST_F(Train, LearnsConversationsAndCompletions) {
+  const std::string chat_template =
+      scratch_.file("chat.jinja",
+                    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+                    "{% if add_generation_prompt %}assistant: {% endif %}");
+  const std::string chat = scratch_.file(
+      "chat.jsonl",
+      R"({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "A king"}]})"
+      "\n");
+  const std::string completion =
+      scratch_.file("completion.jsonl", R"({"prompt": "Who?", "completion": " A king"})"
+                                        "\n");
+  const struct {
+    const char* kind;
+    std::string file, prompt;
+  } cases[] = {{"chat", chat, "user: Who?\nassistant: "}, {"completion", completion, "Who?"}};
+  for (const auto& [kind, file, prompt] : cases) {
+    SCOPED_TRACE(kind);
+    Arguments fields = {"--set", "data.kind=" + std::string(kind), "--set", "data.valid=" + file,
+                        "--set", "data.sequence_length=32"};
+    if (file == chat) fields = fields + Arguments{"--set", "data.chat_template=" + chat_template};
+    expect_success(run_program(
+        Arguments{"train", "-m", kTiny, "-o", output(kind), "--set", "data.train=" + file, "--set",
+                  "optimizer.learning_rate=0.002", "--max-steps", "20", "--batch-size", "1"} +
+        fields));
+    const fs::path model = output(kind) / "last";
+    const Result text =
+        run_program({"generate", "-m", model, "-p", prompt, "--max-new-tokens", "6"});
+    expect_success(text);
+    EXPECT_THAT(text.out, HasSubstr("A king"));
+    const Result measures = run_program(Arguments{"evaluate", "-m", model, "--json"} + fields);
+    expect_success(measures);
+    EXPECT_THAT(measures.out, HasSubstr("perplexity"));
+  }
+}
+
 TEST_F(Train, SignalsSaveAndStop) {
   expect_success(run_program(command("whole")));
   // Of two that are both on their way the one with the smaller number is heard first.

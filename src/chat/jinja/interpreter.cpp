@@ -30,10 +30,11 @@ class Interpreter : private Evaluator {
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
 
-  Text run(const Body& body) {
+  Rendered run(const Body& body) {
     TextWriter out(context_);
+    top_ = &out;
     execute(body, out);
-    return out.take();
+    return {out.take(), std::move(generated_)};
   }
   int line() const { return line_; }
 
@@ -85,6 +86,13 @@ class Interpreter : private Evaluator {
       case Statement::Kind::scope: {
         const Inside inside(*this, scope_);
         return execute(statement.body, out);
+      }
+      case Statement::Kind::generation: {
+        const Inside inside(*this, scope_);
+        const std::size_t begin = out.size();
+        const Flow flow = execute(statement.body, out);
+        if (&out == top_ && out.size() > begin) generated_.push_back({begin, out.size()});
+        return flow;
       }
       case Statement::Kind::break_loop:
         return Flow::break_loop;
@@ -282,12 +290,14 @@ class Interpreter : private Evaluator {
   }
 
   std::vector<std::weak_ptr<Scope>> macro_scopes_;
+  const TextWriter* top_ = nullptr;  // what is written there is the template's output
+  std::vector<Rendered::Range> generated_;
 };
 
 }  // namespace
 
-Text render(const Body& body, const Variables& variables, const Limits& limits,
-            const std::string& where) {
+Rendered render(const Body& body, const Variables& variables, const Limits& limits,
+                const std::string& where) {
   Interpreter interpreter(limits, variables);
   try {
     return interpreter.run(body);

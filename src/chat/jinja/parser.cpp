@@ -93,7 +93,7 @@ class Parser : private ExpressionParser {
     if (tag == "with") return parse_with(add(body, Kind::with, line));
     if (tag == "print") return parse_print(add(body, Kind::output, line));
     if (tag == "generation") {
-      add(body, Kind::scope, line).body = parse_until("endgeneration");
+      add(body, Kind::generation, line).body = parse_until("endgeneration");
       return;
     }
     if (tag == "block") return parse_block(add(body, Kind::scope, line));

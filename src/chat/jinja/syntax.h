@@ -80,17 +80,18 @@ struct SpecialNames {
 
 struct Statement {
   enum class Kind {
-    text,       // text
-    output,     // expressions
-    condition,  // branches
-    loop,       // target in expressions[0] if expressions[1], body, otherwise
-    set,        // target = expressions[0]
-    set_block,  // target = body, through the filters of expressions[0] where it is not null
-    macro,      // name, parameters, body
-    call,       // expressions[0] is a call whose caller() is parameters and body
-    filter,     // body through the filters of expressions[0]
-    with,       // targets = expressions, body
-    scope,      // body, in a scope of its own: block, generation, autoescape
+    text,        // text
+    output,      // expressions
+    condition,   // branches
+    loop,        // target in expressions[0] if expressions[1], body, otherwise
+    set,         // target = expressions[0]
+    set_block,   // target = body, through the filters of expressions[0] where it is not null
+    macro,       // name, parameters, body
+    call,        // expressions[0] is a call whose caller() is parameters and body
+    filter,      // body through the filters of expressions[0]
+    with,        // targets = expressions, body
+    scope,       // body, in a scope of its own: block, autoescape
+    generation,  // the same; what it writes is the assistant's
     break_loop,
     continue_loop,
   };

@@ -13,10 +13,8 @@ namespace {
 
 using nlohmann::json;
 
-/// Bytes [begin, end) of a rendered conversation that the assistant writes.
-struct Turn {
-  std::size_t begin = 0, end = 0;
-};
+/// Of a rendered conversation, what the assistant writes.
+using Turn = RenderedChat::Range;
 
 std::string rendered(const ChatTemplate& chat_template, json conversation, std::size_t messages,
                      bool prompt, const std::string& where) {
@@ -39,8 +37,12 @@ std::size_t turn_end(std::string_view text, std::size_t begin, std::size_t end,
   return content_ends_it ? end : trimmed;
 }
 
+// What the template's {% generation %} blocks wrote; of a template without, what it adds for each
+// message of the assistant to its prompt for one.
 std::vector<Turn> assistant_turns(const ChatTemplate& chat_template, const json& conversation,
-                                  const std::string& text, const std::string& where) {
+                                  const RenderedChat& chat, const std::string& where) {
+  if (!chat.generated.empty()) return chat.generated;
+  const std::string& text = chat.text;
   std::vector<Turn> turns;
   const json& messages = conversation["messages"];
   for (std::size_t i = 0; i < messages.size(); ++i) {
@@ -83,7 +85,7 @@ MaskedText encode_conversation(const Tokenizer& tokenizer, const ChatTemplate& c
     throw FormatError(where + ": messages: expected a list, got " + json_excerpt(messages));
   }
   const RenderedChat chat = chat_template.apply(conversation.dump(), where);
-  const std::vector<Turn> turns = assistant_turns(chat_template, conversation, chat.text, where);
+  const std::vector<Turn> turns = assistant_turns(chat_template, conversation, chat, where);
   const Encoding encoding = encode_rendered(tokenizer, chat);
   MaskedText result = {.ids = encoding.ids, .labels = {}};
   auto turn = turns.begin();

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,37 @@ TEST(MaskedText, CountsTheAssistantsTurnsAndTheirEnd) {
   EXPECT_EQ(counted(kChatMl), "A friend.<|im_end|>Yes <s>, indeed.\n<|im_end|>");
   EXPECT_EQ(counted(kHeaders), "A friend.</s>Yes <s>, indeed.</s>");
   EXPECT_EQ(counted(kPlain), " A friend.\n Yes <s>, indeed.\n\n");  // " A" is one token
+}
+
+// tools/make_assistant_mask_goldens.py: transformers' assistant_masks, which TRL trains on.
+TEST(MaskedText, CountsTheAssistantsTokensOfTransformers) {
+  std::ifstream file(DIFFLLAMA_SOURCE_DIR "/tests/golden/chat/assistant_masks.json");
+  const json goldens = json::parse(file);
+  ASSERT_FALSE(goldens.empty());
+  for (const json& golden : goldens) {
+    const ChatTemplate chat_template({{"default", golden["template"]}},
+                                     {{"bos_token", "<s>"}, {"eos_token", "</s>"}});
+    const MaskedText text = encode_conversation(tiny_tokenizer(), chat_template,
+                                                {{"messages", golden["messages"]}}, "golden");
+    EXPECT_EQ(text.ids, golden["ids"].get<Ids>()) << golden;
+    std::vector<int> mask;
+    for (const std::int64_t label : text.labels) mask.push_back(label == kIgnoreLabel ? 0 : 1);
+    EXPECT_EQ(mask, golden["mask"].get<std::vector<int>>()) << golden;
+  }
+}
+
+TEST(MaskedText, CountsWhatGenerationBlocksWrite) {
+  // As TRL's own template for assistant_only_loss: the turn's end counts, the newline behind not.
+  const std::string marked =
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
+      "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}\n"
+      "{% else %}{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}";
+  EXPECT_EQ(counted(marked), "A friend.<|im_end|>Yes <s>, indeed.\n<|im_end|>");
+  // A template may count a part of a turn alone, and need not write a prompt the same as a turn.
+  EXPECT_EQ(counted("{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content[:1] }}"
+                    "{% generation %}{{ m.content[1:] }}{% endgeneration %}{% endif %}{% endfor %}"
+                    "{% if add_generation_prompt %}other{% endif %}"),
+            " friend.es <s>, indeed.\n");
 }
 
 TEST(MaskedText, WhatAUserWritesIsNoControlToken) {
