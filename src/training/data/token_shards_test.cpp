@@ -152,6 +152,66 @@ TEST(TokenShards, AreUsedAgain) {
   EXPECT_TRUE(corpus.warnings.empty());
 }
 
+TEST(TokenShards, GoOnWhereARunWasEnded) {
+  for (const std::int64_t per_shard : {3, 5}) {
+    Corpus corpus;
+    corpus.options.paths.push_back(corpus.folder.write("c.jsonl", "{\"text\": \"The end of it\"}"));
+    corpus.options.tokens_per_shard = per_shard;
+    const std::vector<std::int64_t> tokens = all_tokens(corpus.make());
+    const std::vector<std::string> files = files_of(corpus.directory());
+    std::vector<std::string> bytes;
+    for (const std::string& file : files) {
+      bytes.push_back(read_whole_file(corpus.directory() / file));
+    }
+    for (std::size_t kept = 1; kept < files.size(); ++kept) {
+      // What a run leaves that is ended behind shard `kept`: made by one whose next shard cannot
+      // be written.
+      fs::remove_all(corpus.directory());
+      fs::create_directories(corpus.shard(kept));
+      EXPECT_THAT(message_of<IoError>([&] { corpus.make(); }), HasSubstr(files[kept]));
+      fs::remove(corpus.shard(kept));
+      const auto made = fs::last_write_time(corpus.shard(0));
+      corpus.warnings.clear();
+      EXPECT_EQ(all_tokens(corpus.make(2)), tokens);
+      EXPECT_EQ(fs::last_write_time(corpus.shard(0)), made) << "made anew";
+      EXPECT_TRUE(corpus.warnings.empty());
+      EXPECT_EQ(files_of(corpus.directory()), files) << "no progress is left";
+      corpus.folder.write("shards/progress.json", "{}");  // ended before it was removed
+      corpus.make();
+      EXPECT_EQ(files_of(corpus.directory()), files);
+      for (std::size_t i = 0; i < files.size(); ++i) {
+        EXPECT_EQ(read_whole_file(corpus.shard(i)), bytes[i]) << per_shard << " " << kept;
+      }
+    }
+  }
+}
+
+TEST(TokenShards, BeginAnewWhereProgressIsOfAnotherSet) {
+  Corpus corpus;
+  corpus.options.tokens_per_shard = 3;
+  const std::vector<std::int64_t> tokens = all_tokens(corpus.make());
+  const auto end_after_two = [&] {
+    fs::remove_all(corpus.directory());
+    fs::create_directories(corpus.shard(2));
+    EXPECT_THAT(message_of<IoError>([&] { corpus.make(); }), HasSubstr("tokens-00002"));
+    fs::remove(corpus.shard(2));
+  };
+  for (const char* progress :
+       {"", "{", "[]", "{\"shards\": -1}", "{\"shards\": 2, \"documents\": 1}",
+        "{\"shards\": 9, \"documents\": 1, \"tokens\": 0}"}) {
+    end_after_two();
+    corpus.folder.write("shards/progress.json", progress);
+    EXPECT_EQ(all_tokens(corpus.make()), tokens) << progress;
+  }
+  end_after_two();
+  corpus.folder.write("shards/progress.json", R"({"shards": 2, "documents": 0, "tokens": 99})");
+  EXPECT_THAT(message_of([&] { corpus.make(); }),
+              HasSubstr("progress.json: tokens: expected at most"));
+  end_after_two();
+  corpus.fingerprint = 18;
+  EXPECT_EQ(all_tokens(corpus.make()), tokens);
+}
+
 TEST(TokenShards, AreMadeAnewForOtherTextsTokenizersAndOptions) {
   Corpus corpus;
   corpus.options.tokens_per_shard = 4;

@@ -1,15 +1,11 @@
 #include "training/data/tokenize_corpus.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <limits>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
 
-#include "base/atomic_file.h"
 #include "base/mapped_file.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_config.h"
@@ -17,6 +13,7 @@
 #include "diffllama/error.h"
 #include "tokenizer/load_tokenizer.h"
 #include "training/data/checksum.h"
+#include "training/data/shard_writer.h"
 #include "training/data/text_encoding.h"
 
 namespace diffllama {
@@ -54,64 +51,6 @@ std::uint64_t source_fingerprint(const CorpusOptions& options, const std::vector
   return sum.value();
 }
 
-// Collects documents and writes a shard whenever one is full.
-class ShardWriter {
- public:
-  ShardWriter(fs::path directory, TokenShardHeader header, std::uint64_t tokens_per_shard)
-      : directory_(std::move(directory)), header_(header), tokens_per_shard_(tokens_per_shard) {}
-
-  void add_document(std::span<const std::int64_t> ids) {
-    bool begins = true;
-    while (!ids.empty()) {
-      // A full shard waits for the next token: only then is it not the last.
-      if (header_.tokens == tokens_per_shard_) write(/*last=*/false);
-      if (begins) offsets_.push_back(header_.tokens);
-      begins = false;
-      const std::size_t part =
-          std::min<std::uint64_t>(ids.size(), tokens_per_shard_ - header_.tokens);
-      for (const std::int64_t id : ids.first(part)) append(id);
-      header_.tokens += part;
-      ids = ids.subspan(part);
-    }
-  }
-  void finish() { write(/*last=*/true); }
-  std::uint64_t tokens() const { return header_.first_token + header_.tokens; }
-  std::uint64_t shards() const { return header_.number; }
-
- private:
-  void append(std::int64_t id) {
-    std::array<std::byte, sizeof id> bytes{};
-    std::memcpy(bytes.data(), &id, sizeof id);  // little-endian
-    tokens_.insert(tokens_.end(), bytes.begin(), bytes.begin() + header_.bytes_per_token);
-  }
-
-  void write(bool last) {
-    const auto offsets = std::as_bytes(std::span(offsets_));
-    Checksum sum;
-    sum.add(offsets);
-    sum.add(std::span<const std::byte>(tokens_));
-    header_.data_checksum = sum.value();
-    header_.documents = offsets_.size();
-    header_.last = last;
-    AtomicFile file(token_shard_path(directory_, header_.number));
-    file.write(encode_header(header_));
-    file.write(offsets);
-    file.write(tokens_);
-    file.commit();
-    header_.first_token += header_.tokens;
-    header_.tokens = 0;
-    ++header_.number;
-    offsets_.clear();
-    tokens_.clear();
-  }
-
-  fs::path directory_;
-  TokenShardHeader header_;  // of the shard that is being filled
-  std::uint64_t tokens_per_shard_;
-  std::vector<std::uint64_t> offsets_;
-  std::vector<std::byte> tokens_;
-};
-
 std::vector<std::int64_t> document_ids(const Tokenizer& tokenizer, const Document& document,
                                        std::optional<std::int64_t> eos) {
   std::vector<std::int64_t> ids =
@@ -125,6 +64,7 @@ void write_shards(const Tokenizer& tokenizer, const CorpusOptions& options,
                   const Parallel& parallel) {
   const auto eos = options.append_eos ? tokenizer.eos_token_id() : std::nullopt;
   ShardWriter writer(directory, header, static_cast<std::uint64_t>(options.tokens_per_shard));
+  std::uint64_t written = writer.resume();  // documents that need not be tokenised
   DocumentReader reader(options.paths, options.format, options.text_documents, options.text_column);
   BadRows none;
   BadRows& bad_rows = options.bad_rows != nullptr ? *options.bad_rows : none;
@@ -137,6 +77,10 @@ void write_shards(const Tokenizer& tokenizer, const CorpusOptions& options,
       Document document;
       more = bad_rows.next_good([&] { return reader.next(document); });
       if (!more) break;
+      if (written > 0) {
+        --written;
+        continue;
+      }
       bytes += document.text.size() + sizeof(Document);
       batch.push_back(std::move(document));
     }
@@ -157,10 +101,6 @@ void write_shards(const Tokenizer& tokenizer, const CorpusOptions& options,
                           ", got none");
   }
   writer.finish();
-  // What a longer set left behind.
-  std::error_code error;
-  for (std::uint64_t i = writer.shards(); fs::remove(token_shard_path(directory, i), error); ++i) {
-  }
 }
 
 // Why the shards in `directory` cannot be used and are to be made: they are not there, or not of
@@ -170,7 +110,10 @@ std::optional<std::string> why_to_make(const fs::path& directory, const TokenSha
   for (std::uint64_t number = 0; !last; ++number) {
     const fs::path path = token_shard_path(directory, number);
     std::error_code error;
-    if (!fs::exists(path, error)) return number == 0 ? "" : path.string() + " is missing";
+    if (!fs::exists(path, error)) {
+      const bool goes_on = number == 0 || fs::exists(shard_progress_path(directory), error);
+      return goes_on ? "" : path.string() + " is missing";
+    }
     const TokenShard shard(path);
     const TokenShardHeader& header = shard.header();
     if (header.tokenizer_fingerprint != wanted.tokenizer_fingerprint) {
@@ -238,6 +181,7 @@ TokenShards tokenize_corpus(const Tokenizer& tokenizer, std::uint64_t tokenizer_
     if (!why->empty() && options.warn) options.warn(*why + ": tokenised anew");
     write_shards(tokenizer, options, header, directory, parallel);
   }
+  fs::remove(shard_progress_path(directory), error);  // of a set that is whole
   return TokenShards::open(directory, parallel);
 }
 

@@ -37,9 +37,9 @@ struct CorpusOptions {
 
 /// The corpus as shards in `directory`, which is made where it is absent. Shards of the same texts,
 /// tokenizer and options that are there are used; of others they are made anew, each file
-/// atomically, with the same bytes whatever the number of threads. Memory: one shard, and per
-/// thread some MiB or the longest document. Throws IoError, FormatError (a broken line or shard),
-/// InvalidArgument for options.
+/// atomically, with the same bytes whatever the number of threads; a set that was not finished goes
+/// on behind its last whole shard. Memory: one shard, and per thread some MiB or the longest
+/// document. Throws IoError, FormatError (a broken line or shard), InvalidArgument for options.
 TokenShards tokenize_corpus(const Tokenizer& tokenizer, std::uint64_t tokenizer_fingerprint,
                             const CorpusOptions& options, const std::filesystem::path& directory,
                             const Parallel& parallel);
