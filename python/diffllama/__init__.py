@@ -11,6 +11,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from ._core import ConfigError, Error, FormatError, InvalidArgument, IoError, TrainingError
+from .batch_encoding import BatchEncoding
 from .cache import Cache, DynamicCache
 from .configuration import AutoConfig, DiffLlamaConfig, LlamaConfig, PretrainedConfig
 from .engine import Ending, Engine, NewToken, PromptResult, Refusal, StepEvents
@@ -27,11 +28,6 @@ from .logits_process import (
 )
 from .microscope import AttentionReport, attention_report, lambdas
 from .modeling import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     DiffLlamaForCausalLM,
     DiffLlamaForQuestionAnswering,
     DiffLlamaForSequenceClassification,
@@ -42,12 +38,19 @@ from .modeling import (
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaModel,
-    PreTrainedModel,
 )
+from .modeling_auto import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+from .modeling_utils import PreTrainedModel
 from .outputs import ModelOutput
 from .pipelines import Pipeline, pipeline
 from .streamers import AsyncTextIteratorStreamer, BaseStreamer, TextIteratorStreamer, TextStreamer
-from .tokenization import AutoTokenizer, BatchEncoding, PreTrainedTokenizer, PreTrainedTokenizerFast
+from .tokenization import AutoTokenizer, PreTrainedTokenizer, PreTrainedTokenizerFast
 from .training import ProgressCallback, TrainerCallback, TrainingResult, train
 
 try:

@@ -16,7 +16,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
 from .engine import Engine, StepEvents
-from .modeling import AutoModelForCausalLM
+from .modeling_auto import AutoModelForCausalLM
 from .tokenization import AutoTokenizer
 
 

@@ -12,7 +12,7 @@ from . import _core
 from .arrays import numpy_array
 
 if TYPE_CHECKING:
-    from .modeling import PreTrainedModel
+    from .modeling_utils import PreTrainedModel
     from .tokenization import PreTrainedTokenizer
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from . import arrays
 
 if TYPE_CHECKING:
-    from .modeling import PreTrainedModel
+    from .modeling_utils import PreTrainedModel
 
 
 class Parameter:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import _core
-from .modeling import (
+from .modeling_auto import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _core, hub
 from .arrays import as_tensors, numpy_array
+from .batch_encoding import BatchEncoding, EncodedText, remaining, shorten_longest
 
 # What makes a tokenizer; save_pretrained and pickling take those that are there.
 TOKENIZER_FILES = (
@@ -20,98 +21,6 @@ TOKENIZER_FILES = (
     "chat_template.jinja", "config.json",
 )
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-
-
-class BatchEncoding(dict[str, Any]):
-    """What a tokenizer returns: input_ids, attention_mask and so on, as keys and attributes.
-
-    One text gives lists, several give lists of lists; with return_tensors arrays.
-    """
-
-    def __init__(self, data: dict[str, Any], encodings: list[_Encoded] | None = None) -> None:
-        super().__init__(data)
-        self._encodings = encodings or []
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"BatchEncoding has no field {name!r}") from None
-
-    def to(self, device: Any = None, **kwargs: Any) -> BatchEncoding:
-        """Itself, its torch tensors on `device`."""
-        for name, value in self.items():
-            move = getattr(value, "to", None)
-            if move is not None and device not in (None, "cpu"):
-                self[name] = move(device, **kwargs)
-        return self
-
-    @property
-    def is_fast(self) -> bool:
-        """True: it knows where tokens come from."""
-        return True
-
-    def tokens(self, batch_index: int = 0) -> list[str]:
-        """The tokens as the vocabulary writes them."""
-        return self._encodings[batch_index].tokens()
-
-    def word_ids(self, batch_index: int = 0) -> list[int | None]:
-        """The word that each token is of; None for special tokens."""
-        return [None if each < 0 else each for each in self._encodings[batch_index].word_ids]
-
-    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
-        """0 or 1, the text of a pair that each token is of; None for special tokens."""
-        return [None if each < 0 else each for each in self._encodings[batch_index].sequence_ids]
-
-    def char_to_token(self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0) -> int | None:
-        """The token that a character is in; None for none."""
-        batch, char = (0, batch_or_char_index) if char_index is None else (batch_or_char_index, char_index)
-        encoded = self._encodings[batch]
-        for i, (begin, end) in enumerate(encoded.offsets):
-            if encoded.sequence_ids[i] == sequence_index and begin <= char < end:
-                return i
-        return None
-
-    def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> tuple[int, int] | None:
-        """The characters of a token, from and to; None for a special one."""
-        batch, token = (0, batch_or_token_index) if token_index is None else (batch_or_token_index, token_index)
-        encoded = self._encodings[batch]
-        return None if encoded.sequence_ids[token] < 0 else encoded.offsets[token]
-
-
-class _Encoded:
-    """A text's tokens: each list has an entry for each."""
-
-    lists = ("ids", "offsets", "type_ids", "word_ids", "sequence_ids", "special")
-
-    def __init__(self, tokenizer: PreTrainedTokenizer, values: tuple[list[Any], ...]) -> None:
-        self.tokenizer = tokenizer
-        self.mask = [1] * len(values[0])
-        self.ids: list[int]
-        self.offsets: list[tuple[int, int]]
-        self.type_ids: list[int]
-        self.word_ids: list[int]
-        self.sequence_ids: list[int]
-        self.special: list[int]
-        (self.ids, self.offsets, self.type_ids, self.word_ids, self.sequence_ids, self.special) = values
-
-    def tokens(self) -> list[str]:
-        return self.tokenizer.convert_ids_to_tokens(self.ids)  # type: ignore[return-value]
-
-    def taken(self, kept: list[int]) -> _Encoded:
-        """The tokens at those places."""
-        return _Encoded(self.tokenizer, tuple([getattr(self, name)[i] for i in kept] for name in self.lists))
-
-    def pad(self, count: int, side: str, token: int, type_id: int) -> None:
-        if count <= 0:
-            return
-        values: dict[str, Any] = {
-            "ids": token, "offsets": (0, 0), "type_ids": type_id, "word_ids": -1, "sequence_ids": -1, "special": 1,
-            "mask": 0,
-        }
-        for name, value in values.items():
-            own = getattr(self, name)
-            setattr(self, name, [value] * count + own if side == "left" else own + [value] * count)
 
 
 class PreTrainedTokenizer:
@@ -315,7 +224,7 @@ class PreTrainedTokenizer:
         if text is None and text_target is not None:
             text, text_target = text_target, None
         texts, pairs, batched = _texts(text, text_pair, is_split_into_words)
-        pieces: list[_Encoded] = []
+        pieces: list[EncodedText] = []
         sources: list[int] = []
         strategy, limit = self._truncation(truncation, max_length)
         for number, (first, second) in enumerate(zip(texts, pairs)):
@@ -370,14 +279,14 @@ class PreTrainedTokenizer:
 
     batch_encode_plus = encode_plus
 
-    def _encode(self, text: Any, pair: Any, add_special_tokens: bool) -> _Encoded:
+    def _encode(self, text: Any, pair: Any, add_special_tokens: bool) -> EncodedText:
         if isinstance(text, list):
             return self._encode_words(text, add_special_tokens)
-        return _Encoded(self, self.engine.encode(text, pair, add_special_tokens))
+        return EncodedText(self, self.engine.encode(text, pair, add_special_tokens))
 
-    def _encode_words(self, words: list[str], add_special_tokens: bool) -> _Encoded:
+    def _encode_words(self, words: list[str], add_special_tokens: bool) -> EncodedText:
         """Words that were cut before: each alone, then the special tokens around all."""
-        around = _Encoded(self, self.engine.encode("", None, add_special_tokens))
+        around = EncodedText(self, self.engine.encode("", None, add_special_tokens))
         values: list[list[Any]] = [[], [], [], [], [], []]
         for number, word in enumerate(words):
             one: list[list[Any]] = list(self.engine.encode(word, None, False))
@@ -386,8 +295,8 @@ class PreTrainedTokenizer:
                 all_words.extend(own)
         middle = len(around.ids) if self._special_after() == 0 else self._special_before()
         joined = [getattr(around, name)[:middle] + own + getattr(around, name)[middle:]
-                  for name, own in zip(_Encoded.lists, values)]
-        return _Encoded(self, tuple(joined))
+                  for name, own in zip(EncodedText.lists, values)]
+        return EncodedText(self, tuple(joined))
 
     def _special_before(self) -> int:
         special = self.engine.encode("a", None, True)[4]
@@ -408,7 +317,7 @@ class PreTrainedTokenizer:
         limit = self.model_max_length if max_length is None else max_length
         return (None, 0) if limit > 10**20 else (strategy, limit)
 
-    def _truncate(self, encoded: _Encoded, strategy: str, limit: int, stride: int) -> list[_Encoded]:
+    def _truncate(self, encoded: EncodedText, strategy: str, limit: int, stride: int) -> list[EncodedText]:
         """The text cut to `limit` tokens, special ones kept, then the pieces that were left over."""
         excess = len(encoded.ids) - limit
         if excess <= 0:
@@ -417,9 +326,9 @@ class PreTrainedTokenizer:
         counts = [len(each) for each in places]
         left = self.truncation_side == "left"
         if strategy == "longest_first":
-            kept = _shorten_longest(counts, excess)
+            kept = shorten_longest(counts, excess)
             if counts[1] > 0:
-                return [encoded.taken(_remaining(encoded, places, kept, left))]
+                return [encoded.taken(remaining(encoded, places, kept, left))]
             number = 0
         else:
             number = 0 if strategy == "only_first" else 1
@@ -440,7 +349,7 @@ class PreTrainedTokenizer:
             begin, end = (begin + step, end + step) if not left else (begin - step, end - step)
 
     def _pad(
-        self, pieces: list[_Encoded], padding: bool | str, max_length: int | None, multiple: int | None, side: str | None
+        self, pieces: list[EncodedText], padding: bool | str, max_length: int | None, multiple: int | None, side: str | None
     ) -> None:
         if padding is False or padding == "do_not_pad":
             return
@@ -474,7 +383,7 @@ class PreTrainedTokenizer:
         if isinstance(encoded_inputs, (list, tuple)):
             encoded_inputs = {name: [each[name] for each in encoded_inputs] for name in encoded_inputs[0]}
         rows = [numpy_array(ids).tolist() for ids in encoded_inputs["input_ids"]]
-        pieces = [_Encoded(self, (ids, [(0, 0)] * len(ids), *([0] * len(ids) for _ in range(4)))) for ids in rows]
+        pieces = [EncodedText(self, (ids, [(0, 0)] * len(ids), *([0] * len(ids) for _ in range(4)))) for ids in rows]
         if "attention_mask" in encoded_inputs:
             for piece, mask in zip(pieces, encoded_inputs["attention_mask"]):
                 piece.mask = numpy_array(mask).tolist()
@@ -636,32 +545,7 @@ def _texts(text: Any, pair: Any, is_split: bool) -> tuple[list[Any], list[Any], 
     return texts, pairs, True
 
 
-def _shorten_longest(counts: list[int], excess: int) -> list[int]:
-    """How many tokens of each text stay when the longer one loses tokens first, as the tokenizers
-    library shares them out."""
-    first, second = counts
-    if second == 0:
-        return [first - excess, 0]
-    total = first + second - excess
-    shorter, longer = sorted(counts)
-    if shorter > total:
-        longer = shorter
-    else:
-        longer = max(shorter, total - shorter)
-    if shorter + longer > total:
-        shorter = total // 2
-        longer = shorter + total % 2
-    return [shorter, longer] if first <= second else [longer, shorter]
-
-
-def _remaining(encoded: _Encoded, places: list[list[int]], kept: list[int], left: bool) -> list[int]:
-    stay = {i for i, each in enumerate(encoded.sequence_ids) if each < 0}
-    for own, count in zip(places, kept):
-        stay.update(own[len(own) - count :] if left else own[:count])
-    return sorted(stay)
-
-
-def _check_lengths(pieces: list[_Encoded]) -> None:
+def _check_lengths(pieces: list[EncodedText]) -> None:
     if len({len(each.ids) for each in pieces}) > 1:
         raise ValueError("return_tensors: expected texts of one length, got several; use padding=True and truncation=True")
 
