@@ -45,7 +45,7 @@ Value trusted_roles(const Value& messages, const std::string& where) {
   for (const Value& message : messages.sequence()->items) {
     if (message.dict() == nullptr) {
       throw FormatError(where + R"(: messages: expected objects such as {"role": "user", )" +
-                        "\"content\": \"...\"}, got " + jinja::type_name(message));
+                        R"("content": "..."}, got )" + jinja::type_name(message));
     }
     list->items.push_back(with_trusted_role(message));
     list->extent.hold(list->items.back().extent());
@@ -77,7 +77,8 @@ ChatTemplate::ChatTemplate(const std::map<std::string, std::string>& sources,
   auto impl = std::make_shared<Impl>();
   impl->where = where;
   for (const auto& [name, source] : sources) {
-    const std::string its_where = sources.size() > 1 ? where + " (" + name + ")" : where;
+    std::string its_where = where;
+    if (sources.size() > 1) its_where.append(" (").append(name).append(")");
     if (source.size() > kMostSourceBytes) {
       throw FormatError(its_where + ": expected a chat template of at most " +
                         std::to_string(kMostSourceBytes) + " bytes, got " +

@@ -205,7 +205,7 @@ TEST(Trainer, StoppedAnywhereItContinuesWithTheSameBits) {
 
 TEST(Trainer, ARunThatGoesOnSetsTheLinksOfOneThatWasKilledBeforeIt) {
   const TestDirectory scratch;
-  const fs::path path = scratch.path();
+  const fs::path& path = scratch.path();
   ASSERT_TRUE(Fixture().run(path));
   const auto target = [&](const char* name) { return fs::read_symlink(path / name).string(); };
   const std::string last = target("last"), best = target("best");

@@ -1,18 +1,6 @@
 #include "model/heads/heads.h"
 
-#include "diffllama/error.h"
-#include "model/heads/head_checks.h"
-
 namespace diffllama {
-
-void require_tensor(const char* name, const Tensor& tensor, DType dtype, const Shape& shape) {
-  if (tensor.dtype() != dtype || tensor.shape() != shape) {
-    throw InvalidArgument(std::string("[") + name + "] expected " + std::string(dtype_name(dtype)) +
-                          " " + to_string(shape) + ", got " +
-                          std::string(dtype_name(tensor.dtype())) + " " +
-                          to_string(tensor.shape()));
-  }
-}
 
 void head_product(const ModelWeights& weights, const float* x, std::int64_t rows, float* y,
                   ActivationRows& scratch, const Parallel& parallel,

@@ -228,10 +228,10 @@ TEST_F(TokenClassificationTest, NamesABadSentenceAndGoesOnBehindIt) {
     bad_rows_ = BadRows(1);
     EXPECT_EQ(sentences(), 2) << text;
   };
-  expect("a.conll", "a O\n\nb\nc O\n\nd O\n", ":3: expected a word and its tag, got \"b\"");
+  expect("a.conll", "a O\n\nb\nc O\n\nd O\n", R"(:3: expected a word and its tag, got "b")");
   expect("a.conll", "a O\n\nb x O\nc O\n\nd O\n",
          ":3: expected 2 columns as the first line has, got 3");
-  expect("a.conll", "a O\n\nb X\n\nd O\n", ":3: tag: expected one of \"O\", got \"X\"");
+  expect("a.conll", "a O\n\nb X\n\nd O\n", R"(:3: tag: expected one of "O", got "X")");
   const std::string good = "{\"tokens\": [\"a\"], \"ner_tags\": [0]}\n";
   expect("a.jsonl", good + "{\"tokens\": [\"a\"], \"ner_tags\": []}\n" + good,
          ":2: expected as many ner_tags as tokens, one or more, got 0 and 1");
@@ -242,7 +242,7 @@ TEST_F(TokenClassificationTest, NamesABadSentenceAndGoesOnBehindIt) {
   expect("a.jsonl", good + "{\"tokens\": 1, \"ner_tags\": [0]}\n" + good,
          ":2: tokens: expected a list, got 1");
   expect("a.jsonl", good + "{\"ner_tags\": [0]}\n" + good,
-         ":2: expected an object with a \"tokens\", got {\"ner_tags\":[0]}");
+         R"(:2: expected an object with a "tokens", got {"ner_tags":[0]})");
 }
 
 }  // namespace

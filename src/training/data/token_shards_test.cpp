@@ -155,11 +155,12 @@ TEST(TokenShards, AreUsedAgain) {
 TEST(TokenShards, GoOnWhereARunWasEnded) {
   for (const std::int64_t per_shard : {3, 5}) {
     Corpus corpus;
-    corpus.options.paths.push_back(corpus.folder.write("c.jsonl", "{\"text\": \"The end of it\"}"));
+    corpus.options.paths.push_back(corpus.folder.write("c.jsonl", R"({"text": "The end of it"})"));
     corpus.options.tokens_per_shard = per_shard;
     const std::vector<std::int64_t> tokens = all_tokens(corpus.make());
     const std::vector<std::string> files = files_of(corpus.directory());
     std::vector<std::string> bytes;
+    bytes.reserve(files.size());
     for (const std::string& file : files) {
       bytes.push_back(read_whole_file(corpus.directory() / file));
     }
@@ -197,8 +198,8 @@ TEST(TokenShards, BeginAnewWhereProgressIsOfAnotherSet) {
     fs::remove(corpus.shard(2));
   };
   for (const char* progress :
-       {"", "{", "[]", "{\"shards\": -1}", "{\"shards\": 2, \"documents\": 1}",
-        "{\"shards\": 9, \"documents\": 1, \"tokens\": 0}"}) {
+       {"", "{", "[]", R"({"shards": -1})", R"({"shards": 2, "documents": 1})",
+        R"({"shards": 9, "documents": 1, "tokens": 0})"}) {
     end_after_two();
     corpus.folder.write("shards/progress.json", progress);
     EXPECT_EQ(all_tokens(corpus.make()), tokens) << progress;
