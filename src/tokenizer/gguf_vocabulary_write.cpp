@@ -118,7 +118,14 @@ ordered_json template_processor(const Tokenizer::Impl& parts, bool add_bos, bool
   ordered_json pair = ordered_json::array();
   ordered_json tokens = ordered_json::object();
   const auto add = [&](const std::optional<std::int64_t>& id) {
-    const std::string token = *parts.added_tokens.content(*id);
+    // Of equal tokens the last is the added one; the vocabulary has the others' text.
+    const std::string* added = parts.added_tokens.content(*id);
+    std::string token = added != nullptr
+                            ? *added
+                            : std::string(parts.model->vocabulary().token_of(*id).value_or(""));
+    if (tokens.contains(token) && tokens[token]["ids"] != ordered_json{*id}) {
+      token.append(" ").append(std::to_string(*id));  // no more than a name, which ids go with
+    }
     single.push_back(special(token));
     pair.push_back(special(token));
     tokens[token] = {{"id", token}, {"ids", {*id}}, {"tokens", {token}}};

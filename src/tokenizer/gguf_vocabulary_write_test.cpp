@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "diffllama/error.h"
 #include "tokenizer/load_tokenizer.h"
 
@@ -133,6 +135,25 @@ TEST(GgufVocabularyWrite, AVocabularyWithScoresComesBackAsATokenizerJson) {
   }
   vocabulary.tokens[5] = "\xff";
   EXPECT_THROW(to_tokenizer_json(vocabulary, "m.gguf"), FormatError);
+}
+
+// Found by the fuzzer of gguf_convert: of equal tokens the last one is the added token.
+TEST(GgufVocabularyWrite, NamesOneOfEqualTokensAsBosAndEos) {
+  GgufVocabulary vocabulary;
+  vocabulary.model = "gpt2";
+  vocabulary.pre = "smollm";
+  vocabulary.tokens = {"a", "b", "c", "b", "c", "b"};
+  vocabulary.add_bos_token = true;
+  vocabulary.add_eos_token = true;
+  for (const auto& [bos, eos] : {std::pair{1, 2}, {1, 4}, {5, 1}, {3, 1}, {1, 1}}) {
+    vocabulary.bos_token_id = bos;
+    vocabulary.eos_token_id = eos;
+    const Tokenizer before = make_tokenizer(vocabulary, "m.gguf");
+    const std::string json = to_tokenizer_json(vocabulary, "m.gguf");
+    const Tokenizer after = parse_tokenizer({"tokenizer.json", json, "", ""}, {});
+    EXPECT_THAT(before.encode("a").ids, ElementsAre(bos, 0, eos));
+    EXPECT_EQ(after.encode("a").ids, before.encode("a").ids) << json;
+  }
 }
 
 TEST(GgufVocabularyWrite, RefusesOtherKinds) {

@@ -22,7 +22,7 @@ struct TrainerState {
   std::int64_t evaluated_step = 0;    // "last_evaluation_step"; 0: none
   double mean_loss = 0;               // running mean, for the alarm
   std::int64_t mean_count = 0;        // losses in it
-  std::string recipe;                 // the effective recipe, JSON
+  std::string recipe = "{}";          // the effective recipe, JSON
 };
 
 inline constexpr const char* kTrainerStateFile = "trainer_state.json";
