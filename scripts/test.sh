@@ -7,7 +7,7 @@ usage() {
 usage: scripts/test.sh [CHECK]...
   --release     build in Release and run every test, Python's among them (what no argument does)
   --python      the tests of the Python package alone
-  --asan        the same under AddressSanitizer and UndefinedBehaviorSanitizer
+  --asan        the same under AddressSanitizer and UndefinedBehaviorSanitizer; --asan=K/4 the K-th of every four tests
   --tsan        the same under ThreadSanitizer
   --fuzz        each fuzzer of tests/fuzz for 5 seconds, beginning with the corpus; --fuzz=SECONDS for longer
   --format      clang-format would change nothing
@@ -16,12 +16,13 @@ usage: scripts/test.sh [CHECK]...
 EOF
 }
 
+# run_tests PRESET [K/4]: every test, or the K-th of every four.
 run_tests() {
   install_packages build
   configure "$1"
   build "$1"
-  say "Testing build/$1"
-  ctest --preset "$1" -j "$(nproc)" --progress || die "tests failed; what they said is above"
+  say "Testing build/$1${2:+ ($2)}"
+  ctest --preset "$1" -j "$(nproc)" --progress ${2:+-I "${2%/4},,4"} || die "tests failed; what they said is above"
 }
 
 # The Python package in a virtual environment of its own. Where PyPI cannot be reached it is left out.
@@ -105,6 +106,7 @@ for check in "$@"; do
     --release) run_tests release && check_python ;;
     --python) check_python ;;
     --asan) run_tests asan ;;
+    --asan=[1-4]/4) run_tests asan "${check#--asan=}" ;;
     --tsan) run_tests tsan ;;
     --fuzz) run_fuzzers 5 build/fuzz/corpus ;;
     --fuzz=*[!0-9]* | --fuzz=) usage >&2; printf 'test.sh: expected --fuzz=SECONDS, got %s\n' "$check" >&2; exit 2 ;;
