@@ -66,6 +66,8 @@ struct AttentionHead {
   std::vector<std::int64_t> query_heads;
   /// What A2 is multiplied by for each token, [T]: all equal but in DIFF V2; empty for a Llama.
   std::vector<float> lambda;
+  /// Where DEX changes this head: its output o becomes o - dex_lambda W o. The maps are as without.
+  std::optional<float> dex_lambda;
   /// float32 [T, T], a row for each token that reads and a column for each that is read: A1, A2 and
   /// A1 - lambda A2. Empty where MicroscopeOptions keeps none; for a Llama only `first` is there.
   Tensor first, second, difference;
@@ -130,7 +132,8 @@ std::map<std::string, Tensor> to_tensors(const AttentionReport& report);
 /// InvalidArgument where the maps kept would make more than 256 MiB.
 std::string to_html(const AttentionReport& report);
 /// An image of one head whose maps were kept: A1, A2 and A1 - lambda A2 side by side, a square of
-/// pixels for each weight, in the page's colours on white. Its text chunk "Description" says what
+/// pixels for each weight, in the page's colours on white, with the tokens on the axes (letters of
+/// Latin, Greek and Cyrillic; boxes for others). Its text chunk "Description" says what
 /// it is. Throws InvalidArgument for a head without maps.
 std::string to_png(const AttentionReport& report, std::int64_t layer, std::int64_t head);
 

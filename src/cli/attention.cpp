@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -95,6 +97,23 @@ void print_largest(const std::string& name, const LargestValues& values) {
                    values.median});
 }
 
+// DEX's lambda in the layers that have it, over their heads.
+void print_dex(const AttentionReport& report) {
+  bool first = true;
+  for (std::size_t i = 0; i < report.layers.size(); ++i) {
+    std::vector<double> lambdas;
+    for (const AttentionHead& head : report.layers[i].heads) {
+      if (head.dex_lambda) lambdas.push_back(*head.dex_lambda);
+    }
+    if (lambdas.empty()) continue;
+    if (first) std::cout << "\nLambda of DEX over a layer's heads: mean, smallest, largest\n";
+    first = false;
+    const auto [smallest, largest] = std::ranges::minmax(lambdas);
+    const double sum = std::accumulate(lambdas.begin(), lambdas.end(), 0.0);
+    print_row(std::to_string(i), {sum / static_cast<double>(lambdas.size()), smallest, largest});
+  }
+}
+
 void print_text(const AttentionReport& report) {
   const bool two = report.maps == 2;
   std::cout << report.architecture << ", " << report.ids.size() << " tokens";
@@ -114,6 +133,7 @@ void print_text(const AttentionReport& report) {
     print_measures(std::to_string(i), report.layers[i].mean, two);
   }
   print_measures("mean", report.mean, two);
+  print_dex(report);
   std::cout << "\nLargest magnitudes\n        ";
   for (const char* name : {"top 1", "top 2", "top 3", "top 10", "top 100", "median"}) {
     std::cout << std::setw(10) << name;

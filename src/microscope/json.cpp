@@ -92,6 +92,7 @@ Json report_json(const AttentionReport& report, std::optional<std::int64_t> read
       const AttentionHead& head = layer.heads[i];
       Json of_head = {{"head", i}, {"query_heads", head.query_heads}};
       if (two) of_head["lambda"] = lambda_json(head.lambda);
+      if (head.dex_lambda) of_head["dex_lambda"] = *head.dex_lambda;
       of_head["measures"] = to_json(head.measures, two);
       if (reads && !head.first.empty()) add_maps(head, *reads, of_head);
       heads.push_back(std::move(of_head));

@@ -15,6 +15,7 @@
 
 #include "base/base64.h"
 #include "diffllama/error.h"
+#include "microscope/glyphs.h"
 #include "microscope/measures.h"
 
 namespace diffllama {
@@ -184,6 +185,30 @@ TEST(Microscope, LambdaByTokenIsTheGateOfTheNormedInput) {
   }
 }
 
+TEST(Microscope, TellsTheLambdaOfDex) {
+  const Model model = open(golden_model("llama_dex"));
+  const AttentionReport report = attention_report(model, Ids{3, 1, 4, 15}, {.keep_maps = false});
+  const json said = json::parse(to_json(report));
+  std::size_t told = 0;
+  for (const DexHeads& dex : model.config().dex) {
+    const auto layer = static_cast<std::size_t>(dex.layer);
+    const Tensor lambda =
+        model.parameter("model.layers." + std::to_string(dex.layer) + ".self_attn.dex_lambda");
+    for (std::size_t i = 0; i < dex.heads.size(); ++i) {
+      const auto head = static_cast<std::size_t>(dex.heads[i]);
+      EXPECT_EQ(report.layers[layer].heads[head].dex_lambda, lambda.f32()[i]);
+      EXPECT_EQ(said["layers"][layer]["heads"][head]["dex_lambda"], lambda.f32()[i]);
+      ++told;
+    }
+  }
+  EXPECT_GT(told, 0U);
+  std::size_t having = 0;
+  for (const AttentionLayer& layer : report.layers) {
+    for (const AttentionHead& head : layer.heads) having += head.dex_lambda ? 1U : 0U;
+  }
+  EXPECT_EQ(having, told);
+}
+
 TEST(Microscope, KeepsTheMapsThatAreAskedFor) {
   const Model model = open(golden_model("diffllama_causal"));
   const Ids ids = {3, 1, 4, 1, 5};
@@ -330,13 +355,13 @@ TEST(Microscope, AnImageHasASquareForEachWeight) {
   const std::string bytes = to_png(report, 1, 0);
   EXPECT_NE(bytes.find("Attention of DiffLlamaForCausalLM, layer 1, head 0"), std::string::npos);
   const Pixels got = read_png(bytes);
-  EXPECT_EQ(got.width, 3 * 4 * 24 + 4 * 8);
-  EXPECT_EQ(got.height, 4 * 24 + 2 * 8);
+  EXPECT_EQ(got.width, 12 + 3 * (4 * 24 + 8));
+  EXPECT_EQ(got.height, 26 + 4 * 24 + 8);
   const Tensor* const maps[] = {&head.first, &head.second, &head.difference};
   for (std::int64_t map = 0; map < 3; ++map) {
     for (std::int64_t i = 0; i < 16; ++i) {
-      const std::int64_t x = 8 + map * (4 * 24 + 8) + i % 4 * 24 + 12;
-      const std::int64_t y = 8 + i / 4 * 24 + 12;
+      const std::int64_t x = 12 + map * (4 * 24 + 8) + i % 4 * 24 + 12;
+      const std::int64_t y = 26 + i / 4 * 24 + 12;
       const float weight = maps[map]->f32()[static_cast<std::size_t>(i)];
       // Red goes from 255 to 9, or to 196 for A2 and below zero.
       const double full = map == 1 || weight < 0 ? 196 : 9;
@@ -344,6 +369,47 @@ TEST(Microscope, AnImageHasASquareForEachWeight) {
       EXPECT_NEAR(got.rgb[static_cast<std::size_t>(3 * (y * got.width + x))], want, 0.51);
     }
   }
+}
+
+// Whether letter `character` stands in black from (x, y) on; upwards: turned, from its bottom left.
+bool stands(const Pixels& image, std::int64_t x, std::int64_t y, char32_t character, bool upwards) {
+  for (std::int64_t i = 0; i < kGlyphWidth * kGlyphHeight; ++i) {
+    const std::int64_t along = i % kGlyphWidth;
+    const std::int64_t down = i / kGlyphWidth;
+    const std::int64_t column = upwards ? x + down : x + along;
+    const std::int64_t row = upwards ? y - along : y + down;
+    const bool black =
+        image.rgb.at(static_cast<std::size_t>(3 * (row * image.width + column))) < 80;
+    if (black != ((glyph(character) >> i & 1) != 0)) return false;
+  }
+  return true;
+}
+
+TEST(Microscope, AnImageHasTokensOnItsAxes) {
+  AttentionReport report =
+      attention_report(open(golden_model("diffllama_causal")), Ids{3, 1, 4, 1});
+  report.tokens = {"To", " b\n", "\xD0\xB6", "a very long word"};
+  const Pixels got = read_png(to_png(report, 1, 0));
+  const std::int64_t axis = 14 * kGlyphWidth;  // the longest, cut
+  const std::vector<std::u32string> labels = {U"To", U"\u00B7b\u00B6", U"\u0436",
+                                              U"a\u00B7very\u00B7long\u00B7w\u2026"};
+  for (std::int64_t token = 0; token < 4; ++token) {
+    const std::u32string& label = labels[static_cast<std::size_t>(token)];
+    for (std::int64_t i = 0; i < std::ssize(label); ++i) {
+      const char32_t character = label[static_cast<std::size_t>(i)];
+      const std::int64_t from_end = std::ssize(label) - i;
+      EXPECT_TRUE(stands(got, 8 + axis - from_end * kGlyphWidth, 26 + axis + token * 24 + 7,
+                         character, false))
+          << token << ' ' << i;
+      for (std::int64_t map = 0; map < 3; ++map) {
+        EXPECT_TRUE(stands(got, 12 + axis + map * (4 * 24 + 8) + token * 24 + 7,
+                           26 + axis - 5 - i * kGlyphWidth, character, true))
+            << map << ' ' << token << ' ' << i;
+      }
+    }
+  }
+  EXPECT_TRUE(stands(got, 12 + axis + 2 * (4 * 24 + 8), 8, U'A', false));
+  EXPECT_EQ(glyph(U'\u6F22'), glyph(U'\u25A1'));
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ class ReportMaker {
  public:
   ReportMaker(const ForwardModel& model, std::span<const std::int64_t> ids,
               const MicroscopeOptions& options)
-      : geometry_(model.stack.geometry()),
+      : model_(model),
+        geometry_(model.stack.geometry()),
         options_(options),
         tokens_(static_cast<std::int64_t>(ids.size())) {
     report_.architecture = model.config.class_name();
@@ -55,6 +56,7 @@ class ReportMaker {
   Tensor difference_of(const AttentionHead& head, bool by_token) const;
   std::vector<float> visible_logits(const Tensor& logits) const;
 
+  const ForwardModel& model_;
   const AttentionGeometry& geometry_;
   const MicroscopeOptions& options_;
   std::int64_t tokens_;
@@ -70,6 +72,10 @@ void ReportMaker::add(const CapturedLayer& captured, const Parallel& parallel) {
   });
   std::vector<AttentionMeasures> measures;
   for (const AttentionHead& head : layer.heads) measures.push_back(head.measures);
+  const DexWeights& dex = model_.weights.layers[static_cast<std::size_t>(captured.number)].dex;
+  for (std::size_t i = 0; i < dex.heads.size(); ++i) {
+    layer.heads[static_cast<std::size_t>(dex.heads[i])].dex_lambda = dex.lambda[i];
+  }
   layer.mean = mean_of(measures);
   std::vector<float> logits = visible_logits(captured.logits);
   std::vector<float> states(captured.output.begin(), captured.output.end());
