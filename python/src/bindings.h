@@ -32,6 +32,15 @@ struct ModelHolder {
   Model& get() const;
 };
 
+/// task(model), without the GIL and alone with the model.
+template <class Task>
+auto compute(ModelHolder& self, const Task& task) {
+  Model& model = self.get();
+  const nb::gil_scoped_release release;
+  const std::scoped_lock lock(self.mutex);
+  return task(model);
+}
+
 /// A tokenizer that Python holds.
 struct TokenizerHolder {
   Tokenizer tokenizer;

@@ -22,11 +22,10 @@ AttentionReport report(ModelHolder& self, const std::vector<std::int64_t>& ids,
   options.head = head;
   options.keep_maps = keep_maps;
   if (answer) options.answer = TokenSpan{.begin = answer->first, .end = answer->second};
-  const Model& model = self.get();
-  const nb::gil_scoped_release release;
-  const std::scoped_lock lock(self.mutex);
-  return tokenizer == nullptr ? attention_report(model, ids, options)
-                              : attention_report(model, tokenizer->tokenizer, ids, options);
+  return compute(self, [&](const Model& model) {
+    return tokenizer == nullptr ? attention_report(model, ids, options)
+                                : attention_report(model, tokenizer->tokenizer, ids, options);
+  });
 }
 
 nb::dict tensors(const AttentionReport& self) {

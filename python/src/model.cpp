@@ -103,7 +103,6 @@ nb::dict forward(ModelHolder& self, nb::handle input_ids, nb::handle inputs_embe
                  nb::handle start_positions, nb::handle end_positions, KVCache* cache,
                  std::int64_t logits_to_keep, bool output_hidden_states, bool output_attentions,
                  bool output_gradients) {
-  const Model& model = self.get();
   ForwardInputs inputs;
   inputs.input_ids = to_tensor(input_ids, "input_ids");
   inputs.inputs_embeds = to_tensor(inputs_embeds, "inputs_embeds", DType::float32);
@@ -116,26 +115,17 @@ nb::dict forward(ModelHolder& self, nb::handle input_ids, nb::handle inputs_embe
   inputs.output_hidden_states = output_hidden_states;
   inputs.output_attentions = output_attentions;
   inputs.output_gradients = output_gradients;
-  ForwardOutput output;
-  {
-    const nb::gil_scoped_release release;
-    const std::scoped_lock lock(self.mutex);
-    output = model.forward(inputs, cache);
-  }
-  return to_dict(output);
+  return to_dict(compute(self, [&](const Model& model) { return model.forward(inputs, cache); }));
 }
 
 void set_parameters(ModelHolder& self, const std::map<std::string, nb::object>& values) {
-  Model& model = self.get();
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, value] : values) {
     std::optional<Tensor> tensor = to_tensor(value, name.c_str(), DType::float32);
     if (!tensor) throw InvalidArgument(name + ": expected an array, got None");
     tensors.emplace(name, std::move(*tensor));
   }
-  const nb::gil_scoped_release release;
-  const std::scoped_lock lock(self.mutex);
-  diffllama::set_parameters(model, tensors);
+  compute(self, [&](Model& model) { diffllama::set_parameters(model, tensors); });
 }
 
 nb::dict runtime(const ModelHolder& self) {

@@ -16,15 +16,6 @@ namespace {
 
 using nb::literals::operator""_a;
 
-// task(model), without the GIL and alone with the model.
-template <class Task>
-auto compute(ModelHolder& self, const Task& task) {
-  const Model& model = self.get();
-  const nb::gil_scoped_release release;
-  const std::scoped_lock lock(self.mutex);
-  return task(model);
-}
-
 // (labels, scores) of each.
 std::vector<std::pair<std::vector<std::string>, std::vector<float>>> classify_ids(
     ModelHolder& model, const TokenizerHolder& tokenizer,

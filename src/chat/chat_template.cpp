@@ -71,14 +71,23 @@ struct [[gnu::visibility("hidden")]] ChatTemplate::Impl {
   }
 };
 
+namespace {
+
+// Where one of `count` templates stands, for messages.
+std::string place_of(const std::string& name, const std::string& where, std::size_t count) {
+  if (count == 1) return where;
+  return std::string(where).append(" (").append(name).append(")");
+}
+
+}  // namespace
+
 ChatTemplate::ChatTemplate(const std::map<std::string, std::string>& sources,
                            const std::map<std::string, std::string>& special_tokens,
                            const std::string& where) {
   auto impl = std::make_shared<Impl>();
   impl->where = where;
   for (const auto& [name, source] : sources) {
-    std::string its_where = where;
-    if (sources.size() > 1) its_where.append(" (").append(name).append(")");
+    const std::string its_where = place_of(name, where, sources.size());
     if (source.size() > kMostSourceBytes) {
       throw FormatError(its_where + ": expected a chat template of at most " +
                         std::to_string(kMostSourceBytes) + " bytes, got " +
@@ -111,11 +120,9 @@ RenderedChat ChatTemplate::apply(std::string_view conversation, const std::strin
   limits.steps += conversation.size();
   const Value* tools = given.dict()->find("tools");
   const auto& [name, body] = impl_->choose(tools != nullptr && !tools->is_none());
-  const std::string template_where =
-      impl_->templates.size() > 1 ? impl_->where + " (" + name + ")" : impl_->where;
-  const jinja::Rendered rendered = jinja::render(body, variables, limits, template_where);
-  RenderedChat chat{rendered.text.bytes(), {}, {}};
-  for (const auto& [first, end] : rendered.generated) chat.generated.push_back({first, end});
+  jinja::Rendered rendered =
+      jinja::render(body, variables, limits, place_of(name, impl_->where, impl_->templates.size()));
+  RenderedChat chat{rendered.text.bytes(), {}, std::move(rendered.generated)};
   std::size_t begin = 0;
   for (const Text::Run& run : rendered.text.runs()) {
     chat.parts.push_back({run.end - std::exchange(begin, run.end), !run.content});

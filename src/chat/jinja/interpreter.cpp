@@ -291,7 +291,7 @@ class Interpreter : private Evaluator {
 
   std::vector<std::weak_ptr<Scope>> macro_scopes_;
   const TextWriter* top_ = nullptr;  // what is written there is the template's output
-  std::vector<Rendered::Range> generated_;
+  std::vector<RenderedChat::Range> generated_;
 };
 
 }  // namespace

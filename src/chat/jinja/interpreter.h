@@ -1,23 +1,20 @@
 #pragma once
 
-#include <cstddef>
 #include <string>
 #include <vector>
 
 #include "chat/jinja/evaluator.h"
 #include "chat/jinja/syntax.h"
+#include "diffllama/chat.h"
 
 namespace diffllama::jinja {
 
 /// What a template made.
 struct Rendered {
-  struct Range {
-    std::size_t begin, end;
-  };
   Text text;
   /// Bytes that {% generation %} blocks wrote, in order; of blocks whose text goes through a macro,
   /// a filter or a variable, none.
-  std::vector<Range> generated;
+  std::vector<RenderedChat::Range> generated;
 };
 
 /// What the template makes of these variables. Throws FormatError, which starts with `where` and
