@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "kernels/elementwise.h"
@@ -27,6 +28,8 @@ class LayerPass {
       : layer_(layer),
         geometry_(layer.attention.geometry),
         rows_(rows),
+        pieces_(rows.pieces),
+        key_limits_(rows.key_limits.data()),
         scratch_(scratch),
         kept_(kept),
         activations_(kept == nullptr ? scratch.activations : *kept),
@@ -40,6 +43,10 @@ class LayerPass {
         x_(scratch.x.data()),
         normed_(reserve_rows(scratch.normed, tokens_, width_)) {}
 
+  /// From the residual stream to rotated queries, and keys and values in the caches.
+  void attention_inputs();
+  /// Goes on with these rows alone.
+  void narrow(const WantedRows& wanted);
   void self_attention();
   void feed_forward();
 
@@ -56,6 +63,8 @@ class LayerPass {
   const DecoderLayer& layer_;
   const AttentionGeometry& geometry_;
   const StepRows& rows_;
+  std::span<const StepPiece> pieces_;  // of the rows that are computed
+  const std::int64_t* key_limits_;     // of their tokens
   LayerScratch& scratch_;
   LayerActivations* kept_;
   LayerActivations& activations_;
@@ -65,14 +74,11 @@ class LayerPass {
   float* normed_;  // [N, C]
 };
 
-// x = x + o_proj(attention(RMSNorm(x)))
-void LayerPass::self_attention() {
+void LayerPass::attention_inputs() {
   const LayerWeights& weights = layer_.weights;
   float* queries = reserve_rows(activations_.queries, tokens_, query_width_);  // [N, H, d]
   float* keys = reserve_rows(activations_.keys, tokens_, key_width_);          // [N, K, d]
   float* values = reserve_rows(activations_.values, tokens_, value_width_);    // [N, K d]
-  float* attended =
-      reserve_rows(activations_.attended, tokens_, output_width_);  // [N, heads, value_columns]
   norm(weights.input_layernorm);
   const PackedMatrix* next = &weights.o_proj.weight;
   const Projection query{&weights.q_proj, queries};
@@ -90,6 +96,30 @@ void LayerPass::self_attention() {
   }
   if (layer_.attention.qk_norm) norm_heads(queries, keys);
   rotate_and_store(queries, keys, values);
+}
+
+void LayerPass::narrow(const WantedRows& wanted) {
+  const auto pick = [&](float* from, std::int64_t columns) {
+    for (std::int64_t i = 0; i < wanted.tokens(); ++i) {
+      const std::int64_t row = wanted.rows[static_cast<std::size_t>(i)];
+      if (row != i) std::copy_n(from + row * columns, columns, from + i * columns);
+    }
+  };
+  pick(x_, width_);
+  pick(activations_.queries.data(), query_width_);
+  if (layer_.attention.lambda == LambdaRule::sigmoid) {
+    pick(activations_.lambdas.data(), geometry_.output_heads());
+  }
+  pieces_ = wanted.pieces;
+  key_limits_ = wanted.key_limits.data();
+  tokens_ = wanted.tokens();
+}
+
+// x = x + o_proj(attention(RMSNorm(x))), from attention_inputs() on
+void LayerPass::self_attention() {
+  const LayerWeights& weights = layer_.weights;
+  float* attended =
+      reserve_rows(activations_.attended, tokens_, output_width_);  // [N, heads, value_columns]
   attend();
   if (!weights.dex.heads.empty()) extend(attended);
   project(attended, {{&weights.o_proj, normed_}}, &weights.gate_proj.weight);
@@ -201,16 +231,17 @@ void LayerPass::attend() {
                            ? nullptr
                            : reserve_rows(kept_->before_norm, tokens_, output_width_);
   scratch_.inputs.clear();
-  for (const StepPiece& piece : rows_.pieces) {
+  for (const StepPiece& piece : pieces_) {
     const SequenceStep& step = *piece.step;
-    AttentionInput input{
-        .cache = step.cache,
-        .tokens = piece.tokens,
-        .queries = activations_.queries.data() + piece.row * query_width_,
-        .key_limit = rows_.key_limits.data() + piece.row,
-        .mask = step.mask,
-        .mask_stride = step.mask == nullptr ? 0 : step.cache->keys() + step.tokens(),
-        .output = activations_.attended.data() + piece.row * output_width_};
+    AttentionInput input{.cache = step.cache,
+                         .tokens = piece.tokens,
+                         .queries = activations_.queries.data() + piece.row * query_width_,
+                         .key_limit = key_limits_ + piece.row,
+                         .output = activations_.attended.data() + piece.row * output_width_};
+    if (step.mask != nullptr) {
+      input.mask_stride = step.cache->keys() + step.tokens();
+      input.mask = step.mask + piece.first * input.mask_stride;
+    }
     if (layer_.attention.lambda == LambdaRule::sigmoid) {
       input.lambdas = activations_.lambdas.data() + piece.row * heads;
     }
@@ -253,9 +284,14 @@ void LayerPass::add_to_residual(const float* update) {
 
 }  // namespace
 
-void decoder_layer(const DecoderLayer& layer, const StepRows& rows, LayerScratch& scratch,
-                   LayerActivations* kept, const Parallel& parallel) {
+void decoder_layer(const DecoderLayer& layer, const StepRows& rows, const WantedRows* wanted,
+                   LayerScratch& scratch, LayerActivations* kept, const Parallel& parallel) {
   LayerPass pass(layer, rows, scratch, kept, parallel);
+  pass.attention_inputs();
+  if (wanted != nullptr) {
+    if (wanted->tokens() == 0) return;
+    pass.narrow(*wanted);
+  }
   pass.self_attention();
   pass.feed_forward();
 }

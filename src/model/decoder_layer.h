@@ -43,8 +43,9 @@ struct LayerScratch {
 /// x = x + o_proj(attention(RMSNorm(x))); x = x + down_proj(act(gate_proj(RMSNorm(x))) *
 /// up_proj(RMSNorm(x))) for the rows of scratch.x, those of `rows`, whose caches take their keys
 /// and values. `kept`: where backward finds what it reads of this layer, but for its input; or
-/// null.
-void decoder_layer(const DecoderLayer& layer, const StepRows& rows, LayerScratch& scratch,
-                   LayerActivations* kept, const Parallel& parallel);
+/// null. `wanted`, without `kept`: these rows alone are computed to the end, and lie in scratch.x
+/// one behind the other; or null.
+void decoder_layer(const DecoderLayer& layer, const StepRows& rows, const WantedRows* wanted,
+                   LayerScratch& scratch, LayerActivations* kept, const Parallel& parallel);
 
 }  // namespace diffllama

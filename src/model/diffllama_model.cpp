@@ -29,6 +29,38 @@ void with_room(std::span<const SequenceStep> steps, std::vector<SequenceCache::M
   }
 }
 
+// Finds the rows whose last hidden state is wanted. False: all are, or what layers compute on the
+// way.
+bool select_wanted(const StepRows& rows, WantedRows& wanted) {
+  wanted.pieces.clear();
+  wanted.rows.clear();
+  wanted.key_limits.clear();
+  for (const StepPiece& piece : rows.pieces) {
+    const SequenceStep& step = *piece.step;
+    if (!step.hidden_states.empty() || !step.attentions.empty()) return false;
+    const std::int64_t count = step.outputs_of(piece.first, piece.tokens);
+    if (count == 0) continue;
+    const std::int64_t skipped = piece.tokens - count;
+    wanted.pieces.push_back({&step, piece.first + skipped, count, wanted.tokens()});
+    for (std::int64_t row = piece.row + skipped; row < piece.row + piece.tokens; ++row) {
+      wanted.rows.push_back(row);
+      wanted.key_limits.push_back(rows.key_limits[static_cast<std::size_t>(row)]);
+    }
+  }
+  return wanted.tokens() < rows.tokens();
+}
+
+// Moves the caches on behind the rows' tokens.
+void advance_caches(const StepRows& rows) {
+  for (const StepPiece& piece : rows.pieces) {
+    const auto slots =
+        std::span(rows.slots)
+            .subspan(static_cast<std::size_t>(piece.row), static_cast<std::size_t>(piece.tokens));
+    piece.step->cache->advance(
+        std::ranges::count_if(slots, [](std::int64_t slot) { return slot >= 0; }), piece.tokens);
+  }
+}
+
 }  // namespace
 
 DiffLlamaModel::DiffLlamaModel(const ModelConfig& config, const ModelWeights& weights,
@@ -87,7 +119,7 @@ void DiffLlamaModel::run_chunks(std::span<const SequenceStep> steps, ForwardScra
 
 void DiffLlamaModel::run_rows(StepRows& rows, ForwardScratch& scratch, ActivationTape* tape,
                               const Parallel& parallel) const {
-  const std::int64_t tokens = rows.tokens();
+  std::int64_t tokens = rows.tokens();
   const std::int64_t width = config_.hidden_size;
   const std::int64_t layers = config_.num_hidden_layers;
   const auto keep_hidden_state = [&](std::int64_t index, const float* x) {
@@ -102,6 +134,7 @@ void DiffLlamaModel::run_rows(StepRows& rows, ForwardScratch& scratch, Activatio
   float* x = reserve_rows(scratch.layer.x, tokens, width);  // [N, C], the residual stream
   embed(rows, x, parallel);
   prepare(rows, scratch.frequencies);
+  const bool narrow = tape == nullptr && select_wanted(rows, scratch.wanted);
   if (tape != nullptr) tape->layers.resize(static_cast<std::size_t>(layers));
   for (std::int64_t number = 0; number < layers; ++number) {
     keep_hidden_state(number, x);
@@ -113,8 +146,11 @@ void DiffLlamaModel::run_rows(StepRows& rows, ForwardScratch& scratch, Activatio
       layer.lora_dropout = tape->lora_dropout;
       if (tape->inputs_only) kept = nullptr;
     }
-    decoder_layer(layer, rows, scratch.layer, kept, parallel);
+    const bool last = number + 1 == layers;
+    decoder_layer(layer, rows, narrow && last ? &scratch.wanted : nullptr, scratch.layer, kept,
+                  parallel);
   }
+  if (narrow) tokens = scratch.wanted.tokens();
   if (tape != nullptr) std::copy_n(x, tokens * width, reserve_rows(tape->last, tokens, width));
   for_each_row(tokens, parallel, [&](std::int64_t row) {
     float* values = x + row * width;
@@ -123,26 +159,20 @@ void DiffLlamaModel::run_rows(StepRows& rows, ForwardScratch& scratch, Activatio
   });
   if (tape != nullptr) std::copy_n(x, tokens * width, reserve_rows(tape->normed, tokens, width));
   keep_hidden_state(layers, x);
-  hand_out(rows, x);
+  hand_out(narrow ? scratch.wanted.pieces : rows.pieces, x);
+  advance_caches(rows);
 }
 
-// Gives each step the rows of the final norm's output that it wants, and moves its cache on.
-void DiffLlamaModel::hand_out(const StepRows& rows, const float* x) const {
+// Gives each step the rows of the final norm's output that it wants.
+void DiffLlamaModel::hand_out(std::span<const StepPiece> pieces, const float* x) const {
   const std::int64_t width = config_.hidden_size;
-  for (const StepPiece& piece : rows.pieces) {
+  for (const StepPiece& piece : pieces) {
     const SequenceStep& step = *piece.step;
-    const bool ends = piece.first + piece.tokens == step.tokens();
-    const float* output = x + piece.row * width;
-    if (step.output != nullptr && !step.last_only) {
-      std::copy_n(output, piece.tokens * width, step.output + piece.first * width);
-    } else if (step.output != nullptr && ends) {
-      std::copy_n(output + (piece.tokens - 1) * width, width, step.output);
-    }
-    const auto slots =
-        std::span(rows.slots)
-            .subspan(static_cast<std::size_t>(piece.row), static_cast<std::size_t>(piece.tokens));
-    step.cache->advance(std::ranges::count_if(slots, [](std::int64_t slot) { return slot >= 0; }),
-                        piece.tokens);
+    const std::int64_t count = step.outputs_of(piece.first, piece.tokens);
+    if (count == 0) continue;
+    const std::int64_t skipped = piece.tokens - count;
+    const std::int64_t target = step.last_only ? 0 : piece.first + skipped;
+    std::copy_n(x + (piece.row + skipped) * width, count * width, step.output + target * width);
   }
 }
 
@@ -174,7 +204,7 @@ void DiffLlamaModel::replay(std::int64_t layer, const ActivationTape& tape, Forw
               reserve_rows(scratch.layer.x, tokens, width));
   DecoderLayer again = layer_of(layer);
   again.lora_dropout = tape.lora_dropout;
-  decoder_layer(again, tape.rows, scratch.layer, &activations, parallel);
+  decoder_layer(again, tape.rows, nullptr, scratch.layer, &activations, parallel);
 }
 
 void DiffLlamaModel::embed(const StepRows& rows, float* x, const Parallel& parallel) const {

@@ -21,6 +21,7 @@ namespace diffllama {
 struct ForwardScratch {
   LayerScratch layer;
   StepRows rows;  // of runs without a tape
+  WantedRows wanted;
   RotaryFrequencies frequencies;
   std::vector<SequenceCache::Mark> marks;
 };
@@ -66,7 +67,7 @@ class DiffLlamaModel {
                 const Parallel& parallel) const;
   void embed(const StepRows& rows, float* x, const Parallel& parallel) const;
   void prepare(StepRows& rows, RotaryFrequencies& own) const;
-  void hand_out(const StepRows& rows, const float* x) const;
+  void hand_out(std::span<const StepPiece> pieces, const float* x) const;
   DecoderLayer layer_of(std::int64_t layer) const;
 
   const ModelConfig& config_;

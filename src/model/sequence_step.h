@@ -32,6 +32,12 @@ struct SequenceStep {
   std::vector<AttentionMaps> attentions;  // empty, or one a layer
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(positions.size()); }
+  /// How many of its tokens [first, first + count) have rows in `output`: they are the last ones.
+  std::int64_t outputs_of(std::int64_t first, std::int64_t count) const {
+    if (output == nullptr) return 0;
+    if (!last_only) return count;
+    return first + count == tokens() ? 1 : 0;
+  }
 };
 
 /// A run of one step's tokens among the rows that go through the layers together.
@@ -52,6 +58,16 @@ struct StepRows {
   std::int64_t tokens() const {
     return pieces.empty() ? 0 : pieces.back().row + pieces.back().tokens;
   }
+};
+
+/// Those of StepRows whose last hidden state is wanted, M tokens: the last layer takes keys and
+/// values of all, and goes on with these.
+struct WantedRows {
+  std::vector<StepPiece> pieces;
+  std::vector<std::int64_t> rows;        // [M], where they lie in the StepRows, ascending
+  std::vector<std::int64_t> key_limits;  // [M]
+
+  std::int64_t tokens() const { return static_cast<std::int64_t>(rows.size()); }
 };
 
 }  // namespace diffllama

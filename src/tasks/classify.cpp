@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <string>
 
 #include "tasks/ragged_forward.h"
@@ -27,15 +28,10 @@ std::vector<std::int64_t> encode(const TaskModel& task_model, const ClassifyInpu
                                       ? tokenizer.encode_pair(input.text, *input.text_pair).ids
                                       : tokenizer.encode(input.text).ids;
   check_input_ids(task_model, ids);
+  // The head reads the last token that is not padding, the first where there is none.
+  const std::optional<std::int64_t>& pad = task_model.model.config.pad_token_id;
+  while (pad && ids.size() > 1 && ids.back() == *pad) ids.pop_back();
   return ids;
-}
-
-// The token that the head reads: the last that is not padding, the first where there is none.
-std::size_t pooled_position(const ModelConfig& config, const std::vector<std::int64_t>& ids) {
-  std::size_t position = ids.size() - 1;
-  if (!config.pad_token_id) return position;
-  while (position > 0 && ids[position] == *config.pad_token_id) --position;
-  return position;
 }
 
 Classification ranked(const ModelConfig& config, std::span<const float> scores,
@@ -66,13 +62,13 @@ std::vector<Classification> classify(const TaskModel& task_model,
   const auto sequences = encode_inputs(
       task_model, inputs, [&](const ClassifyInput& input) { return encode(task_model, input); });
   std::vector<float> pooled;
-  const auto width = static_cast<std::size_t>(config.hidden_size);
   RaggedForward(task_model.model, task_model.parallel)
-      .run(sequences, [&](std::size_t sequence, std::span<const float> hidden) {
-        const auto row =
-            hidden.subspan(pooled_position(config, sequences[sequence]) * width, width);
-        pooled.insert(pooled.end(), row.begin(), row.end());
-      });
+      .run(
+          sequences,
+          [&](std::size_t, std::span<const float> row) {
+            pooled.insert(pooled.end(), row.begin(), row.end());
+          },
+          true);
   std::vector<float> logits = head_logits(task_model, pooled);
   const ScoreFunction function = function_of(config, options.function);
   const auto classes = static_cast<std::size_t>(config.num_labels());

@@ -19,7 +19,8 @@ RaggedForward::RaggedForward(const ForwardModel& model, const Parallel& parallel
       parallel_(parallel),
       blocks_(model.stack.make_cache().layout().block, std::numeric_limits<std::int32_t>::max()) {}
 
-void RaggedForward::run(std::span<const std::vector<std::int64_t>> sequences, const Take& take) {
+void RaggedForward::run(std::span<const std::vector<std::int64_t>> sequences, const Take& take,
+                        bool last_only) {
   for (std::size_t first = 0; first < sequences.size();) {
     std::size_t end = first;
     std::int64_t tokens = 0;
@@ -28,13 +29,13 @@ void RaggedForward::run(std::span<const std::vector<std::int64_t>> sequences, co
       if (end > first && tokens > model_.stack.prefill_chunk()) break;
       ++end;
     }
-    run_step(sequences.subspan(first, end - first), first, take);
+    run_step(sequences.subspan(first, end - first), first, take, last_only);
     first = end;
   }
 }
 
 void RaggedForward::run_step(std::span<const std::vector<std::int64_t>> sequences,
-                             std::size_t first, const Take& take) {
+                             std::size_t first, const Take& take, bool last_only) {
   std::int64_t tokens = 0, longest = 0;
   for (const auto& sequence : sequences) {
     tokens += length_of(sequence);
@@ -57,12 +58,13 @@ void RaggedForward::run_step(std::span<const std::vector<std::int64_t>> sequence
     steps[i].input_ids = sequences[i];
     steps[i].positions = std::span(positions_).first(sequences[i].size());
     steps[i].rotary_length = length_of(sequences[i]);
+    steps[i].last_only = last_only;
     steps[i].output = output;
-    output += length_of(sequences[i]) * width;
+    output += (last_only ? 1 : length_of(sequences[i])) * width;
   }
   model_.stack.run(steps, scratch_, parallel_);
   for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const std::int64_t values = length_of(sequences[i]) * width;
+    const std::int64_t values = (last_only ? 1 : length_of(sequences[i])) * width;
     take(first + i, {hidden, static_cast<std::size_t>(values)});
     hidden += values;
   }

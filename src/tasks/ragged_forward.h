@@ -19,14 +19,16 @@ class RaggedForward {
   /// `model` and `parallel` must outlive it.
   RaggedForward(const ForwardModel& model, const Parallel& parallel);
 
-  /// Given the sequence's number and its last_hidden_state [T, C], which goes with the call.
+  /// Given the sequence's number and its last_hidden_state [T, C], or [1, C] where the last
+  /// token's row is all that is wanted; it goes with the call.
   using Take = std::function<void(std::size_t sequence, std::span<const float> hidden)>;
   /// Calls `take` for each sequence, in order. Each has one token or more, all in the vocabulary.
-  void run(std::span<const std::vector<std::int64_t>> sequences, const Take& take);
+  void run(std::span<const std::vector<std::int64_t>> sequences, const Take& take,
+           bool last_only = false);
 
  private:
   void run_step(std::span<const std::vector<std::int64_t>> sequences, std::size_t first,
-                const Take& take);
+                const Take& take, bool last_only);
 
   const ForwardModel& model_;
   const Parallel& parallel_;
