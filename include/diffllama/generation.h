@@ -38,13 +38,13 @@ using TokenCallback =
 /// around it. The tokenizer is needed for stop_strings and text only. Throws InvalidArgument for
 /// options out of range and prompts that are empty or hold ids outside the vocabulary.
 /// `assistant_model`, where there is one, is a smaller model of the same vocabulary that guesses
-/// tokens ahead, which changes none of them.
-std::vector<GeneratedSequence> generate(const Model& model,
-                                        std::span<const std::vector<std::int64_t>> prompts,
-                                        const GenerationConfig& config,
-                                        const Tokenizer* tokenizer = nullptr,
-                                        const TokenCallback& on_token = {},
-                                        const Model* assistant_model = nullptr);
+/// tokens ahead, which changes none of them. `negative_prompts`, one for each prompt where there
+/// are any, take the place of config.negative_prompt_ids; an empty one: its prompt's last token.
+std::vector<GeneratedSequence> generate(
+    const Model& model, std::span<const std::vector<std::int64_t>> prompts,
+    const GenerationConfig& config, const Tokenizer* tokenizer = nullptr,
+    const TokenCallback& on_token = {}, const Model* assistant_model = nullptr,
+    std::span<const std::vector<std::int64_t>> negative_prompts = {});
 
 /// One sequence of a caller who runs the model: chooses its next tokens as `generate` does, and
 /// tells their text and when it ends. Options that need more of the model than logits (beams,

@@ -82,7 +82,8 @@ std::shared_ptr<const Constraint> make_constraint(const std::string& kind, const
 
 nb::list generate_batch(ModelHolder& self, const std::vector<std::vector<std::int64_t>>& prompts,
                         const GenerationConfig& config, const TokenizerHolder* tokenizer,
-                        const nb::object& on_token, const ModelHolder* assistant) {
+                        const nb::object& on_token, const ModelHolder* assistant,
+                        const std::vector<std::vector<std::int64_t>>& negative_prompts) {
   const Model& model = self.get();
   Clock::time_point looked = Clock::now();
   const auto callback = [&](std::int64_t sequence, std::int64_t id, const std::string&) {
@@ -101,7 +102,7 @@ nb::list generate_batch(ModelHolder& self, const std::vector<std::vector<std::in
     const std::scoped_lock lock(self.mutex);
     sequences =
         generate(model, prompts, config, tokenizer == nullptr ? nullptr : &tokenizer->tokenizer,
-                 callback, assistant == nullptr ? nullptr : &assistant->get());
+                 callback, assistant == nullptr ? nullptr : &assistant->get(), negative_prompts);
   } catch (const Error&) {
     for (const auto& processor : config.logits_processors) {
       if (const auto* own = dynamic_cast<const PythonProcessor*>(processor.get())) {
@@ -175,7 +176,8 @@ void bind_generation(nb::module_& module) {
   bind_config(module);
   module.def("generate", &generate_batch, "model"_a, "prompts"_a, "config"_a,
              "tokenizer"_a.none() = nb::none(), "on_token"_a.none() = nb::none(),
-             "assistant"_a.none() = nb::none());
+             "assistant"_a.none() = nb::none(),
+             "negative_prompts"_a = std::vector<std::vector<std::int64_t>>());
   nb::class_<Continuation>(module, "Continuation", "One sequence of a caller who runs the model.")
       .def(
           "__init__",

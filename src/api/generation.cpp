@@ -35,11 +35,10 @@ GenerationConfig GenerationConfig::from_pretrained(const std::filesystem::path& 
   return text.empty() ? GenerationConfig() : parse_generation_config(text, file.string(), warn);
 }
 
-std::vector<GeneratedSequence> generate(const Model& model,
-                                        std::span<const std::vector<std::int64_t>> prompts,
-                                        const GenerationConfig& config, const Tokenizer* tokenizer,
-                                        const TokenCallback& on_token,
-                                        const Model* assistant_model) {
+std::vector<GeneratedSequence> generate(
+    const Model& model, std::span<const std::vector<std::int64_t>> prompts,
+    const GenerationConfig& config, const Tokenizer* tokenizer, const TokenCallback& on_token,
+    const Model* assistant_model, std::span<const std::vector<std::int64_t>> negative_prompts) {
   const Model::Impl& impl = model.impl();
   std::optional<ForwardModel> assistant;
   if (assistant_model != nullptr) assistant.emplace(assistant_model->impl().forward_model());
@@ -47,7 +46,8 @@ std::vector<GeneratedSequence> generate(const Model& model,
                           {.tokenizer = tokenizer,
                            .on_token = on_token,
                            .warn = impl.options.warn,
-                           .assistant = assistant ? &*assistant : nullptr});
+                           .assistant = assistant ? &*assistant : nullptr,
+                           .negative_prompts = negative_prompts});
 }
 
 }  // namespace diffllama

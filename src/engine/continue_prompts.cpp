@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "diffllama/error.h"
 #include "engine/request_checks.h"
@@ -15,8 +16,20 @@ std::vector<GeneratedSequence> continue_prompts(const ForwardModel& model, const
                                                 const GenerationConfig& config,
                                                 const GenerationHooks& hooks) {
   check_generation(model, config, hooks.tokenizer, "[generate]");
+  if (!hooks.negative_prompts.empty() && hooks.negative_prompts.size() != prompts.size()) {
+    throw InvalidArgument("[generate] negative_prompts: expected one for each of " +
+                          std::to_string(prompts.size()) + " prompts, got " +
+                          std::to_string(hooks.negative_prompts.size()));
+  }
+  std::vector<Request> requests(prompts.size());
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    check_prompt(model.config, prompts[i], config, "[generate] prompt " + std::to_string(i));
+    requests[i].ids = prompts[i];
+    requests[i].config = config;
+    if (!hooks.negative_prompts.empty()) {
+      requests[i].config.negative_prompt_ids = hooks.negative_prompts[i];
+    }
+    check_prompt(model.config, prompts[i], requests[i].config,
+                 "[generate] prompt " + std::to_string(i));
   }
   const std::int64_t max_sequences =
       std::max({kMaxActiveSequences, config.num_beams,
@@ -29,10 +42,7 @@ std::vector<GeneratedSequence> continue_prompts(const ForwardModel& model, const
                 hooks.tokenizer, hooks.warn, hooks.assistant);
   std::vector<GeneratedSequence> results;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    Request request;
-    request.ids = prompts[i];
-    request.config = config;
-    loop.add(std::move(request));
+    loop.add(std::move(requests[i]));
     results.insert(results.end(), static_cast<std::size_t>(config.num_return_sequences),
                    {.prompt_index = static_cast<std::int64_t>(i), .ids = {}, .text = {}});
   }

@@ -17,6 +17,7 @@ struct GenerationHooks {
   TokenCallback on_token = {};              // may be empty
   WarningHandler warn = {};                 // absent: stderr
   const ForwardModel* assistant = nullptr;  // the draft model, if there is one
+  std::span<const std::vector<std::int64_t>> negative_prompts = {};  // of each prompt, or none
 };
 
 /// Sequences that go through the model at once; the others wait until one of these ends.

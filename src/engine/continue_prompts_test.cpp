@@ -143,6 +143,55 @@ TEST(Generate, GuidanceEqualsTransformers) {
   }
 }
 
+// Each row of transformers' negative_prompt_ids: those of the goldens that share a scale, together.
+TEST(Generate, EachPromptHasItsNegativePrompt) {
+  std::ifstream file(DIFFLLAMA_SOURCE_DIR "/tests/golden/guidance.json");
+  const auto golden = nlohmann::json::parse(file);
+  const auto model = TestModel::open(kTiny);
+  std::vector<Ids> prompts, negative, expected;
+  GenerationConfig config = options(24, false);
+  config.guidance_scale = 3;
+  config.negative_prompt_ids = {5, 6, 7};  // of none of them
+  for (const auto& record : golden["sequences"]) {
+    if (record["options"]["guidance_scale"] != config.guidance_scale) continue;
+    prompts.push_back(record["prompt_ids"]);
+    negative.push_back(record["options"]["negative_prompt_ids"]);
+    expected.push_back(record["ids"]);
+  }
+  ASSERT_GE(prompts.size(), 2U);
+  const auto add_as_alone = [&](const Ids& others) {
+    const Ids prompt = prompts[0];
+    prompts.push_back(prompt);
+    negative.push_back(others);
+    GenerationConfig alone = config;
+    alone.negative_prompt_ids = others;
+    expected.push_back(run(*model, {prompt}, alone)[0].ids);
+  };
+  add_as_alone({900, 12});
+  add_as_alone({});  // its last token
+  EXPECT_NE(expected[0], expected[2]);
+  EXPECT_NE(expected[0], expected[3]);
+  EXPECT_EQ(ids_of(run(*model, prompts, config, {.negative_prompts = negative})), expected);
+  // Drawn ones too, several for a prompt.
+  config.do_sample = true;
+  config.num_return_sequences = 2;
+  const auto together = ids_of(run(*model, prompts, config, {.negative_prompts = negative}));
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    GenerationConfig alone = config;
+    alone.negative_prompt_ids = negative[i];
+    EXPECT_THAT(ids_of(run(*model, {prompts[i]}, alone)),
+                ElementsAre(together[2 * i], together[2 * i + 1]));
+  }
+
+  const auto refuse = [&](const std::vector<Ids>& others, const std::string& message) {
+    EXPECT_THAT([&] { run(*model, prompts, config, {.negative_prompts = others}); },
+                ThrowsMessage<InvalidArgument>(HasSubstr(message)));
+  };
+  refuse({{1}}, "negative_prompts: expected one for each of 4 prompts, got 1");
+  negative[2] = {4096};
+  refuse(negative, "[negative_prompt_ids] expected 0..4095, got 4096");
+}
+
 // tools/make_generation_goldens.py: beams of transformers, the prompts of a case as one batch.
 TEST(Generate, BeamsEqualTransformers) {
   std::ifstream file(DIFFLLAMA_SOURCE_DIR "/tests/golden/beams.json");
