@@ -43,8 +43,8 @@ enum class PromptStates { none, last, all };
 struct Request {
   std::vector<std::int64_t> ids;  // the prompt, at least one token
   GenerationConfig config;        // its own, with its own seed
-  /// The larger goes first; requests of one priority go in the order they came. For every 256
-  /// steps that a request waits it counts as one higher.
+  /// The larger goes first; requests of one priority go in the order they came. A
+  /// request that waited 256 steps n times counts as 2^n - 1 higher, so that all get their turn.
   int priority = 0;
   /// Only runs the prompt; `config` says nothing then. For models without a language model's head
   /// too.

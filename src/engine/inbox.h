@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -24,18 +26,24 @@ class Inbox {
     return ++last_id_;
   }
 
+  /// An id that no request has yet is nobody's.
   void cancel(RequestId id) {
     const std::lock_guard lock(mutex_);
+    if (id > last_id_) return;
     cancelled_.push_back(id);
     changed_.notify_all();
   }
 
-  /// Moves what came since the last time into the arguments, which are empty.
+  /// Moves what came since the last time behind what the arguments hold.
   void take(std::vector<std::unique_ptr<ActiveSequence>>& added,
             std::vector<RequestId>& cancelled) {
     const std::lock_guard lock(mutex_);
-    std::swap(added, added_);
-    std::swap(cancelled, cancelled_);
+    added.reserve(added.size() + added_.size());
+    cancelled.reserve(cancelled.size() + cancelled_.size());
+    std::ranges::move(added_, std::back_inserter(added));
+    std::ranges::copy(cancelled_, std::back_inserter(cancelled));
+    added_.clear();
+    cancelled_.clear();
   }
 
   /// The loop's thread says whether it has sequences, and how it stands.
@@ -54,8 +62,9 @@ class Inbox {
   }
   /// Returns once there is work, or after `seconds`.
   void wait(double seconds) const {
+    const auto longest = std::chrono::steady_clock::now() + duration_of(seconds);
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return works(); });
+    changed_.wait_until(lock, longest, [&] { return works(); });
   }
 
  private:

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "diffllama/error.h"
+
 namespace diffllama {
 
 TokenLogprobs token_logprobs(std::span<const float> logits, std::int64_t token, std::int64_t top,
@@ -12,6 +14,10 @@ TokenLogprobs token_logprobs(std::span<const float> logits, std::int64_t token, 
   double sum = 0;
   for (const float logit : logits) sum += std::exp(logit - largest);
   const double total = largest + std::log(sum);
+  if (!std::isfinite(total)) {
+    throw Error(
+        "[engine] log-probabilities: expected logits that are numbers, got NaN or infinity");
+  }
   const auto logprob = [&](std::int64_t id) {
     return static_cast<float>(double{logits[static_cast<std::size_t>(id)]} - total);
   };

@@ -23,12 +23,23 @@ PrefixCache::PrefixCache(CacheBlockPool& pool, std::uint64_t seed, int hash_bits
     : pool_(pool),
       seed_(seed),
       mask_(hash_bits >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << hash_bits) - 1),
-      entries_(static_cast<std::size_t>(pool.limit())),
-      buckets_(std::bit_ceil(entries_.size()), -1) {
-  ids_.reserve(entries_.size() * static_cast<std::size_t>(kCacheBlockKeys));
-}
+      buckets_(1, -1) {}
 
 PrefixCache::~PrefixCache() { clear(); }
+
+void PrefixCache::prepare() {
+  const auto blocks = static_cast<std::size_t>(pool_.with_memory());
+  if (blocks <= entries_.size()) return;
+  std::vector<std::int32_t> buckets(std::bit_ceil(blocks), -1);
+  ids_.resize(blocks * static_cast<std::size_t>(kCacheBlockKeys));
+  entries_.resize(blocks);
+  buckets_ = std::move(buckets);
+  for (std::size_t index = 0; index < blocks; ++index) {
+    Entry& kept = entries_[index];
+    if (kept.number == 0) continue;
+    kept.bucket_next = std::exchange(bucket(kept.hash), static_cast<std::int32_t>(index));
+  }
+}
 
 void PrefixCache::clear() {
   while (oldest_ >= 0) drop(oldest_);
@@ -69,6 +80,7 @@ std::optional<PrefixCache::Found> PrefixCache::find(const Place& place, const Ke
 PrefixCache::Found PrefixCache::insert(const Place& place, const Key& key,
                                        const CacheBlock& block) {
   if (std::optional<Found> found = find(place, key)) return *std::move(found);
+  prepare();
   const std::uint64_t hash = chain_hash(place, key);
   const std::int32_t index = block.index();
   std::transform(key.ids.begin(), key.ids.end(), ids_.data() + index * kCacheBlockKeys,

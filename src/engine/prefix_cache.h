@@ -5,7 +5,6 @@
 #include <span>
 #include <vector>
 
-#include "base/buffer.h"
 #include "model/cache_blocks.h"
 
 namespace diffllama {
@@ -37,6 +36,8 @@ class PrefixCache {
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
 
+  /// Makes room for the pool's blocks that have memory, so that keeping them allocates nothing.
+  void prepare();
   /// The block that holds `key` behind `place`; it is then the latest used.
   std::optional<Found> find(const Place& place, const Key& key);
   /// Keeps `block`, unless there is one with that key: then that one is returned, and the caller
@@ -68,9 +69,10 @@ class PrefixCache {
   CacheBlockPool& pool_;
   std::uint64_t seed_, mask_;
   std::uint64_t last_number_ = 0;
+  // They grow with the pool.
   std::vector<Entry> entries_;         // by the block's index
   std::vector<std::int32_t> buckets_;  // a power of two of them
-  Buffer<std::int32_t> ids_;           // [blocks, kCacheBlockKeys]
+  std::vector<std::int32_t> ids_;      // [blocks, kCacheBlockKeys]
   std::int32_t oldest_ = -1, newest_ = -1;
 };
 

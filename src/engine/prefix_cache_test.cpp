@@ -94,6 +94,25 @@ TEST_P(PrefixCacheTest, AChainWhoseBeginningWasDroppedIsNotBelieved) {
   EXPECT_EQ(found({tokens(0), tokens(1)}), 1) << "it is another block than the one before";
 }
 
+// A pool that could hold any number of blocks takes memory for those that are there.
+TEST(PrefixCacheOfALargePool, GrowsWithTheBlocksInUse) {
+  CacheBlockPool pool(64, std::int64_t{1} << 40);
+  PrefixCache cache(pool, 1, 64);
+  std::vector<Ids> keys;
+  PrefixCache::Place place;
+  for (std::int64_t i = 0; i < 100; ++i) {
+    keys.push_back(tokens(i));
+    place = cache.insert(place, {.ids = keys.back(), .rotary_class = 0}, pool.take()).next;
+  }
+  place = {};
+  for (const Ids& ids : keys) {
+    const auto block = cache.find(place, {.ids = ids, .rotary_class = 0});
+    ASSERT_TRUE(block.has_value());
+    place = block->next;
+  }
+  EXPECT_EQ(pool.kept(), 100);
+}
+
 INSTANTIATE_TEST_SUITE_P(HashBits, PrefixCacheTest, testing::Values(64, 1));
 
 TEST(CacheBlockPool, CountsAndGivesBackZeroedBlocks) {

@@ -44,6 +44,11 @@ Scheduler::Scheduler(const ForwardModel& model, const SchedulerOptions& options)
 
 SequenceCache Scheduler::make_cache() { return stack_.make_cache(options_.cache_type, &pool_); }
 
+void Scheduler::make_room(std::size_t sequences) {
+  const std::size_t needed = waiting_.size() + sequences;
+  if (needed > waiting_.capacity()) waiting_.reserve(std::max(needed, 2 * waiting_.capacity()));
+}
+
 void Scheduler::add(std::unique_ptr<ActiveSequence> sequence) {
   sequence->waits = true;
   waiting_.push_back(std::move(sequence));
@@ -108,6 +113,7 @@ void Scheduler::admit() {
       expected += std::max<std::int64_t>(expected_blocks(*sequence) - sequence->cache.blocks(), 0);
     }
     pool_.prepare(expected);
+    if (prefix_) prefix_->prepare();
   }
 }
 

@@ -37,6 +37,8 @@ class Scheduler {
   /// An empty cache of the pool's blocks.
   SequenceCache make_cache();
 
+  /// Room for so many more sequences, which add() then takes without a memory to ask for.
+  void make_room(std::size_t sequences);
   void add(std::unique_ptr<ActiveSequence> sequence);
   /// Another sequence that runs on from the same cache, or waits where no more may run or its cache
   /// was taken away.

@@ -20,6 +20,13 @@ namespace diffllama {
 /// New tokens of a sequence that memory is prepared for when it begins; more comes as it is needed.
 inline constexpr std::int64_t kPreparedTokens = 4096;
 
+/// At most a year, which is as good as for ever and does not overflow; 0 for NaN and below.
+inline std::chrono::steady_clock::duration duration_of(double seconds) {
+  constexpr double kLongest = 365.0 * 24 * 3600;
+  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+      std::chrono::duration<double>(seconds > 0 ? std::min(seconds, kLongest) : 0));
+}
+
 /// A request that was taken in, shared by its sequences.
 struct ActiveRequest {
   RequestId id = 0;
@@ -118,9 +125,13 @@ struct ActiveSequence {
   bool takes_prompt_rows() const {
     return !negative && !request->prompt_done && request->wants_all_rows();
   }
+  /// Its priority and 2^n - 1, n the times that it waited 256 steps: after 33 of them it goes
+  /// before any priority.
   std::int64_t urgency() const {
     constexpr std::int64_t kStepsOfPatience = 256;
-    return request->wanted.priority + patience / kStepsOfPatience;
+    constexpr std::int64_t kMostTimes = 40;
+    const std::int64_t times = std::min(patience / kStepsOfPatience, kMostTimes);
+    return request->wanted.priority + (std::int64_t{1} << times) - 1;
   }
   /// Which of two goes first. One that waits for others comes last, or it might keep the memory
   /// that they wait for.

@@ -4,9 +4,11 @@
 #include <chrono>
 #include <exception>
 #include <limits>
+#include <new>
 #include <string>
 #include <utility>
 
+#include "base/text.h"
 #include "config/warnings.h"
 #include "diffllama/error.h"
 #include "engine/logprobs.h"
@@ -18,6 +20,19 @@ namespace {
 std::string size_text(std::int64_t tokens, std::int64_t blocks, std::size_t block_bytes) {
   return std::to_string(tokens) + " tokens (" +
          std::to_string(static_cast<std::size_t>(blocks) * block_bytes) + " bytes)";
+}
+
+// Calls take(item) for each and removes those for which it did not throw.
+template <class Item, class Take>
+void for_each_taken(std::vector<Item>& items, const Take& take) {
+  auto next = items.begin();
+  try {
+    for (; next != items.end(); ++next) take(*next);
+  } catch (...) {
+    items.erase(items.begin(), next);
+    throw;
+  }
+  items.clear();
 }
 
 // A row of what is [rows, width].
@@ -56,6 +71,10 @@ StepLoop::StepLoop(const ForwardModel& model, const Parallel& parallel,
 }
 
 RequestId StepLoop::add(Request request) {
+  if (request.prompt_only) {  // the config says nothing then
+    request.config = {};
+    request.config.max_new_tokens = 1;
+  }
   check_request(model_, request, tokenizer_);
   const std::int64_t length = std::ssize(request.ids);
   const std::int64_t max_length =
@@ -84,11 +103,7 @@ RequestId StepLoop::add(Request request) {
                           " sequences that run at once, got " + std::to_string(active->places()));
   }
   if (config.max_time) {
-    // A year is as good as for ever, and does not overflow.
-    constexpr double kLongest = 365.0 * 24 * 3600;
-    active->deadline = std::chrono::steady_clock::now() +
-                       std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                           std::chrono::duration<double>(std::min(*config.max_time, kLongest)));
+    active->deadline = std::chrono::steady_clock::now() + duration_of(*config.max_time);
   }
   if (drafter_ && !active->beams && !active->guided() && !config.prompt_lookup_num_tokens) {
     GenerationConfig drafting = config;
@@ -128,11 +143,16 @@ const StepEvents& StepLoop::step() {
     events_.endings.clear();
     events_.refusals.clear();
   }
-  take_in();
-  scheduler_.remove_ended();
-  scheduler_.plan();
-  draft();
-  run_model();
+  try {
+    take_in();
+    scheduler_.remove_ended();
+    scheduler_.plan();
+    draft();
+    run_model();
+  } catch (...) {
+    report();  // who has come is still there
+    throw;
+  }
   ++counters_.steps;
   scheduler_.remove_ended();
   report();
@@ -140,16 +160,15 @@ const StepEvents& StepLoop::step() {
   return events_;
 }
 
+// What a lack of memory leaves is taken in by the next step.
 void StepLoop::take_in() {
-  added_.clear();
-  cancelled_.clear();
   inbox_.take(added_, cancelled_);
-  for (auto& sequence : added_) add_sequence(std::move(sequence));
-  for (const RequestId id : cancelled_) cancel_now(id);
+  for_each_taken(added_, [&](auto& sequence) { add_sequence(sequence); });
+  for_each_taken(cancelled_, [&](RequestId id) { cancel_now(id); });
 }
 
 void StepLoop::cancel_now(RequestId id) {
-  std::int64_t returned = 0;  // sequences that beams would have become
+  std::int64_t returned = 0;  // sequences that it would have become
   for (const auto* sequences : {&scheduler_.running(), &scheduler_.waiting()}) {
     for (const auto& sequence : *sequences) {
       if (sequence->request->id != id || sequence->ending) continue;
@@ -158,6 +177,9 @@ void StepLoop::cancel_now(RequestId id) {
         sequence->ending = StopReason::cancelled;
       } else if (sequence->negative) {
         sequence->ending = StopReason::cancelled;  // nobody was told of it
+      } else if (!sequence->request->prompt_done) {
+        returned = sequence->request->wanted.config.num_return_sequences;
+        sequence->ending = StopReason::cancelled;
       } else {
         end(*sequence, StopReason::cancelled);
       }
@@ -194,14 +216,20 @@ void StepLoop::run_model() {
   }
   if (stepped_.empty()) return;
   const std::span<const StepLogits::Output> outputs = run_inputs();
-  take_in();  // whoever was cancelled meanwhile gets no more tokens
+  try {
+    take_in();  // whoever was cancelled meanwhile gets no more tokens
+  } catch (const std::bad_alloc&) {
+    // What is left is taken in by the next step; this one's tokens are there.
+  }
   for (std::size_t i = 0; i < stepped_.size(); ++i) {
     ActiveSequence& sequence = *stepped_[i];
     if (sequence.ending) continue;
     try {
       handle(sequence, outputs[i]);
     } catch (const std::exception& error) {
-      refuse(sequence, error.what());
+      refuse(sequence, printable(error.what()));
+    } catch (...) {  // of a LogitsProcessor of the caller's
+      refuse(sequence, "expected a std::exception or none, got another");
     }
   }
   advance_beams();
@@ -367,7 +395,7 @@ void StepLoop::end(ActiveSequence& sequence, StopReason reason) {
 }
 
 // All sequences of the request are taken off; only the refusal tells of them.
-void StepLoop::refuse(const ActiveSequence& sequence, const char* message) {
+void StepLoop::refuse(const ActiveSequence& sequence, const std::string& message) {
   const RequestId id = sequence.request->id;
   events_.refusals.push_back({.request = id, .message = message});
   for (const auto* sequences : {&scheduler_.running(), &scheduler_.waiting()}) {
@@ -393,7 +421,7 @@ void StepLoop::clear_prefix_cache() {
 
 void StepLoop::report() {
   const CacheBlockPool& pool = scheduler_.pool();
-  counters_.waiting = std::ssize(scheduler_.waiting());
+  counters_.waiting = std::ssize(scheduler_.waiting()) + std::ssize(added_);
   counters_.running = std::ssize(scheduler_.running());
   counters_.blocks = pool.limit();
   counters_.blocks_used = pool.used();

@@ -56,7 +56,7 @@ class StepLoop {
   void finish_prompt(ActiveRequest& request, const StepLogits::Output& output);
   void fork(const ActiveSequence& sequence, std::span<const float> logits);
   void choose(ActiveSequence& sequence, std::span<float> logits);
-  void add_sequence(std::unique_ptr<ActiveSequence> sequence);
+  void add_sequence(std::unique_ptr<ActiveSequence>& sequence);
   void guide(ActiveSequence& sequence, std::span<const float> logits);
   static std::unique_ptr<ActiveSequence> fork_partner(const ActiveSequence& sequence,
                                                       ActiveSequence& other);
@@ -70,7 +70,7 @@ class StepLoop {
   bool ends_beam(const ActiveRequest& request, const ActiveSequence& beam, std::int64_t id) const;
   std::optional<StopReason> stop_reason(const ActiveSequence& sequence, std::int64_t id) const;
   void end(ActiveSequence& sequence, StopReason reason);
-  void refuse(const ActiveSequence& sequence, const char* message);
+  void refuse(const ActiveSequence& sequence, const std::string& message);
   std::unique_ptr<GeneratedText> make_text(const ActiveRequest& request) const;
   void warn_of_length(const ActiveSequence& sequence);
   void report();

@@ -8,8 +8,10 @@
 
 namespace diffllama {
 
-void StepLoop::add_sequence(std::unique_ptr<ActiveSequence> sequence) {
+// Leaves `sequence` where it is when there is no memory for it.
+void StepLoop::add_sequence(std::unique_ptr<ActiveSequence>& sequence) {
   const std::shared_ptr<ActiveRequest>& request = sequence->request;
+  scheduler_.make_room(2);
   if (request->guided()) {
     std::vector<std::int64_t> ids = request->wanted.config.negative_prompt_ids;
     if (ids.empty()) ids = {sequence->ids.back()};

@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <random>
+#include <thread>
 
 #include "diffllama/error.h"
+#include "diffllama/logits_processor.h"
 #include "engine/test_requests.h"
 
 namespace diffllama {
@@ -271,6 +274,84 @@ TEST_F(StepLoopTest, CancellingFreesWithinTheStep) {
   EXPECT_TRUE(loop.step().endings.empty());
 }
 
+TEST_F(StepLoopTest, CancellingEndsTheSequencesThatWereToCome) {
+  StepLoop loop = make_loop({.max_blocks = 20, .max_step_tokens = 64});
+  Request three = request(300, 10);
+  three.config.do_sample = true;
+  three.config.num_return_sequences = 3;
+  const RequestId begun = loop.add(three);
+  seen_.take(loop.step());
+  const RequestId waiting = loop.add(three);
+  loop.cancel(begun);
+  loop.cancel(waiting);
+  std::vector<std::int64_t> endings(3);
+  for (const Ending& ending : loop.step().endings) {
+    EXPECT_EQ(ending.reason, StopReason::cancelled);
+    ++endings.at(static_cast<std::size_t>(ending.sequence));
+  }
+  EXPECT_EQ(endings, Ids({2, 2, 2}));
+  EXPECT_FALSE(loop.has_work());
+}
+
+TEST_F(StepLoopTest, CancellingAnIdThatIsNobodysYetIsForgotten) {
+  StepLoop loop = make_loop({.max_blocks = 20});
+  loop.cancel(1);
+  EXPECT_FALSE(loop.has_work());
+  const RequestId id = loop.add(request(5, 3));
+  seen_.run(loop);
+  EXPECT_EQ(seen_.sequence(id).reason, StopReason::length);
+}
+
+// However urgent those are that keep coming.
+TEST_F(StepLoopTest, NobodyStarvesBesideTheLargestPriority) {
+  StepLoop loop = make_loop({.max_blocks = 20, .max_sequences = 1});
+  Request idle = request(5, 1);
+  idle.priority = std::numeric_limits<int>::min();
+  const RequestId low = loop.add(idle);
+  Request urgent = request(5, 1);
+  urgent.priority = std::numeric_limits<int>::max();
+  for (std::int64_t steps = 0; !seen_.sequences().contains({low, 0}); ++steps) {
+    ASSERT_LT(steps, 256 * 34);
+    loop.add(urgent);
+    seen_.take(loop.step());
+  }
+}
+
+TEST_F(StepLoopTest, WaitsAsLongAsItIsTold) {
+  StepLoop loop = make_loop({.max_blocks = 20});
+  for (const double none : {0.0, -1.0, std::nan("")}) loop.wait(none);
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    loop.add(request(5, 1));
+  });
+  loop.wait(1e18);
+  EXPECT_TRUE(loop.has_work());
+  other.join();
+}
+
+TEST_F(StepLoopTest, AProcessorsOwnExceptionsTakeTheirRequestOff) {
+  struct Broken : LogitsProcessor {
+    void process(std::span<const std::int64_t> /*ids*/, std::span<float> /*scores*/) override {
+      throw 5;  // NOLINT(hicpp-exception-baseclass): what a caller may do
+    }
+  };
+  struct Long : LogitsProcessor {
+    void process(std::span<const std::int64_t> /*ids*/, std::span<float> /*scores*/) override {
+      throw Error("two\nlines");
+    }
+  };
+  StepLoop loop = make_loop({.max_blocks = 20});
+  Request broken = request(5, 3);
+  broken.config.logits_processors = {std::make_shared<Broken>()};
+  Request spoken = request(5, 3);
+  spoken.config.logits_processors = {std::make_shared<Long>()};
+  const RequestId first = loop.add(broken);
+  const RequestId second = loop.add(spoken);
+  seen_.run(loop);
+  EXPECT_THAT(seen_.refusals().at(first), HasSubstr("std::exception"));
+  EXPECT_THAT(seen_.refusals().at(second), HasSubstr("two\\u000alines"));
+}
+
 TEST_F(StepLoopTest, RefusesWhatCanNeverFitWithBothSizes) {
   StepLoop loop = make_loop({.max_blocks = 2});
   EXPECT_NO_THROW(loop.add(request(500, 13)));
@@ -346,6 +427,15 @@ TEST_F(StepLoopTest, RunsAPromptAlone) {
   }
   EXPECT_EQ(result.hidden_states.shape(), (Shape{1, 24}));
   EXPECT_EQ(seen_.sequence(1).reason, StopReason::length);
+  // Its config says nothing.
+  for (const std::int64_t odd : {std::numeric_limits<std::int64_t>::max(), std::int64_t{-100}}) {
+    Request other = request(300, odd);
+    other.prompt_only = true;
+    other.config.max_length = odd;
+    const RequestId id = loop.add(other);
+    seen_.run(loop);
+    EXPECT_EQ(seen_.sequence(id).reason, StopReason::length);
+  }
 }
 
 TEST_F(StepLoopTest, ANaNTakesItsOwnRequestOffAlone) {
@@ -366,8 +456,12 @@ TEST_F(StepLoopTest, ANaNTakesItsOwnRequestOffAlone) {
   bad.ids[3] = 60;
   loop.add(good);
   const RequestId id = loop.add(bad);
+  bad.prompt_only = true;
+  bad.prompt_logprobs = 2;
+  const RequestId prompt = loop.add(bad);
   seen_.run(loop);
   EXPECT_THAT(seen_.refusals().at(id), HasSubstr("got NaN"));
+  EXPECT_THAT(seen_.refusals().at(prompt), HasSubstr("got NaN"));
   EXPECT_EQ(seen_.sequence(1), alone(good));
   EXPECT_EQ(loop.counters().blocks_used, 0);
 }

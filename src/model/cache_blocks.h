@@ -72,6 +72,8 @@ class CacheBlockPool {
 
   std::size_t block_bytes() const { return bytes_; }
   std::int64_t limit() const { return limit_; }
+  /// Blocks that have memory: all that were ever taken are among the first so many.
+  std::int64_t with_memory() const { return static_cast<std::int64_t>(slots_.size()); }
   /// Blocks that nobody holds, those without memory yet among them.
   std::int64_t free() const { return limit_ - held_; }
   /// Held by one sequence or more; by two or more; by the prefix cache alone.

@@ -153,5 +153,66 @@ TEST(Allocation, AForwardThatFailsLeavesTheCacheAsItWas) {
   }
 }
 
+// What a request became: its tokens, or that it was refused.
+struct Outcome {
+  std::vector<std::int64_t> ids;
+  bool ended = false, refused = false;
+};
+
+// Runs an engine until has_work() says that nothing is left; a step may fail for want of memory.
+std::vector<Outcome> run_engine(const Model& model, std::int64_t fails, bool& failed) {
+  Engine engine(model, {.memory_bytes = std::size_t{16} << 20});
+  for (std::int64_t i = 0; i < 3; ++i) {
+    Request request;
+    request.ids = {1 + i, 2, 3};
+    request.config.max_new_tokens = 3;
+    request.config.ignore_eos = true;
+    request.config.guidance_scale = i == 1 ? 1.5 : 1;  // a second sequence beside the first
+    engine.add(request);
+  }
+  std::vector<Outcome> outcomes(3);
+  allocations_until_failure = fails;
+  for (int steps = 0; steps < 20 && engine.has_work(); ++steps) {
+    try {
+      const StepEvents& events = engine.step();
+      allocations_until_failure = -1;
+      for (const NewToken& token : events.tokens)
+        outcomes[token.request - 1].ids.push_back(token.id);
+      for (const Ending& ending : events.endings) outcomes[ending.request - 1].ended = true;
+      for (const Refusal& refusal : events.refusals) outcomes[refusal.request - 1].refused = true;
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+    allocations_until_failure = -1;
+  }
+  return outcomes;
+}
+
+// Whichever allocation of its first step fails: no request is lost.
+TEST(Allocation, AStepThatFailsLeavesEveryRequestToTheNext) {
+  if (DIFFLLAMA_COUNTS_ALLOCATIONS == 0) GTEST_SKIP() << "needs glibc's allocator";
+  LoadOptions load;
+  load.threads = 2;
+  const Model model = Model::from_config(small_config(ModelType::diffllama), 1, load);
+  bool failed = false;
+  const std::vector<Outcome> undisturbed = run_engine(model, -1, failed);
+  std::int64_t failures = 0;
+  for (std::int64_t fails = 0;; ++fails) {
+    failed = false;
+    const std::vector<Outcome> outcomes = run_engine(model, fails, failed);
+    bool refused = false;
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      refused = refused || outcomes[i].refused;
+      EXPECT_NE(outcomes[i].ended, outcomes[i].refused) << "allocation " << fails;
+      if (outcomes[i].ended) {
+        EXPECT_EQ(outcomes[i].ids, undisturbed[i].ids) << fails;
+      }
+    }
+    if (!failed && !refused) break;
+    failures += failed ? 1 : 0;
+  }
+  EXPECT_GT(failures, 5);
+}
+
 }  // namespace
 }  // namespace diffllama
