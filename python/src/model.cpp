@@ -76,7 +76,7 @@ nb::list arrays(std::vector<Tensor>& tensors) {
   return list;
 }
 
-nb::dict to_dict(ForwardOutput& output) {
+nb::dict to_dict(ForwardOutput output) {
   nb::dict dict;
   const auto add = [&](const char* name, std::optional<Tensor>& tensor) {
     if (tensor) dict[name] = to_numpy(std::move(*tensor));
