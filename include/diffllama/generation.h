@@ -69,6 +69,19 @@ class Continuation {
   /// The next token, from the logits [V] of the last of ids(), which are changed. Throws
   /// InvalidArgument after the end, Error where the logits hold NaN.
   Token next(std::span<float> logits);
+
+  /// next() in its four steps, for who has something to say in between, as of the scores of a whole
+  /// batch. First what comes before logits_processors, which are the caller's to call, on the
+  /// logits [V]; throws Error where they hold NaN.
+  void adjust(std::span<float> logits);
+  /// Then what comes after them, on their scores [V]: the constraint, what sampling alone uses, the
+  /// watermark and renormalize_logits.
+  void warp(std::span<float> scores);
+  /// Then a draw, or the largest score. Throws Error where every token is ruled out.
+  std::int64_t choose(std::span<const float> scores);
+  /// Then the sequence has that token, or another. Throws InvalidArgument after the end.
+  Token push(std::int64_t id);
+
   /// Why it has ended; nothing while it goes on.
   std::optional<StopReason> stop_reason() const;
   /// Ends the text before the sequence does: gives what was held back of it.

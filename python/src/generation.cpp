@@ -119,21 +119,9 @@ nb::list generate_batch(ModelHolder& self, const std::vector<std::vector<std::in
   return list;
 }
 
-// The next token of each sequence that goes on, from logits [B, V], which become scores; -1 for
-// those that have ended.
-std::vector<std::int64_t> next_tokens(const std::vector<Continuation*>& sequences,
-                                      nb::ndarray<float, nb::ndim<2>, nb::c_contig> logits) {
-  if (logits.shape(0) != sequences.size()) {
-    throw InvalidArgument("logits: expected a row for each sequence");
-  }
-  std::vector<std::int64_t> ids;
-  const std::size_t width = logits.shape(1);
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const bool ended = sequences[i]->stop_reason().has_value();
-    ids.push_back(ended ? -1 : sequences[i]->next({logits.data() + i * width, width}).id);
-  }
-  return ids;
-}
+using Row = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+std::span<float> span_of(Row& row) { return {row.data(), row.shape(0)}; }
 
 void bind_config(nb::module_& module) {
   nb::class_<GenerationConfig>(module, "GenerationConfig", "Options of generation.")
@@ -195,8 +183,17 @@ void bind_generation(nb::module_& module) {
                      return stop_reason_name(*reason);
                    })
       .def_prop_ro("ids", [](const Continuation& self) { return self.ids(); })
-      .def("text", &Continuation::text);
-  module.def("next_tokens", &next_tokens, "sequences"_a, "logits"_a);
+      .def("text", &Continuation::text)
+      .def(
+          "adjust", [](Continuation& self, Row logits) { self.adjust(span_of(logits)); },
+          "logits"_a)
+      .def(
+          "warp", [](Continuation& self, Row scores) { self.warp(span_of(scores)); }, "scores"_a)
+      .def(
+          "choose", [](Continuation& self, Row scores) { return self.choose(span_of(scores)); },
+          "scores"_a)
+      .def(
+          "push", [](Continuation& self, std::int64_t id) { self.push(id); }, "id"_a);
   module.def("generation_options", [] {
     nb::list list;
     for (const GenerationOption& option : generation_options()) {

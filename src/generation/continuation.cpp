@@ -21,6 +21,14 @@ struct [[gnu::visibility("hidden")]] Continuation::Impl {
     if (most <= 0) stop_reason = StopReason::length;
   }
 
+  SelectionContext context() const {
+    return {.ids = ids, .prompt_length = prompt_length, .stream = stream};
+  }
+  void refuse_ended() const {
+    if (!stop_reason) return;
+    throw InvalidArgument("[continuation] expected a sequence that goes on, got one that ended");
+  }
+
   std::vector<std::int64_t> eos;
   TokenSelector selector;
   std::vector<std::int64_t> ids;
@@ -48,13 +56,28 @@ Continuation::Continuation(Continuation&&) noexcept = default;
 Continuation& Continuation::operator=(Continuation&&) noexcept = default;
 
 Continuation::Token Continuation::next(std::span<float> logits) {
+  impl_->refuse_ended();
+  return push(impl_->selector.select(logits, impl_->context()));
+}
+
+void Continuation::adjust(std::span<float> logits) {
+  TokenSelector::refuse_nan(logits, impl_->context());
+  impl_->selector.adjust(logits, impl_->context());
+}
+
+void Continuation::warp(std::span<float> scores) {
+  TokenSelector::refuse_nan(scores, impl_->context());
+  impl_->selector.warp(scores, impl_->context());
+}
+
+std::int64_t Continuation::choose(std::span<const float> scores) {
+  return impl_->selector.choose(scores, impl_->context());
+}
+
+Continuation::Token Continuation::push(std::int64_t id) {
   Impl& impl = *impl_;
-  if (impl.stop_reason) {
-    throw InvalidArgument("[continuation] expected a sequence that goes on, got one that ended");
-  }
-  Token token;
-  token.id = impl.selector.select(
-      logits, {.ids = impl.ids, .prompt_length = impl.prompt_length, .stream = impl.stream});
+  impl.refuse_ended();
+  Token token{.id = id, .text = {}};
   impl.ids.push_back(token.id);
   const bool eos = std::ranges::find(impl.eos, token.id) != impl.eos.end();
   if (impl.text) token.text = impl.text->push(token.id);

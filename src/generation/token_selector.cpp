@@ -39,14 +39,6 @@ float largest_of(std::span<const float> scores) {
   return *std::ranges::max_element(lanes);
 }
 
-void refuse_nan(std::span<const float> logits, const SelectionContext& context) {
-  if (!has_nan(logits)) return;
-  const auto found = std::ranges::find_if(logits, [](float x) { return std::isnan(x); });
-  throw Error("[generate] expected logits that are numbers, got NaN for token id " +
-              std::to_string(found - logits.begin()) + " after " +
-              std::to_string(context.ids.size()) + " tokens: the weights or the input overflow");
-}
-
 // Of biases for the same sequence the last one counts, as in a Python dictionary.
 std::vector<SequenceBias> each_once(const std::vector<SequenceBias>& biases) {
   std::map<std::vector<std::int64_t>, double> last;
@@ -102,6 +94,14 @@ std::int64_t sample(std::span<const float> scores, double uniform, LogitsScratch
   return last;
 }
 
+void TokenSelector::refuse_nan(std::span<const float> logits, const SelectionContext& context) {
+  if (!has_nan(logits)) return;
+  const auto found = std::ranges::find_if(logits, [](float x) { return std::isnan(x); });
+  throw Error("[generate] expected logits that are numbers, got NaN for token id " +
+              std::to_string(found - logits.begin()) + " after " +
+              std::to_string(context.ids.size()) + " tokens: the weights or the input overflow");
+}
+
 TokenSelector::TokenSelector(GenerationConfig config, std::vector<std::int64_t> eos_token_ids)
     : config_(std::move(config)),
       eos_token_ids_(std::move(eos_token_ids)),
@@ -115,7 +115,7 @@ TokenSelector::TokenSelector(GenerationConfig config, std::vector<std::int64_t> 
   if (config_.watermarking_config) watermark_.emplace(*config_.watermarking_config);
 }
 
-void TokenSelector::process(std::span<float> scores, const SelectionContext& context) {
+void TokenSelector::adjust(std::span<float> scores, const SelectionContext& context) {
   if (!biases_.empty()) sequence_bias(scores, context.ids, biases_, scratch_);
   if (config_.repetition_penalty != 1) {
     repetition_penalty(scores, context.ids, config_.repetition_penalty, scratch_);
@@ -127,12 +127,20 @@ void TokenSelector::process(std::span<float> scores, const SelectionContext& con
   }
   ban(scores, context);
   force_ends(scores, context);
-  for (const auto& processor : config_.logits_processors) processor->process(context.ids, scores);
-  if (!config_.logits_processors.empty()) refuse_nan(scores, context);
+}
+
+void TokenSelector::warp(std::span<float> scores, const SelectionContext& context) {
   if (config_.constraint) constrain(scores, context);
-  if (samples()) warp(scores);
+  if (samples()) warp_for_sampling(scores);
   if (watermark_) watermark_->apply(scores, context.ids);
   if (config_.renormalize_logits) renormalize(scores);
+}
+
+void TokenSelector::process(std::span<float> scores, const SelectionContext& context) {
+  adjust(scores, context);
+  for (const auto& processor : config_.logits_processors) processor->process(context.ids, scores);
+  if (!config_.logits_processors.empty()) refuse_nan(scores, context);
+  warp(scores, context);
 }
 
 void TokenSelector::ban(std::span<float> scores, const SelectionContext& context) {
@@ -198,7 +206,7 @@ std::int64_t TokenSelector::least_kept() const {
   return std::max<std::int64_t>(std::ssize(eos_token_ids_), 1) + 1;
 }
 
-void TokenSelector::warp(std::span<float> scores) {
+void TokenSelector::warp_for_sampling(std::span<float> scores) {
   const std::int64_t keep = least_kept();
   if (config_.temperature != 1) apply_temperature(scores, config_.temperature);
   if (config_.top_h) top_h(scores, *config_.top_h, scratch_);
@@ -217,12 +225,16 @@ void TokenSelector::score_beam(std::span<float> scores, const SelectionContext& 
   process(scores, context);
 }
 
-std::int64_t TokenSelector::select(std::span<float> scores, const SelectionContext& context) {
-  refuse_nan(scores, context);
-  process(scores, context);
+std::int64_t TokenSelector::choose(std::span<const float> scores, const SelectionContext& context) {
   if (!samples()) return argmax(scores);
   const std::uint64_t step = context.ids.size() - static_cast<std::uint64_t>(context.prompt_length);
   return sample(scores, Random(config_.seed, context.stream).uniform(step), scratch_);
+}
+
+std::int64_t TokenSelector::select(std::span<float> scores, const SelectionContext& context) {
+  refuse_nan(scores, context);
+  process(scores, context);
+  return choose(scores, context);
 }
 
 }  // namespace diffllama

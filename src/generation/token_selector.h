@@ -46,15 +46,28 @@ class TokenSelector {
   /// beams apart. Throws Error when the logits hold NaN.
   void score_beam(std::span<float> scores, const SelectionContext& context);
 
-  /// Changes logits to the scores that the choice is made from.
+  /// Changes logits to the scores that the choice is made from: adjust, config.logits_processors,
+  /// and warp.
   void process(std::span<float> scores, const SelectionContext& context);
+
+  /// What comes before config.logits_processors.
+  void adjust(std::span<float> scores, const SelectionContext& context);
+
+  /// What comes after them.
+  void warp(std::span<float> scores, const SelectionContext& context);
+
+  /// A token by the scores that process leaves.
+  std::int64_t choose(std::span<const float> scores, const SelectionContext& context);
+
+  /// Throws Error when the logits hold NaN.
+  static void refuse_nan(std::span<const float> logits, const SelectionContext& context);
 
  private:
   bool samples() const { return config_.do_sample && config_.temperature > 0; }
   void ban(std::span<float> scores, const SelectionContext& context);
   void force_ends(std::span<float> scores, const SelectionContext& context);
   void constrain(std::span<float> scores, const SelectionContext& context);
-  void warp(std::span<float> scores);
+  void warp_for_sampling(std::span<float> scores);
   /// The likeliest tokens that are never ruled out by what sampling alone uses.
   std::int64_t least_kept() const;
 

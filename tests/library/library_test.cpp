@@ -11,6 +11,7 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -169,6 +170,13 @@ TEST_F(Library, GenerationConfigsHaveTheModelsDefaults) {
   EXPECT_EQ(top_k->shape, OptionShape::value);
 }
 
+// As Continuation::next.
+Continuation::Token next_in_steps(Continuation& continuation, std::span<float> logits) {
+  continuation.adjust(logits);
+  continuation.warp(logits);
+  return continuation.push(continuation.choose(logits));
+}
+
 // The loop that `generate` is, written by a caller.
 TEST_F(Library, ACallersLoopGivesWhatGenerateGives) {
   const Model model = Model::from_pretrained(kTiny, float32());
@@ -195,7 +203,9 @@ TEST_F(Library, ACallersLoopGivesWhatGenerateGives) {
         inputs.input_ids = Tensor::from(ids, {1, std::ssize(ids)});
         inputs.logits_to_keep = 1;
         ForwardOutput output = model.forward(inputs, &cache);
-        const Continuation::Token token = continuation.next(output.logits->f32());
+        const std::span<float> logits = output.logits->f32();
+        const Continuation::Token token =
+            stream == 0 ? continuation.next(logits) : next_in_steps(continuation, logits);
         ids = {token.id};
         text += token.text;
       }
