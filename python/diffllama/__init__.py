@@ -15,16 +15,21 @@ from .batch_encoding import BatchEncoding
 from .cache import Cache, DynamicCache
 from .configuration import AutoConfig, DiffLlamaConfig, LlamaConfig, PretrainedConfig
 from .engine import Ending, Engine, NewToken, PromptResult, Refusal, StepEvents
-from .generation import GenerationConfig, set_seed
+from .generation import set_seed
+from .generation_config import GenerationConfig
 from .hub import default_model
 from .logits_process import (
-    EosTokenCriteria,
+    LogitNormalization,
     LogitsProcessor,
     LogitsProcessorList,
-    MaxLengthCriteria,
-    MaxTimeCriteria,
-    StoppingCriteria,
-    StoppingCriteriaList,
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
 )
 from .microscope import AttentionReport, attention_report, lambdas
 from .modeling import (
@@ -49,6 +54,14 @@ from .modeling_auto import (
 from .modeling_utils import PreTrainedModel
 from .outputs import ModelOutput
 from .pipelines import Pipeline, pipeline
+from .stopping_criteria import (
+    EosTokenCriteria,
+    MaxLengthCriteria,
+    MaxTimeCriteria,
+    StopStringCriteria,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from .streamers import AsyncTextIteratorStreamer, BaseStreamer, TextIteratorStreamer, TextStreamer
 from .tokenization import AutoTokenizer, PreTrainedTokenizer, PreTrainedTokenizerFast
 from .training import ProgressCallback, TrainerCallback, TrainingResult, train
@@ -93,12 +106,16 @@ __all__ = [
     "LlamaForSequenceClassification",
     "LlamaForTokenClassification",
     "LlamaModel",
+    "LogitNormalization",
     "LogitsProcessor",
     "LogitsProcessorList",
     "MaxLengthCriteria",
     "MaxTimeCriteria",
+    "MinLengthLogitsProcessor",
+    "MinNewTokensLengthLogitsProcessor",
     "ModelOutput",
     "NewToken",
+    "NoRepeatNGramLogitsProcessor",
     "Pipeline",
     "PreTrainedModel",
     "PreTrainedTokenizer",
@@ -107,11 +124,17 @@ __all__ = [
     "ProgressCallback",
     "PromptResult",
     "Refusal",
+    "RepetitionPenaltyLogitsProcessor",
     "StepEvents",
+    "StopStringCriteria",
     "StoppingCriteria",
     "StoppingCriteriaList",
+    "SuppressTokensLogitsProcessor",
+    "TemperatureLogitsWarper",
     "TextIteratorStreamer",
     "TextStreamer",
+    "TopKLogitsWarper",
+    "TopPLogitsWarper",
     "TrainerCallback",
     "TrainingError",
     "TrainingResult",

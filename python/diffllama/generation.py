@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import json
-import os
 import random
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core
 from .arrays import Array, converter, numpy_array
+from .beam_loop import BeamLoop
 from .cache import DynamicCache
+from .generation_config import GenerationConfig, unsupported_options, warn_of_ignored
+from .generation_loop import Guidance, Loop, Processors, Prompts, ids_of, log_softmax, pad_of
 from .outputs import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 
 if TYPE_CHECKING:
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from .streamers import BaseStreamer
     from .tokenization import PreTrainedTokenizer
 
-_DEFAULT_NEW_TOKENS = 20  # where nothing says how many: as transformers has it
+__all__ = ["GenerationConfig", "GenerationMixin", "set_seed"]
 
-# What Python does itself; all else is the engine's to read.
-_PYTHON_ONLY = frozenset(
-    {"return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states",
-     "use_cache", "bos_token_id", "transformers_version", "_from_model_config", "json_schema", "regex", "grammar"}
+_DEFAULT_NEW_TOKENS = 20  # where nothing says how many: as transformers has it
+_UNLIMITED = 2**31 - 1
+_Prompts = Prompts
+
+# Arguments of transformers' generate that change nothing here.
+_IGNORED = (
+    "synced_gpus", "custom_generate", "position_ids", "token_type_ids", "logits_to_keep", "trust_remote_code",
+    "use_model_defaults",
 )
 
 _seeds = random.Random()
@@ -37,117 +41,6 @@ _seeds = random.Random()
 def set_seed(seed: int) -> None:
     """The seed of what generate draws from now on, where it is given no seed of its own."""
     _seeds.seed(seed)
-
-
-class GenerationConfig:
-    """Options of generate. Fields are transformers', None where they are not set.
-
-    Beyond them: seed, ignore_eos, presence_penalty, frequency_penalty, logit_bias, and json_schema,
-    regex and grammar, which the text is kept to (docs/generation.md has every option).
-    """
-
-    fields: tuple[str, ...] = tuple(name for name, _, _ in _core.generation_options()) + tuple(sorted(_PYTHON_ONLY))
-
-    def __init__(self, **kwargs: Any) -> None:
-        self._values: dict[str, Any] = {}
-        self.update(**kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_values":
-            raise AttributeError(name)
-        return self._values.get(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_values":
-            super().__setattr__(name, value)
-        else:
-            self._values[name] = value
-
-    def update(self, defaults_only: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """Sets options; defaults_only: those alone that are not set. Returns what is no option."""
-        unused = {}
-        for name, value in kwargs.items():
-            if name not in self.fields:
-                unused[name] = value
-            elif not defaults_only or self._values.get(name) is None:
-                self._values[name] = value
-        return unused
-
-    def validate(self) -> None:
-        """Raises ConfigError for the first option that is not allowed."""
-        self._engine_config().validate()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The options that are set."""
-        return {name: copy.deepcopy(value) for name, value in self._values.items() if value is not None}
-
-    def to_json_string(self) -> str:
-        """The text of a generation_config.json."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
-        """Writes generation_config.json into a directory."""
-        Path(save_directory).mkdir(parents=True, exist_ok=True)
-        (Path(save_directory) / "generation_config.json").write_text(self.to_json_string())
-
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name: str | os.PathLike[str] | None = None, **kwargs: Any
-    ) -> GenerationConfig:
-        """Of a model's generation_config.json or .gguf file; kwargs come over it."""
-        from .hub import find_model
-
-        config = cls()
-        config._values = _file_options(find_model(pretrained_model_name))
-        config.update(**kwargs)
-        return config
-
-    @classmethod
-    def of_model(cls, path: Path | None, model_config: PretrainedConfig) -> GenerationConfig:
-        """What a model begins with: its file's options, else the ids of its configuration."""
-        config = cls()
-        if path is not None:
-            config._values = _file_options(path)
-        config.update(
-            defaults_only=True,
-            **{name: getattr(model_config, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
-        )
-        return config
-
-    def _engine_config(self) -> _core.GenerationConfig:
-        engine = _core.GenerationConfig()
-        options = {k: v for k, v in self.to_dict().items() if k not in _PYTHON_ONLY}
-        engine.update(json.dumps(options, default=_plain), "generate")
-        return engine
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, GenerationConfig) and self.to_dict() == other.to_dict()
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"GenerationConfig {self.to_json_string()}"
-
-
-def _plain(value: Any) -> Any:
-    to_dict = getattr(value, "to_dict", None)
-    return to_dict() if to_dict is not None else numpy_array(value).tolist()
-
-
-def _file_options(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        file = path / "generation_config.json"
-        return dict(json.loads(file.read_text())) if file.is_file() else {}
-    return dict(json.loads(_core.GenerationConfig.from_pretrained(path).to_json()))
-
-
-class _Prompts:
-    """The prompts of a call: ids without padding, and the rows that they came in."""
-
-    def __init__(self, ids: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> None:
-        self.rows = ids
-        self.mask = mask
-        self.ids: list[list[int]] = [row[kept].tolist() for row, kept in zip(ids, mask.astype(bool))]
 
 
 class GenerationMixin:
@@ -181,112 +74,221 @@ class GenerationMixin:
         attention_mask [B, T]; without one padding is found by pad_token_id. inputs_embeds: float32
         [B, T, C] in their place: then new ids alone come back. generation_config and kwargs:
         options, over the model's generation_config; 20 new tokens unless told.
-        logits_processor: called with ids [1, T] and scores [1, V], returns scores, before
-        temperature and the other warpers. stopping_criteria: called with ids [B, T] and scores
-        after each token; a sequence ends where one is true. prefix_allowed_tokens_fn: (sequence,
-        ids) to the ids that may follow. assistant_model: guesses tokens ahead, which changes none.
-        streamer: gets the prompt and each token of one sequence. tokenizer: for stop_strings, and
-        json_schema, regex or grammar. past_key_values: a cache that holds the first tokens of
-        inputs. seed: of what is drawn; without it set_seed's next.
+        logits_processor: called with the ids [N, T] and scores [N, V] of all sequences (N: B times
+        num_beams, or num_return_sequences), returns scores, before temperature and the other
+        warpers. stopping_criteria: called with ids [N, T] and the scores that are kept (or None)
+        after each token; a sequence ends where one is true; one of a kind that options make too,
+        as MaxLengthCriteria, takes that one's place. prefix_allowed_tokens_fn: (number of the
+        prompt, ids [T]) to the ids that may follow. assistant_model: guesses tokens ahead, which
+        changes none. streamer: gets the prompt and each token of one sequence, and is ended by an
+        error too. negative_prompt_ids: [B, T] or one for all [1, T], for guidance_scale, with
+        negative_prompt_attention_mask. tokenizer: for stop_strings, and json_schema, regex or
+        grammar. past_key_values: a cache that holds the first tokens of inputs. seed: of what is
+        drawn; without it set_seed's next.
 
         Returns ids int64 [B * num_return_sequences, T + new], prompts first, ends padded; with
         return_dict_in_generate GenerateDecoderOnlyOutput or GenerateBeamDecoderOnlyOutput.
         Raises ConfigError and InvalidArgument; KeyboardInterrupt at the next token.
         """
-        inputs = kwargs.pop("input_ids", None) if inputs is None else inputs
-        past_key_values = kwargs.pop("cache", past_key_values)
-        for name in ("synced_gpus", "custom_generate", "position_ids", "token_type_ids", "logits_to_keep"):
-            kwargs.pop(name, None)
-        options = GenerationConfig(**self.generation_config.to_dict())
-        if generation_config is not None:
-            options.update(**generation_config.to_dict())
-        unknown = options.update(**kwargs)
-        if unknown:
-            raise _core.InvalidArgument(f"generate: expected options of generation, got {', '.join(sorted(unknown))}")
-        convert = converter(inputs, inputs_embeds)
-        prompts = _read_prompts(inputs, inputs_embeds, attention_mask, options)
+        try:
+            return self._generate(
+                kwargs.pop("input_ids", None) if inputs is None else inputs, generation_config, list(logits_processor or []),
+                list(stopping_criteria or []), prefix_allowed_tokens_fn, assistant_model, streamer, negative_prompt_ids,
+                negative_prompt_attention_mask, attention_mask, tokenizer, kwargs.pop("cache", past_key_values),
+                inputs_embeds, kwargs,
+            )
+        except BaseException:
+            if streamer is not None:  # who reads it in another thread would wait for ever
+                with contextlib.suppress(Exception):
+                    streamer.end()
+            raise
+
+    def _generate(
+        self, inputs: Any, generation_config: Any, processors: list[Any], criteria: list[Any], allowed: Any, assistant: Any,
+        streamer: BaseStreamer | None, negative_ids: Any, negative_mask: Any, attention_mask: Any,
+        tokenizer: PreTrainedTokenizer | None, past: DynamicCache | None, embeds: Any, kwargs: dict[str, Any],
+    ) -> Any:
+        options = _options(self.generation_config, generation_config, kwargs)
+        convert = converter(inputs, embeds)
+        prompts = _read_prompts(inputs, embeds, attention_mask, options)
         _set_length(options, kwargs, generation_config, prompts, self.config)
-        if negative_prompt_ids is not None:
-            options.negative_prompt_ids = numpy_array(negative_prompt_ids).reshape(-1).tolist()
+        _let_criteria_decide(options, criteria)
+        _check_sampling(options)
+        guided = (options.guidance_scale or 1) != 1
+        negative = _read_negative(negative_ids, negative_mask, prompts) if guided else None
+        if negative is not None and len(negative.ids) == 1:
+            options.negative_prompt_ids = negative.ids[0]
         engine_config = options._engine_config()
         if options.seed is None and options.do_sample:
-            engine_config.update(json.dumps({"seed": _seeds.getrandbits(63)}))
-        engine_config.eos_token_ids = _ids(options.eos_token_id)
+            options.seed = _seeds.getrandbits(63)
+            engine_config.update(json.dumps({"seed": options.seed}))
+        engine_config.eos_token_ids = ids_of(options.eos_token_id)
         _constrain(engine_config, options, tokenizer)
-        _add_processors(engine_config, logits_processor, prefix_allowed_tokens_fn, prompts, convert)
         engine_config.validate()
 
-        wants_more = any(
-            getattr(options, name) for name in ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
-        )
         beams = int(options.num_beams or 1)
-        own_loop = bool(
-            stopping_criteria or past_key_values is not None or inputs_embeds is not None
-            or (wants_more and options.return_dict_in_generate)
-        )
-        if own_loop and (beams > 1 or (options.guidance_scale or 1) != 1):
-            raise _core.InvalidArgument(
-                "generate: expected no stopping_criteria, past_key_values, inputs_embeds or output_... with beams or "
-                "guidance, got them together"
-            )
         if streamer is not None:
             if beams > 1 or len(prompts.ids) * int(options.num_return_sequences or 1) > 1:
                 raise _core.InvalidArgument("streamer: expected one sequence without beams")
-            streamer.put(prompts.rows)
+            streamer.put(convert(prompts.rows))
         core_tokenizer = None if tokenizer is None else tokenizer.engine
-        if own_loop:
-            loop = _Loop(self, prompts, engine_config, options, core_tokenizer, convert)
-            new_ids, extras = loop.run(inputs_embeds, past_key_values, stopping_criteria or [], streamer)
-            scores = None
+        extras: dict[str, Any] = {}
+        equal_draws = bool(options.do_sample) and beams == 1 and any(prompts.earlier())
+        if (
+            processors or allowed or criteria or past is not None or embeds is not None or equal_draws
+            or options.return_dict_in_generate
+        ):
+            kind = BeamLoop if beams > 1 else Loop
+            repeats = beams if beams > 1 else int(options.num_return_sequences or 1)
+            loop = kind(
+                self, prompts, engine_config, options, core_tokenizer, convert,
+                Processors(processors, allowed, beams, convert), criteria,
+                Guidance(self, float(options.guidance_scale), _repeated(negative, prompts, repeats)) if guided else None,
+            )
+            if isinstance(loop, BeamLoop):
+                new_ids, scores, extras = loop.search(embeds, past)
+                extras = {"sequences_scores": convert(scores), **extras}
+            else:
+                new_ids, extras = loop.run(embeds, past, streamer)
         else:
-            on_token = None if streamer is None else (lambda sequence, token: streamer.put(np.array([token])))
+            on_token = None if streamer is None else (lambda sequence, token: streamer.put(convert(np.array([token]))))
             found = _core.generate(
                 self.engine, prompts.ids, engine_config, core_tokenizer, on_token,
-                None if assistant_model is None else assistant_model.engine,
+                None if assistant is None else assistant.engine,
+                [] if negative is None or len(negative.ids) == 1 else negative.ids,
             )
-            new_ids, extras = [sequence[1] for sequence in found], {}
-            scores = np.array([sequence[4] for sequence in found], np.float32)
+            new_ids = [sequence[1] for sequence in found]
         if streamer is not None:
             streamer.end()
-        rows = prompts.rows if inputs_embeds is None else prompts.rows[:, :0]
+        rows = prompts.rows if inputs is not None or embeds is None else prompts.rows[:, :0]
         sequences = convert(_join(rows, new_ids, options))
         if not options.return_dict_in_generate:
             return sequences
-        if beams > 1 and scores is not None:
-            return GenerateBeamDecoderOnlyOutput(sequences=sequences, sequences_scores=convert(scores))
-        return GenerateDecoderOnlyOutput(sequences=sequences, **extras)
+        output = GenerateBeamDecoderOnlyOutput if beams > 1 else GenerateDecoderOnlyOutput
+        return output(sequences=sequences, **{name: extras[name] for name in output.fields if name in extras})
+
+    def compute_transition_scores(
+        self, sequences: Array, scores: tuple[Array, ...], beam_indices: Array | None = None, normalize_logits: bool = False
+    ) -> Array:
+        """What each new token added to its sequence's score: float32 [N, new].
+
+        sequences, scores and beam_indices: of generate's output, scores one [N, V] a new token.
+        normalize_logits: of log_softmax(scores). Zero behind the end of a beam.
+        """
+        ids = numpy_array(sequences)
+        steps = np.stack([numpy_array(each, np.float32) for each in scores])
+        steps = log_softmax(steps) if normalize_logits else steps
+        if beam_indices is None:
+            rows = np.repeat(np.arange(steps.shape[1])[:, None], len(steps), axis=1)
+        else:
+            rows = numpy_array(beam_indices)
+            rows = rows[:, : int((rows >= 0).sum(axis=1).max())]
+        new = ids[:, ids.shape[1] - rows.shape[1] :]
+        found = steps[np.arange(rows.shape[1])[None], np.maximum(rows, 0), new]
+        return converter(sequences)(np.where(rows < 0, np.float32(0), found))
 
 
-def _ids(value: Any) -> list[int]:
-    if value is None:
-        return []
-    return [int(value)] if np.ndim(value) == 0 else [int(each) for each in value]
+def _options(own: GenerationConfig, given: Any, kwargs: dict[str, Any]) -> GenerationConfig:
+    """The options of a call: its arguments, over the GenerationConfig given, over the model's."""
+    for name in _IGNORED:
+        kwargs.pop(name, None)
+    options = GenerationConfig()
+    options._values = own.to_dict()
+    if given is not None:
+        values = {name: value for name, value in given.to_dict().items() if value is not None}
+        if not isinstance(given, GenerationConfig):
+            warn_of_ignored(values)
+        options._values.update(values)
+    unknown = options.update(**kwargs)
+    if unknown:
+        raise _core.InvalidArgument(f"generate: expected options of generation, got {', '.join(sorted(unknown))}")
+    if unsupported := unsupported_options(kwargs):
+        raise _core.InvalidArgument(f"generate: expected supported options, got {', '.join(unsupported)}")
+    return options
 
 
-def _read_prompts(inputs: Any, embeds: Any, mask: Any, options: GenerationConfig) -> _Prompts:
+def _check_sampling(options: GenerationConfig) -> None:
+    """Values that the engine has a meaning for, and transformers refuses."""
+    if not options.do_sample:
+        return
+    if options.temperature is not None and not options.temperature > 0:
+        raise _core.ConfigError(
+            f"temperature: expected a number above 0, got {options.temperature}; do_sample=False takes the likeliest token"
+        )
+    if options.top_k is not None and options.top_k < 0:
+        raise _core.ConfigError(f"top_k: expected an integer above 0, or 0 for all tokens, got {options.top_k}")
+
+
+def _let_criteria_decide(options: GenerationConfig, criteria: list[Any]) -> None:
+    """A criterion of a kind that options make too takes that one's place, as in transformers."""
+    kinds = {type(criterion).__name__ for criterion in criteria}
+    if "MaxLengthCriteria" in kinds and int(options.num_beams or 1) == 1:
+        options.max_new_tokens = _UNLIMITED
+    if "EosTokenCriteria" in kinds:
+        options.ignore_eos = True
+    if "MaxTimeCriteria" in kinds:
+        options.max_time = None
+    if "StopStringCriteria" in kinds:
+        options.stop_strings = None
+
+
+def _read_prompts(inputs: Any, embeds: Any, mask: Any, options: GenerationConfig) -> Prompts:
     if inputs is None and embeds is None:
         if options.bos_token_id is None:
             raise _core.InvalidArgument("generate: expected inputs, or a bos_token_id to begin with, got neither")
         inputs = [[options.bos_token_id]]
-    if inputs is None:
-        ids = np.zeros(numpy_array(embeds).shape[:2], np.int64)
-    else:
-        ids = numpy_array(inputs, np.int64)
-    if ids.ndim != 2:
-        raise _core.InvalidArgument(f"inputs: expected shape [B, T], got {list(ids.shape)}")
+    ids = np.zeros(numpy_array(embeds).shape[:2], np.int64) if inputs is None else _read_ids("inputs", inputs)
     if mask is not None:
-        found = numpy_array(mask)
-        if found.shape != ids.shape:
-            raise _core.InvalidArgument(f"attention_mask: expected shape {list(ids.shape)}, got {list(found.shape)}")
-        return _Prompts(ids, found)
+        return Prompts(ids, _read_mask("attention_mask", mask, ids))
     pad = options.pad_token_id
-    if inputs is not None and pad is not None and pad not in _ids(options.eos_token_id) and (ids == pad).any():
-        return _Prompts(ids, ids != pad)
-    return _Prompts(ids, np.ones_like(ids))
+    if inputs is not None and pad is not None and pad not in ids_of(options.eos_token_id) and (ids == pad).any():
+        return Prompts(ids, ids != pad)
+    return Prompts(ids, np.ones_like(ids))
+
+
+def _read_ids(name: str, given: Any) -> np.ndarray[Any, Any]:
+    ids = numpy_array(given)
+    if ids.dtype.kind not in "iu" and ids.size > 0:
+        raise _core.InvalidArgument(f"{name}: expected integers, got {ids.dtype}")
+    if ids.ndim != 2:
+        raise _core.InvalidArgument(f"{name}: expected shape [B, T], got {list(ids.shape)}")
+    return ids.astype(np.int64)
+
+
+def _read_mask(name: str, given: Any, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    mask = numpy_array(given)
+    if mask.shape != ids.shape:
+        raise _core.InvalidArgument(f"{name}: expected shape {list(ids.shape)}, got {list(mask.shape)}")
+    return mask
+
+
+def _read_negative(ids: Any, mask: Any, prompts: Prompts) -> Prompts | None:
+    """The negative prompts: one for all, or one for each; None where none is given."""
+    if ids is None:
+        return None
+    found = numpy_array(ids)
+    rows = _read_ids("negative_prompt_ids", found[None] if found.ndim == 1 else found)
+    if len(rows) not in (1, len(prompts.rows)):
+        raise _core.InvalidArgument(
+            f"negative_prompt_ids: expected a row, or one for each of {len(prompts.rows)} prompts, got {len(rows)}"
+        )
+    shown = np.ones_like(rows) if mask is None else _read_mask(
+        "negative_prompt_attention_mask", numpy_array(mask).reshape(rows.shape) if found.ndim == 1 else mask, rows
+    )
+    return Prompts(rows, shown)
+
+
+def _repeated(negative: Prompts | None, prompts: Prompts, repeats: int) -> Prompts:
+    """The negative prompt of every sequence; without one, the last token of its prompt."""
+    if negative is None:
+        rows = np.array([[ids[-1]] for ids in prompts.ids])
+        negative = Prompts(rows, np.ones_like(rows))
+    each = repeats if len(negative.rows) == len(prompts.rows) else repeats * len(prompts.rows)
+    return Prompts(np.repeat(negative.rows, each, axis=0), np.repeat(negative.mask, each, axis=0))
 
 
 def _set_length(
-    options: GenerationConfig, kwargs: dict[str, Any], given: GenerationConfig | None, prompts: _Prompts,
+    options: GenerationConfig, kwargs: dict[str, Any], given: GenerationConfig | None, prompts: Prompts,
     config: PretrainedConfig,
 ) -> None:
     """max_new_tokens, of the options that count: transformers counts the padded prompt to a max_length."""
@@ -320,123 +322,18 @@ def _constrain(engine_config: _core.GenerationConfig, options: GenerationConfig,
 
 def _add_processors(
     engine_config: _core.GenerationConfig, processors: list[Any] | None,
-    allowed: Callable[[int, Array], list[int]] | None, prompts: _Prompts, convert: Callable[[Any], Any],
+    allowed: Callable[[int, Array], list[int]] | None, prompts: Prompts, convert: Callable[[Any], Any],
 ) -> None:
-    for processor in processors or []:
-        def call(ids: Any, scores: Any, processor: Any = processor) -> Any:
-            return numpy_array(processor(convert(ids[None]), convert(scores[None])), np.float32)[0]
-
-        engine_config.add_processor(call)
-    if allowed is None:
-        return
-    rows = [np.array(ids) for ids in prompts.ids]
-
-    def keep_allowed(ids: Any, scores: Any) -> Any:
-        batch = next((i for i, row in enumerate(rows) if np.array_equal(row, ids[: len(row)])), 0)
-        kept = np.full_like(scores, -np.inf)
-        chosen = allowed(batch, convert(ids))
-        kept[chosen] = scores[chosen]
-        return kept
-
-    engine_config.add_processor(keep_allowed)
+    """Processors of a request of the engine, which runs each sequence alone: ids [1, T], scores [1, V]."""
+    run = Processors(list(processors or []), allowed, 1, convert)
+    if processors or allowed:
+        engine_config.add_processor(lambda ids, scores: run(ids[None], scores[None])[0])
 
 
 def _join(rows: np.ndarray[Any, Any], new_ids: list[list[int]], options: GenerationConfig) -> np.ndarray[Any, Any]:
     repeats = len(new_ids) // max(1, len(rows))
-    eos = _ids(options.eos_token_id)
-    pad = options.pad_token_id if options.pad_token_id is not None else (eos[0] if eos else 0)
     width = max((len(ids) for ids in new_ids), default=0)
-    new = np.full((len(new_ids), width), pad, np.int64)
+    new = np.full((len(new_ids), width), pad_of(options), np.int64)
     for row, ids in zip(new, new_ids):
         row[: len(ids)] = ids
     return np.concatenate([np.repeat(rows, repeats, axis=0), new], axis=1)
-
-
-class _Loop:
-    """generate, step by step in Python: where a caller wants to see each step, or brings what comes
-    before. Tokens are those of the engine's own loop."""
-
-    def __init__(
-        self, model: Any, prompts: _Prompts, engine_config: _core.GenerationConfig, options: GenerationConfig,
-        tokenizer: Any, convert: Callable[[Any], Any],
-    ) -> None:
-        self.model = model
-        self.prompts = prompts
-        self.options = options
-        self.convert = convert
-        self.repeats = int(options.num_return_sequences or 1)
-        if not engine_config.eos_token_ids and not options.ignore_eos:
-            engine_config.eos_token_ids = _ids(getattr(model.config, "eos_token_id", None))
-        self.sequences = [
-            _core.Continuation(engine_config, ids, tokenizer, number)
-            for number, ids in enumerate(ids for ids in prompts.ids for _ in range(self.repeats))
-        ]
-        self.new_ids: list[list[int]] = [[] for _ in self.sequences]
-        self.steps: dict[str, list[Any]] = {"scores": [], "logits": [], "attentions": [], "hidden_states": []}
-
-    def run(
-        self, embeds: Any, past: DynamicCache | None, criteria: list[Any], streamer: BaseStreamer | None
-    ) -> tuple[list[list[int]], dict[str, Any]]:
-        began = time.monotonic()
-        cache = DynamicCache() if past is None else past
-        mask = np.repeat(self.prompts.mask, self.repeats, axis=0).astype(np.int64)
-        known = cache.get_seq_length()
-        held = min(known, mask.shape[1] - 1)
-        cache.crop(held)
-        rows = np.repeat(self.prompts.rows, self.repeats, axis=0)
-        step: dict[str, Any] = {"input_ids": rows[:, held:]}
-        if embeds is not None:
-            step = {"inputs_embeds": np.repeat(numpy_array(embeds, np.float32), self.repeats, axis=0)[:, held:]}
-        ended = np.zeros(len(self.sequences), bool)
-        while not ended.all():
-            logits = self._forward(step, mask, cache)
-            for i in np.flatnonzero(ended):
-                logits[i] = 0
-            tokens = self._choose(logits, ended)
-            if streamer is not None:
-                streamer.put(np.array(tokens))
-            rows = np.concatenate([rows, np.array(tokens)[:, None]], axis=1)
-            ended |= [sequence.stop_reason is not None for sequence in self.sequences]
-            for criterion in criteria:
-                asked = criterion(self.convert(rows), self.convert(logits))
-                ended |= np.broadcast_to(numpy_array(asked), ended.shape).astype(bool)
-            if self.options.max_time is not None and time.monotonic() - began > self.options.max_time:
-                break
-            step = {"input_ids": rows[:, -1:]}
-            mask = np.concatenate([mask, np.ones((len(mask), 1), np.int64)], axis=1)
-        return self.new_ids, self._extras(cache)
-
-    def _choose(self, logits: np.ndarray[Any, Any], ended: np.ndarray[Any, Any]) -> list[int]:
-        going = [i for i in range(len(self.sequences)) if not ended[i]]
-        part = np.ascontiguousarray(logits[going])
-        chosen = _core.next_tokens([self.sequences[i] for i in going], part)
-        logits[going] = part
-        if self.options.output_scores:
-            self.steps["scores"].append(self.convert(logits.copy()))
-        eos = _ids(self.options.eos_token_id)
-        pad = self.options.pad_token_id if self.options.pad_token_id is not None else (eos[0] if eos else 0)
-        tokens = [int(pad)] * len(self.sequences)
-        for i, token in zip(going, chosen):
-            tokens[i] = token
-            self.new_ids[i].append(token)
-        return tokens
-
-    def _forward(self, step: dict[str, Any], mask: np.ndarray[Any, Any], cache: DynamicCache) -> np.ndarray[Any, Any]:
-        width = next(iter(step.values())).shape[1]
-        positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[:, -width:]
-        output = self.model.forward(
-            **step, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1,
-            output_attentions=bool(self.options.output_attentions),
-            output_hidden_states=bool(self.options.output_hidden_states), return_dict=True,
-        )
-        logits: np.ndarray[Any, Any] = output.logits[:, -1]
-        if self.options.output_logits:
-            self.steps["logits"].append(self.convert(logits.copy()))
-        for name in ("attentions", "hidden_states"):
-            if getattr(self.options, f"output_{name}"):
-                self.steps[name].append(tuple(self.convert(each) for each in output[name]))
-        return logits
-
-    def _extras(self, cache: DynamicCache) -> dict[str, Any]:
-        asked = {name: tuple(steps) for name, steps in self.steps.items() if steps}
-        return {**asked, "past_key_values": cache}

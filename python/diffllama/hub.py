@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from . import _core
 
@@ -49,6 +51,19 @@ def find_model(
     if not path.exists():
         raise _core.IoError(f"{path}: expected a model, got no such file or directory")
     return path
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises FormatError, with the file's name, where there is none."""
+    try:
+        found = json.loads(file.read_text())
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise _core.FormatError(f"{file}: expected JSON, got {error}") from None
+    except RecursionError:
+        raise _core.FormatError(f"{file}: expected JSON, got one that is nested too deep") from None
+    if not isinstance(found, dict):
+        raise _core.FormatError(f"{file}: expected a JSON object, got {type(found).__name__}")
+    return found
 
 
 def _snapshot(name: str, revision: str, cache: Path) -> Path:

@@ -1,20 +1,23 @@
-"""Bases of what changes scores and of what ends a text, written in Python."""
+"""What changes scores, written in Python: the base of a caller's own, and transformers' by their names."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from . import _core
 from .arrays import Array, converter, numpy_array
+from .generation_loop import log_softmax
 
 
 class LogitsProcessor:
     """Changes scores: derive, and give it to generate(logits_processor=[...])."""
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        """ids int64 [1, T] and scores float32 [1, V]; returns scores [1, V]."""
+        """ids int64 [N, T] and scores float32 [N, V] of all sequences; returns scores [N, V]. Of
+        engine.add N is 1."""
         raise NotImplementedError
 
 
@@ -27,50 +30,139 @@ class LogitsProcessorList(list[Any]):
         return scores
 
 
-class StoppingCriteria:
-    """Ends sequences: derive, and give it to generate(stopping_criteria=[...])."""
+class _NumpyProcessor(LogitsProcessor):
+    """Works on numpy arrays, and returns what came in."""
 
-    def __call__(self, input_ids: Array, scores: Array, **kwargs: Any) -> Array | bool:
-        """ids int64 [B, T] and scores float32 [B, V]; returns a bool, or bools [B]."""
+    def __call__(self, input_ids: Array, scores: Array) -> Array:
+        changed = self.process(numpy_array(input_ids), np.array(numpy_array(scores, np.float32)))
+        return converter(scores)(np.ascontiguousarray(changed, np.float32))
+
+    def process(self, ids: Any, scores: Any) -> Any:
+        """Scores [N, V], which may be changed in place."""
         raise NotImplementedError
 
 
-class StoppingCriteriaList(list[Any]):
-    """Criteria; a sequence ends where one is true."""
-
-    def __call__(self, input_ids: Array, scores: Array, **kwargs: Any) -> Array:
-        ended = np.zeros(len(input_ids), bool)
-        for criterion in self:
-            ended |= np.broadcast_to(numpy_array(criterion(input_ids, scores, **kwargs)), ended.shape).astype(bool)
-        return converter(input_ids)(ended)
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise _core.InvalidArgument(f"{name}: expected a number above 0, got {value}")
+    return value
 
 
-class MaxLengthCriteria(StoppingCriteria):
-    """Ends at max_length tokens, the prompt's among them."""
-
-    def __init__(self, max_length: int, max_position_embeddings: int | None = None) -> None:
-        self.max_length = max_length
-
-    def __call__(self, input_ids: Array, scores: Array, **kwargs: Any) -> bool:
-        return int(input_ids.shape[-1]) >= self.max_length
+def _tokens(value: Any) -> Any:
+    return np.atleast_1d(numpy_array(value)).astype(np.int64)
 
 
-class MaxTimeCriteria(StoppingCriteria):
-    """Ends max_time seconds after initial_timestamp (now)."""
+class TemperatureLogitsWarper(_NumpyProcessor):
+    """Divides scores by a temperature (> 0)."""
 
-    def __init__(self, max_time: float, initial_timestamp: float | None = None) -> None:
-        self.max_time = max_time
-        self.initial_timestamp = time.time() if initial_timestamp is None else initial_timestamp
+    def __init__(self, temperature: float) -> None:
+        self.temperature = _positive("temperature", temperature)
 
-    def __call__(self, input_ids: Array, scores: Array, **kwargs: Any) -> bool:
-        return time.time() - self.initial_timestamp > self.max_time
+    def process(self, ids: Any, scores: Any) -> Any:
+        return scores / np.float32(self.temperature)
 
 
-class EosTokenCriteria(StoppingCriteria):
-    """Ends a sequence at one of the tokens."""
+class TopKLogitsWarper(_NumpyProcessor):
+    """Keeps the top_k (>= 1) largest scores."""
 
-    def __init__(self, eos_token_id: int | list[int]) -> None:
-        self.eos_token_id = np.atleast_1d(eos_token_id)
+    def __init__(self, top_k: int, filter_value: float = -np.inf, min_tokens_to_keep: int = 1) -> None:
+        self.top_k = max(int(_positive("top_k", top_k)), min_tokens_to_keep)
+        self.filter_value = filter_value
 
-    def __call__(self, input_ids: Array, scores: Array, **kwargs: Any) -> Array:
-        return np.isin(numpy_array(input_ids)[:, -1], self.eos_token_id)
+    def process(self, ids: Any, scores: Any) -> Any:
+        count = min(self.top_k, scores.shape[1])
+        least = np.partition(scores, -count, axis=1)[:, -count][:, None]
+        return np.where(scores < least, np.float32(self.filter_value), scores)
+
+
+class TopPLogitsWarper(_NumpyProcessor):
+    """Keeps the fewest likeliest tokens whose probabilities reach top_p (0 to 1)."""
+
+    def __init__(self, top_p: float, filter_value: float = -np.inf, min_tokens_to_keep: int = 1) -> None:
+        if not 0 <= top_p <= 1:
+            raise _core.InvalidArgument(f"top_p: expected a number from 0 to 1, got {top_p}")
+        self.top_p, self.filter_value, self.min_tokens_to_keep = top_p, filter_value, min_tokens_to_keep
+
+    def process(self, ids: Any, scores: Any) -> Any:
+        order = np.argsort(scores, axis=1, kind="stable")
+        ascending = np.take_along_axis(scores, order, axis=1).astype(np.float64)
+        shares = np.exp(ascending - ascending[:, -1:])
+        out = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1) <= 1 - self.top_p
+        out[:, -self.min_tokens_to_keep :] = False
+        ruled_out = np.zeros_like(out)
+        np.put_along_axis(ruled_out, order, out, axis=1)
+        return np.where(ruled_out, np.float32(self.filter_value), scores)
+
+
+class RepetitionPenaltyLogitsProcessor(_NumpyProcessor):
+    """Scores of tokens that have come are divided by a penalty (> 0), those below zero multiplied.
+
+    prompt_ignore_length: so many tokens in front do not count.
+    """
+
+    def __init__(self, penalty: float, prompt_ignore_length: int | None = None) -> None:
+        self.penalty = np.float32(_positive("penalty", penalty))
+        self.prompt_ignore_length = prompt_ignore_length or 0
+
+    def process(self, ids: Any, scores: Any) -> Any:
+        for row, own in zip(scores, ids[:, self.prompt_ignore_length :]):
+            seen = np.unique(own)
+            row[seen] = np.where(row[seen] < 0, row[seen] * self.penalty, row[seen] / self.penalty)
+        return scores
+
+
+class NoRepeatNGramLogitsProcessor(_NumpyProcessor):
+    """Rules out every token that would repeat a run of ngram_size (>= 1) tokens."""
+
+    def __init__(self, ngram_size: int) -> None:
+        self.ngram_size = int(_positive("ngram_size", ngram_size))
+
+    def process(self, ids: Any, scores: Any) -> Any:
+        before = self.ngram_size - 1
+        for row, own in zip(scores, ids.tolist()):
+            end = own[len(own) - before :] if before else []
+            for i in range(len(own) - before):
+                if own[i : i + before] == end:
+                    row[own[i + before]] = -np.inf
+        return scores
+
+
+class MinLengthLogitsProcessor(_NumpyProcessor):
+    """No eos_token_id below min_length tokens, the prompt's among them."""
+
+    def __init__(self, min_length: int, eos_token_id: int | list[int] | Array, device: Any = None) -> None:
+        if min_length < 0:
+            raise _core.InvalidArgument(f"min_length: expected an integer of at least 0, got {min_length}")
+        self.min_length, self.eos_token_id = min_length, _tokens(eos_token_id)
+
+    def process(self, ids: Any, scores: Any) -> Any:
+        if ids.shape[1] < self.min_length:
+            scores[:, self.eos_token_id] = -np.inf
+        return scores
+
+
+class MinNewTokensLengthLogitsProcessor(MinLengthLogitsProcessor):
+    """No eos_token_id before min_new_tokens come behind a prompt of prompt_length_to_skip."""
+
+    def __init__(
+        self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: int | list[int] | Array, device: Any = None
+    ) -> None:
+        super().__init__(prompt_length_to_skip + min_new_tokens, eos_token_id)
+
+
+class SuppressTokensLogitsProcessor(_NumpyProcessor):
+    """Rules tokens out."""
+
+    def __init__(self, suppress_tokens: Iterable[int], device: Any = None) -> None:
+        self.suppress_tokens = _tokens(list(suppress_tokens))
+
+    def process(self, ids: Any, scores: Any) -> Any:
+        scores[:, self.suppress_tokens] = -np.inf
+        return scores
+
+
+class LogitNormalization(_NumpyProcessor):
+    """log_softmax of the scores."""
+
+    def process(self, ids: Any, scores: Any) -> Any:
+        return log_softmax(scores)

@@ -93,6 +93,11 @@ class GenerateDecoderOnlyOutput(ModelOutput):
 
 
 class GenerateBeamDecoderOnlyOutput(ModelOutput):
-    """sequences int64 [N, T]; sequences_scores float32 [N]."""
+    """sequences int64 [N, T]; sequences_scores float32 [N]; scores and logits, one [B * beams, V] a
+    new token; beam_indices int32 [N, new], the row of scores that each token came from, -1 behind
+    the end; attentions and hidden_states, one tuple of layers a step; past_key_values."""
 
-    fields = ("sequences", "sequences_scores")
+    fields = (
+        "sequences", "sequences_scores", "scores", "logits", "beam_indices", "attentions", "hidden_states",
+        "past_key_values",
+    )
