@@ -11,6 +11,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from ._core import ConfigError, Error, FormatError, InvalidArgument, IoError, TrainingError
+from .added_tokens import AddedToken
 from .batch_encoding import BatchEncoding
 from .cache import Cache, DynamicCache
 from .configuration import AutoConfig, DiffLlamaConfig, LlamaConfig, PretrainedConfig
@@ -72,6 +73,7 @@ except PackageNotFoundError:  # used from a source tree
     __version__ = "0+source"
 
 __all__ = [
+    "AddedToken",
     "AsyncTextIteratorStreamer",
     "AttentionReport",
     "AutoConfig",
