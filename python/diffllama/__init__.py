@@ -54,7 +54,15 @@ from .modeling_auto import (
 )
 from .modeling_utils import PreTrainedModel
 from .outputs import ModelOutput
-from .pipelines import Pipeline, pipeline
+from .pipelines import (
+    FeatureExtractionPipeline,
+    Pipeline,
+    QuestionAnsweringPipeline,
+    TextClassificationPipeline,
+    TextGenerationPipeline,
+    TokenClassificationPipeline,
+    pipeline,
+)
 from .stopping_criteria import (
     EosTokenCriteria,
     MaxLengthCriteria,
@@ -98,6 +106,7 @@ __all__ = [
     "Engine",
     "EosTokenCriteria",
     "Error",
+    "FeatureExtractionPipeline",
     "FormatError",
     "GenerationConfig",
     "InvalidArgument",
@@ -125,6 +134,7 @@ __all__ = [
     "PretrainedConfig",
     "ProgressCallback",
     "PromptResult",
+    "QuestionAnsweringPipeline",
     "Refusal",
     "RepetitionPenaltyLogitsProcessor",
     "StepEvents",
@@ -133,8 +143,11 @@ __all__ = [
     "StoppingCriteriaList",
     "SuppressTokensLogitsProcessor",
     "TemperatureLogitsWarper",
+    "TextClassificationPipeline",
+    "TextGenerationPipeline",
     "TextIteratorStreamer",
     "TextStreamer",
+    "TokenClassificationPipeline",
     "TopKLogitsWarper",
     "TopPLogitsWarper",
     "TrainerCallback",

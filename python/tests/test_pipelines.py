@@ -84,3 +84,70 @@ def test_one_text_and_lists() -> None:
         classifier("Who ?", wrong=1)
     with pytest.raises(diffllama.InvalidArgument, match="expected a model for token classification"):
         diffllama.pipeline("token-classification", model)("Who ?")
+
+
+@pytest.fixture(scope="module")
+def generator() -> Any:
+    return diffllama.pipeline("text-generation", ROOT / "models" / "diffllama-tiny", dtype="float32")
+
+
+def test_streams_give_iterators() -> None:
+    model = diffllama.AutoModelForSequenceClassification.from_pretrained(
+        ROOT / "models" / "diffllama-tiny", adapter=TASKS / "trec", dtype="float32"
+    )
+    classifier = diffllama.TextClassificationPipeline(model=model)
+    texts = ["Who ?", "How many ?"]
+    taken: list[str] = []
+    answers = classifier(text for text in texts if taken.append(text) is None)
+    assert next(answers) == classifier(texts)[0] and taken == ["Who ?"]
+    assert [*answers] == classifier(texts)[1:]
+    one = classifier({"text": "Who ?", "text_pair": "How ?"})
+    assert one == classifier([{"text": "Who ?", "text_pair": "How ?"}])[0] and set(one) == {"label", "score"}
+    cut = classifier("Who is it ?", truncation=True, max_length=3)
+    assert cut != classifier("Who is it ?") and str(classifier.device) == "cpu"
+    with pytest.raises(TypeError, match="text-classification: unexpected keyword argument 'wrong', expected one of top_k"):
+        diffllama.pipeline("text-classification", model, wrong=1)
+
+
+def test_options_of_text_generation(generator: Any) -> None:
+    options = {"do_sample": False, "max_new_tokens": 6}
+    plain = generator("To be", **options)[0]["generated_text"]
+    assert "be" + plain.removeprefix("To be") == generator("be", prefix="To ", **options)[0]["generated_text"]
+    word = plain.removeprefix("To be").split(" ")[1]
+    assert generator("To be", stop_sequence=word, do_sample=False)[0]["generated_text"] == plain[: plain.index(word) + len(word)]
+    ids = generator.tokenizer("To be").input_ids
+    cut = generator("To be or not to be", do_sample=False, truncation=True, tokenizer_encode_kwargs={"max_length": 3}, max_new_tokens=2)
+    longer = generator.model.generate([ids], max_new_tokens=2)[0, 3:]
+    assert cut[0]["generated_text"] == "To be or not to be" + generator.tokenizer.decode(longer)
+    without = generator("To be", add_special_tokens=False, return_tensors=True, **options)
+    assert without[0]["generated_token_ids"][:2] == ids[1:]
+    with pytest.raises(diffllama.InvalidArgument, match="handle_long_generation: expected hole or None, got 'x'"):
+        generator("To be", handle_long_generation="x", **options)
+
+
+def test_an_assistants_message_is_continued(generator: Any) -> None:
+    generator.tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    options = {"do_sample": False, "max_new_tokens": 4}
+    chat = [{"role": "user", "content": "Who art thou?"}, {"role": "assistant", "content": "I am"}]
+    continued = generator(chat, **options)[0]["generated_text"]
+    new = generator("user: Who art thou?\nassistant: I am", add_special_tokens=False, return_full_text=False, **options)
+    assert continued == [chat[0], {"role": "assistant", "content": "I am" + new[0]["generated_text"]}]
+    assert len(generator(chat, continue_final_message=False, **options)[0]["generated_text"]) == 3
+    assert len(generator(chat[:1], **options)[0]["generated_text"]) == 2
+
+
+def test_states_as_tensors() -> None:
+    extractor = diffllama.pipeline("feature-extraction", ROOT / "models" / "diffllama-tiny", dtype="float32")
+    short = extractor("To be or not", tokenize_kwargs={"truncation": True, "max_length": 3})
+    assert len(short[0]) == 3 and short == extractor("To be or not", truncation=True, max_length=3)
+    with pytest.raises(diffllama.InvalidArgument, match="truncation: expected it once"):
+        extractor("To be", truncation=True, tokenize_kwargs={"truncation": True})
+    states = extractor("To be or not", return_tensors=True)
+    assert tuple(states.shape) == (1, 5, 256)
+    try:
+        import torch
+    except ImportError:
+        return
+    assert isinstance(states, torch.Tensor)
