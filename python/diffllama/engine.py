@@ -12,7 +12,8 @@ import numpy as np
 
 from . import _core
 from .arrays import numpy_array, unchanged
-from .generation import GenerationConfig, _add_processors, _constrain, _Prompts
+from .generation import _add_processors, _constrain, _Prompts
+from .generation_config import GenerationConfig, merged_options
 
 if TYPE_CHECKING:
     from .modeling import ForCausalLM
@@ -130,13 +131,7 @@ class Engine:
         or "all", of the prompt. logits: of each new token.
         Raises ConfigError and InvalidArgument, also where it could never fit the memory.
         """
-        own = getattr(self.model, "generation_config", None)
-        config = GenerationConfig(**(own.to_dict() if own is not None else {}))
-        if generation_config is not None:
-            config.update(**generation_config.to_dict())
-        unknown = config.update(**options)
-        if unknown:
-            raise _core.InvalidArgument(f"add: expected options of generation, got {', '.join(sorted(unknown))}")
+        config = merged_options("add", getattr(self.model, "generation_config", None), generation_config, options)
         ids = self._ids(prompt)
         engine_config = config._engine_config()
         _constrain(engine_config, config, self.tokenizer)
@@ -146,7 +141,10 @@ class Engine:
 
     def _ids(self, prompt: Any) -> list[int]:
         if not isinstance(prompt, str):
-            return [int(i) for i in numpy_array(prompt, np.int64).reshape(-1)]
+            ids = numpy_array(prompt)
+            if ids.size > 0 and ids.dtype.kind not in "iu":
+                raise _core.InvalidArgument(f"prompt: expected a text or integers, got {ids.dtype}")
+            return [int(i) for i in ids.reshape(-1)]
         if self.tokenizer is None:
             raise _core.InvalidArgument("prompt: expected ids, for there is no tokenizer, got a text")
         return list(self.tokenizer(prompt)["input_ids"])

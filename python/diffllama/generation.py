@@ -14,7 +14,7 @@ from . import _core
 from .arrays import Array, converter, numpy_array
 from .beam_loop import BeamLoop
 from .cache import DynamicCache
-from .generation_config import GenerationConfig, unsupported_options, warn_of_ignored
+from .generation_config import GenerationConfig, merged_options
 from .generation_loop import Guidance, Loop, Processors, Prompts, ids_of, log_softmax, pad_of
 from .outputs import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 
@@ -192,19 +192,7 @@ def _options(own: GenerationConfig, given: Any, kwargs: dict[str, Any]) -> Gener
     """The options of a call: its arguments, over the GenerationConfig given, over the model's."""
     for name in _IGNORED:
         kwargs.pop(name, None)
-    options = GenerationConfig()
-    options._values = own.to_dict()
-    if given is not None:
-        values = {name: value for name, value in given.to_dict().items() if value is not None}
-        if not isinstance(given, GenerationConfig):
-            warn_of_ignored(values)
-        options._values.update(values)
-    unknown = options.update(**kwargs)
-    if unknown:
-        raise _core.InvalidArgument(f"generate: expected options of generation, got {', '.join(sorted(unknown))}")
-    if unsupported := unsupported_options(kwargs):
-        raise _core.InvalidArgument(f"generate: expected supported options, got {', '.join(unsupported)}")
-    return options
+    return merged_options("generate", own, given, kwargs)
 
 
 def _check_sampling(options: GenerationConfig) -> None:

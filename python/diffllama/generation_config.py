@@ -204,6 +204,24 @@ class GenerationConfig:
         return f"GenerationConfig {self.to_json_string()}"
 
 
+def merged_options(where: str, own: GenerationConfig | None, given: Any, kwargs: dict[str, Any]) -> GenerationConfig:
+    """kwargs, over the GenerationConfig given (transformers' too), over the model's. Raises
+    InvalidArgument for kwargs that are unknown or not supported; `where`: who is called."""
+    options = GenerationConfig()
+    options._values = {} if own is None else own.to_dict()
+    if given is not None:
+        values = {name: value for name, value in given.to_dict().items() if value is not None}
+        if not isinstance(given, GenerationConfig):
+            warn_of_ignored(values)
+        options._values.update(values)
+    unknown = options.update(**kwargs)
+    if unknown:
+        raise _core.InvalidArgument(f"{where}: expected options of generation, got {', '.join(sorted(unknown))}")
+    if unsupported := unsupported_options(kwargs):
+        raise _core.InvalidArgument(f"{where}: expected supported options, got {', '.join(unsupported)}")
+    return options
+
+
 def unsupported_options(options: Mapping[str, Any]) -> list[str]:
     """Those of transformers that ask for what there is not, with their values."""
     return [

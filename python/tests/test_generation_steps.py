@@ -336,3 +336,13 @@ def test_ids_equal_those_of_transformers(model: Any) -> None:
         for own, other in zip(shown[name], expected[name], strict=True):
             np.testing.assert_allclose(own, other, atol=2e-5 * float(other.abs().max()))
     np.testing.assert_allclose(shown.sequences_scores, expected.sequences_scores, atol=1e-5)
+
+
+def test_an_engine_refuses_what_generate_refuses(model: Any) -> None:
+    engine = diffllama.Engine(model)
+    with pytest.raises(diffllama.InvalidArgument, match="add: expected supported options, got dola_layers: 'high'"):
+        engine.add([1, 916], dola_layers="high")
+    with pytest.raises(diffllama.InvalidArgument, match="add: expected options of generation, got zap"):
+        engine.add([1, 916], zap=1)
+    with pytest.raises(diffllama.InvalidArgument, match="prompt: expected a text or integers, got float64"):
+        engine.add([1.0, 2.5])
