@@ -199,11 +199,11 @@ def _check_sampling(options: GenerationConfig) -> None:
     """Values that the engine has a meaning for, and transformers refuses."""
     if not options.do_sample:
         return
-    if options.temperature is not None and not options.temperature > 0:
+    if isinstance(options.temperature, (int, float)) and not options.temperature > 0:
         raise _core.ConfigError(
             f"temperature: expected a number above 0, got {options.temperature}; do_sample=False takes the likeliest token"
         )
-    if options.top_k is not None and options.top_k < 0:
+    if isinstance(options.top_k, (int, float)) and options.top_k < 0:
         raise _core.ConfigError(f"top_k: expected an integer above 0, or 0 for all tokens, got {options.top_k}")
 
 

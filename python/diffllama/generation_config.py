@@ -87,7 +87,7 @@ class GenerationConfig:
         if early not in (None, True, False, "never"):
             raise _core.ConfigError(f"early_stopping: expected true, false or never, got {early!r}")
         new = self.max_new_tokens
-        if new is not None and new <= 0:
+        if isinstance(new, (int, float)) and new <= 0:
             raise _core.ConfigError(f"max_new_tokens: expected an integer from 1 to 2147483647, got {new}")
         kind = self.cache_implementation
         if kind not in (None, *_CACHES):

@@ -139,6 +139,10 @@ class Processors:
             chosen = numpy_array(self.allowed(prompt, self.convert(row)))  # type: ignore[misc]
             if chosen.size == 0:
                 raise _core.InvalidArgument(f"prefix_allowed_tokens_fn: expected tokens for prompt {prompt}, got none")
+            if chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= scores.shape[1]:
+                raise _core.InvalidArgument(
+                    f"prefix_allowed_tokens_fn: expected ids from 0 to {scores.shape[1] - 1}, got {chosen.reshape(-1).tolist()}"
+                )
             kept[i, chosen] = scores[i, chosen]
         return kept
 
@@ -252,9 +256,10 @@ class Loop:
         scores = tuple(self.steps["scores"]) or None  # as transformers: those that are kept
         for criterion in self.criteria:
             found = numpy_array(criterion(self.convert(rows), scores))
-            if found.shape not in ((), (1,), ended.shape):
+            if found.shape not in ((), (1,), ended.shape) or found.dtype == object:
                 raise _core.InvalidArgument(
-                    f"stopping_criteria {type(criterion).__name__}: expected a bool or [{len(rows)}], got {list(found.shape)}"
+                    f"stopping_criteria {type(criterion).__name__}: expected a bool or [{len(rows)}], got "
+                    f"{list(found.shape) if found.dtype != object else found.tolist()}"
                 )
             ended |= np.broadcast_to(found, ended.shape).astype(bool)
         return ended

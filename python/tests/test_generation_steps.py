@@ -346,3 +346,15 @@ def test_an_engine_refuses_what_generate_refuses(model: Any) -> None:
         engine.add([1, 916], zap=1)
     with pytest.raises(diffllama.InvalidArgument, match="prompt: expected a text or integers, got float64"):
         engine.add([1.0, 2.5])
+
+
+def test_answers_of_functions_that_make_no_sense(model: Any) -> None:
+    for allowed in ([-1], [4096], [1.5]):
+        with pytest.raises(diffllama.InvalidArgument, match="prefix_allowed_tokens_fn: expected ids from 0 to 4095, got"):
+            model.generate(PROMPT, max_new_tokens=2, prefix_allowed_tokens_fn=lambda row, ids: allowed)
+    for ended, shown in ((None, "None"), (np.zeros(3, bool), r"\[3\]")):
+        with pytest.raises(diffllama.InvalidArgument, match=rf"stopping_criteria function: expected a bool or \[1\], got {shown}"):
+            model.generate(PROMPT, max_new_tokens=2, stopping_criteria=[lambda ids, scores: ended])
+    for options in ({"max_new_tokens": "x"}, {"do_sample": True, "temperature": "x"}, {"do_sample": True, "top_k": [1]}):
+        with pytest.raises(diffllama.ConfigError):
+            model.generate(PROMPT, **options)
