@@ -67,6 +67,7 @@ class GenerationConfig:
         if name == "_values":
             super().__setattr__(name, value)
         else:
+            warn_of_ignored({name: value})
             self._values[name] = value
 
     def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any) -> dict[str, Any]:
@@ -198,7 +199,7 @@ class GenerationConfig:
         return self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(state)  # what it ignores has been said
 
     def __repr__(self) -> str:
         return f"GenerationConfig {self.to_json_string()}"

@@ -34,10 +34,10 @@ class _NumpyProcessor(LogitsProcessor):
     """Works on numpy arrays, and returns what came in."""
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        changed = self.process(numpy_array(input_ids), np.array(numpy_array(scores, np.float32)))
+        changed = self._process(numpy_array(input_ids), np.array(numpy_array(scores, np.float32)))
         return converter(scores)(np.ascontiguousarray(changed, np.float32))
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         """Scores [N, V], which may be changed in place."""
         raise NotImplementedError
 
@@ -58,7 +58,7 @@ class TemperatureLogitsWarper(_NumpyProcessor):
     def __init__(self, temperature: float) -> None:
         self.temperature = _positive("temperature", temperature)
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         return scores / np.float32(self.temperature)
 
 
@@ -69,7 +69,7 @@ class TopKLogitsWarper(_NumpyProcessor):
         self.top_k = max(int(_positive("top_k", top_k)), min_tokens_to_keep)
         self.filter_value = filter_value
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         count = min(self.top_k, scores.shape[1])
         least = np.partition(scores, -count, axis=1)[:, -count][:, None]
         return np.where(scores < least, np.float32(self.filter_value), scores)
@@ -83,7 +83,7 @@ class TopPLogitsWarper(_NumpyProcessor):
             raise _core.InvalidArgument(f"top_p: expected a number from 0 to 1, got {top_p}")
         self.top_p, self.filter_value, self.min_tokens_to_keep = top_p, filter_value, min_tokens_to_keep
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         order = np.argsort(scores, axis=1, kind="stable")
         ascending = np.take_along_axis(scores, order, axis=1).astype(np.float64)
         shares = np.exp(ascending - ascending[:, -1:])
@@ -104,7 +104,7 @@ class RepetitionPenaltyLogitsProcessor(_NumpyProcessor):
         self.penalty = np.float32(_positive("penalty", penalty))
         self.prompt_ignore_length = prompt_ignore_length or 0
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         for row, own in zip(scores, ids[:, self.prompt_ignore_length :]):
             seen = np.unique(own)
             row[seen] = np.where(row[seen] < 0, row[seen] * self.penalty, row[seen] / self.penalty)
@@ -117,7 +117,7 @@ class NoRepeatNGramLogitsProcessor(_NumpyProcessor):
     def __init__(self, ngram_size: int) -> None:
         self.ngram_size = int(_positive("ngram_size", ngram_size))
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         before = self.ngram_size - 1
         for row, own in zip(scores, ids.tolist()):
             end = own[len(own) - before :] if before else []
@@ -135,7 +135,7 @@ class MinLengthLogitsProcessor(_NumpyProcessor):
             raise _core.InvalidArgument(f"min_length: expected an integer of at least 0, got {min_length}")
         self.min_length, self.eos_token_id = min_length, _tokens(eos_token_id)
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         if ids.shape[1] < self.min_length:
             scores[:, self.eos_token_id] = -np.inf
         return scores
@@ -156,7 +156,7 @@ class SuppressTokensLogitsProcessor(_NumpyProcessor):
     def __init__(self, suppress_tokens: Iterable[int], device: Any = None) -> None:
         self.suppress_tokens = _tokens(list(suppress_tokens))
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         scores[:, self.suppress_tokens] = -np.inf
         return scores
 
@@ -164,5 +164,5 @@ class SuppressTokensLogitsProcessor(_NumpyProcessor):
 class LogitNormalization(_NumpyProcessor):
     """log_softmax of the scores."""
 
-    def process(self, ids: Any, scores: Any) -> Any:
+    def _process(self, ids: Any, scores: Any) -> Any:
         return log_softmax(scores)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import queue
 import threading
 import warnings
@@ -281,6 +283,9 @@ def test_options_have_names(tmp_path: Path) -> None:
     assert len(said) == 1
     assert config.foo == 3 and config.num_beams is None and config.penalty_alpha == 0.6
     assert not hasattr(config, "anything")
+    with pytest.warns(UserWarning, match="GenerationConfig: unknown and ignored: temprature"):
+        config.temprature = 0.5
+    assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config
     with pytest.raises(AttributeError, match="no option 'anything'"):
         _ = config.anything
     with pytest.raises(ValueError, match="early_stopping"):
