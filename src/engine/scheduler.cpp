@@ -88,26 +88,25 @@ void Scheduler::plan() {
   }
 }
 
-// In order alone: a sequence that does not fit is not overtaken, or it might wait for ever.
+// In order alone: a sequence that does not fit is not overtaken, or it might wait for ever. It
+// waits until all that may throw is behind it.
 void Scheduler::admit() {
   while (!waiting_.empty()) {
     const auto first = std::ranges::min_element(
         waiting_, [](const auto& a, const auto& b) { return a->goes_before(*b); });
     if ((*first)->scored) return;  // only such ones: there is nothing to run yet
-    std::unique_ptr<ActiveSequence> next = std::move(*first);
+    ActiveSequence& next = **first;
+    running_.reserve(running_.size() + 1);
+    take_prefix(next);
+    next.cache.expect_blocks(expected_blocks(next));
+    if (!make_way(next)) return release(next);
+    next.waits = false;
+    prefix_hit_tokens_ += next.cache.length();
+    if (!next.negative && !next.request->prompt_done)
+      next.request->prompt.cached_tokens = next.cache.length();
+    // Those who made way wait now too, behind it: there was room for them.
+    running_.push_back(std::move(*first));
     waiting_.erase(first);
-    take_prefix(*next);
-    if (!make_way(*next)) {
-      release(*next);
-      waiting_.push_back(std::move(next));
-      return;
-    }
-    next->waits = false;
-    next->cache.expect_blocks(expected_blocks(*next));
-    prefix_hit_tokens_ += next->cache.length();
-    if (!next->negative && !next->request->prompt_done)
-      next->request->prompt.cached_tokens = next->cache.length();
-    running_.push_back(std::move(next));
     std::int64_t expected = 0;
     for (const auto& sequence : running_) {
       expected += std::max<std::int64_t>(expected_blocks(*sequence) - sequence->cache.blocks(), 0);
