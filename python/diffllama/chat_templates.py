@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -114,7 +115,7 @@ class ChatMixin:
         documents: list[dict[str, str]] | None = None,
         chat_template: str | None = None,
         add_generation_prompt: bool = False,
-        continue_final_message: bool = False,
+        continue_final_message: bool | str = False,
         tokenize: bool = True,
         sanitize_control_tokens: bool = False,
         padding: bool | str = False,
@@ -128,10 +129,10 @@ class ChatMixin:
     ) -> Any:
         """A conversation, or a list of them, as the model's template writes it.
 
-        conversation: list of {"role": ..., "content": ...}. tools: JSON schemas, or functions with
-        type hints and a docstring. chat_template: in place of the model's, or the name of one of
+        conversation: list of {"role": ..., "content": ...}; keys whose value is None are left out.
+        tools: JSON schemas, or functions with type hints and a docstring. chat_template: in place of the model's, or the name of one of
         several. add_generation_prompt: ends where the assistant's turn begins.
-        continue_final_message: ends with the last message's text. tokenize: ids (a BatchEncoding,
+        continue_final_message: ends with the last message's text, or another key's by its name. tokenize: ids (a BatchEncoding,
         with return_dict=False ids alone), else text. sanitize_control_tokens: control tokens inside
         the conversation stay plain text. return_assistant_tokens_mask: `assistant_masks`, 1 for
         tokens between {% generation %} and {% endgeneration %} of the template. kwargs: variables of
@@ -147,6 +148,7 @@ class ChatMixin:
             )
         if isinstance(conversation, (list, tuple)) and len(conversation) == 0:
             raise ValueError("conversation: expected at least one message, got none")
+        conversation = getattr(conversation, "messages", conversation)
         first = conversation[0] if isinstance(conversation, (list, tuple)) else conversation
         batched = isinstance(first, (list, tuple))
         schemas = None if tools is None else [tool_schema(tool) for tool in tools]
@@ -154,14 +156,15 @@ class ChatMixin:
         marked = self._template(_mark_generation(self.get_chat_template(chat_template, tools)), None) if (
             return_assistant_tokens_mask) else None
         rendered, ids, masks = [], [], []
-        for messages in conversation if batched else [conversation]:
+        for given in conversation if batched else [conversation]:
+            messages = _messages(given)
+            field = continue_final_message if isinstance(continue_final_message, str) else "content"
+            if continue_final_message:
+                messages = _mark_end(messages, field)
             variables = {**kwargs, "messages": messages, "add_generation_prompt": add_generation_prompt}
             variables.update({k: v for k, v in (("tools", schemas), ("documents", documents)) if v is not None})
             chat = template.apply(_json(variables))
-            text = chat.text
-            if continue_final_message:
-                last = messages[-1]["content"].strip()
-                text = text[: text.rindex(last) + len(last)]
+            text = _up_to_mark(chat.text) if continue_final_message else chat.text
             rendered.append(text)
             if not tokenize:
                 continue
@@ -202,6 +205,44 @@ class ChatMixin:
         if not batched and return_tensors is None:
             out = BatchEncoding({name: values[0] for name, values in out.items()}, out.encodings)
         return out if return_dict else out["input_ids"]
+
+
+def _messages(given: Any) -> Any:
+    """Messages as dictionaries, without keys whose value is None: templates would write "None"."""
+    def plain(message: Any) -> Any:
+        if dataclasses.is_dataclass(message) and not isinstance(message, type):
+            message = dataclasses.asdict(message)
+        dump = getattr(message, "model_dump", None)
+        message = dump() if dump is not None else message
+        if isinstance(message, Mapping):
+            return {name: value for name, value in message.items() if value is not None}
+        return message
+
+    given = getattr(given, "messages", given)
+    return [plain(message) for message in given] if isinstance(given, (list, tuple)) else given
+
+
+def _mark_end(messages: list[Any], field: str) -> list[Any]:
+    """The messages with a mark, and a space, behind the text of the last one that is continued."""
+    last = messages[-1] if messages and isinstance(messages[-1], dict) else {}
+    text = last.get(field)
+    if isinstance(text, (list, tuple)):  # of parts: the last one that is a text
+        place = next((i for i in reversed(range(len(text))) if isinstance(text[i], dict) and "text" in text[i]), None)
+        if place is not None:
+            part = {**text[place], "text": text[place]["text"] + _END + " "}
+            return [*messages[:-1], {**last, field: [*text[:place], part, *text[place + 1 :]]}]
+    elif isinstance(text, str):
+        return [*messages[:-1], {**last, field: text + _END + " "}]
+    raise ValueError(f"continue_final_message: expected a text in {field} of the last message, got {type(text).__name__}")
+
+
+def _up_to_mark(text: str) -> str:
+    """What stands before the mark; where the template took the space behind it off, before the spaces too."""
+    place = text.rfind(_END)
+    if place < 0:
+        raise ValueError("continue_final_message: expected a template that writes the last message, got one that does not")
+    kept = text[:place]
+    return kept if text[place + len(_END) :].startswith(" ") else kept.rstrip()
 
 
 def _json(variables: dict[str, Any]) -> str:

@@ -281,3 +281,34 @@ def test_calls_equal_those_of_transformers(tokenizer: Any) -> None:
         theirs.truncation_side = side
         options = {"truncation": True, "max_length": 8, "stride": 2, "return_overflowing_tokens": True}
         assert dict(own(LINE, OTHER, **options)) == dict(theirs(LINE, OTHER, **options))
+
+
+CONTINUED = [
+    (TEMPLATE := "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>\n{% endfor %}", "I am ", "I am "),
+    (TEMPLATE.replace("m.content", "m.content|trim"), "I am ", "I am"),
+    (TEMPLATE + "<|assistant|>a", "a", "a"),  # what is continued also stands behind it
+    (TEMPLATE.replace("m.content", "m.content[0].text"), [{"type": "text", "text": "I"}], "I"),
+]
+
+
+@pytest.mark.parametrize(("template", "content", "ending"), CONTINUED, ids=["kept", "trimmed", "behind", "parts"])
+def test_a_last_message_is_continued(tokenizer: Any, template: str, content: Any, ending: str) -> None:
+    chat = [{"role": "assistant", "content": content, "tool_calls": None}]
+    text = tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False, continue_final_message=True)
+    assert text == "<|assistant|>" + ending
+    try:
+        import transformers
+    except ImportError:
+        return
+    theirs = transformers.AutoTokenizer.from_pretrained(TINY)
+    assert text == theirs.apply_chat_template(chat, chat_template=template, tokenize=False, continue_final_message=True)
+
+
+def test_messages_without_texts(tokenizer: Any) -> None:
+    chat = [{"role": "assistant", "content": None}]
+    template = "{% for m in messages %}{{ m.content }}{{ m.content is defined }}{% endfor %}"
+    assert tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False) == "False"
+    with pytest.raises(ValueError, match="expected a text in content of the last message, got NoneType"):
+        tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False, continue_final_message=True)
+    with pytest.raises(ValueError, match="expected a template that writes the last message"):
+        tokenizer.apply_chat_template(CHAT, chat_template="T", tokenize=False, continue_final_message=True)
