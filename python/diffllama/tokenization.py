@@ -132,7 +132,10 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
             with tempfile.TemporaryDirectory(prefix="diffllama-tokenizer-") as folder:
                 _core.convert_model(self._template_path, Path(folder) / "model")
                 return _read_files(Path(folder) / "model")
-        return _read_files(self._directory)
+        files = _read_files(self._directory)
+        if self._template_path.suffix == ".json":  # by whatever name
+            files["tokenizer.json"] = self._template_path.read_bytes()
+        return files
 
     def _reopen(self, files: dict[str, bytes]) -> None:
         """Becomes the tokenizer of other files, which are kept as long as it lives."""
@@ -145,7 +148,7 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         not_kept = ("engine", "_templates", "_directory", "_template_path", "_json", "_held")
         state = {name: value for name, value in self.__dict__.items() if name not in not_kept}
         if self._directory is not None:
-            state["_files"] = _read_files(self._directory)
+            state["_files"] = self._files()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -312,3 +312,12 @@ def test_messages_without_texts(tokenizer: Any) -> None:
         tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False, continue_final_message=True)
     with pytest.raises(ValueError, match="expected a template that writes the last message"):
         tokenizer.apply_chat_template(CHAT, chat_template="T", tokenize=False, continue_final_message=True)
+
+
+def test_a_tokenizer_json_by_another_name(tmp_path: Path) -> None:
+    shutil.copyfile(TINY / "tokenizer.json", tmp_path / "mine.json")
+    own = diffllama.AutoTokenizer.from_pretrained(tmp_path / "mine.json")
+    assert pickle.loads(pickle.dumps(own))("To be").input_ids == [1, 916, 300]
+    assert own.add_tokens("<new>") == 1 and own("<new>").input_ids == [1, 4096]
+    own.save_pretrained(tmp_path / "saved")
+    assert diffllama.AutoTokenizer.from_pretrained(tmp_path / "saved")("<new>").input_ids == [1, 4096]

@@ -51,12 +51,14 @@ LoadOptions float32() {
 }
 
 class Library : public testing::Test {
+ public:
+  ~Library() override { fs::remove_all(folder_); }
+
  protected:
   Library() {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
-  ~Library() override { fs::remove_all(folder_); }
 
   fs::path write(const char* name, const std::string& text) const {
     std::ofstream(folder_ / name, std::ios::binary) << text;
