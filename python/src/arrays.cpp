@@ -1,6 +1,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -84,6 +85,18 @@ bool is_floating(const Array& array) {
   return code == Code::Float || code == Code::Bfloat;
 }
 
+// "numpy.ndarray of float64", "str".
+std::string kind_of(nb::handle object) {
+  const nb::handle type = object.type();
+  const auto module = nb::cast<std::string>(nb::str(nb::getattr(type, "__module__")));
+  std::string kind = module == "builtins" ? "" : module + ".";
+  kind += nb::cast<std::string>(nb::str(nb::getattr(type, "__name__")));
+  if (nb::hasattr(object, "dtype")) {
+    kind += " of " + nb::cast<std::string>(nb::str(nb::getattr(object, "dtype")));
+  }
+  return kind;
+}
+
 // The array's own memory, kept alive by the tensor.
 Tensor borrow(Array array, DType dtype, Shape shape) {
   const auto* data = static_cast<const std::byte*>(array.data());
@@ -101,11 +114,10 @@ std::optional<Tensor> to_tensor(nb::handle object, const char* name, std::option
   if (object.is_none()) return std::nullopt;
   Array array;
   if (!nb::try_cast(object, array)) {
-    throw nb::type_error((std::string(name) +
-                          ": expected an array in the processor's memory (numpy, torch, "
+    throw InvalidArgument(std::string(name) +
+                          ": expected an array of numbers in the processor's memory (numpy, torch, "
                           "or anything with DLPack), got " +
-                          nb::cast<std::string>(nb::str(object.type())))
-                             .c_str());
+                          kind_of(object));
   }
   const DType wanted = dtype.value_or(is_floating(array) ? DType::float32 : DType::int64);
   Shape shape;
@@ -121,9 +133,13 @@ std::optional<Tensor> to_tensor(nb::handle object, const char* name, std::option
   const bool done = wanted == DType::int64 ? convert_integers(array, tensor.i64())
                                            : convert_floats(array, tensor.f32());
   if (!done) {
-    throw nb::type_error((std::string(name) + ": expected " +
-                          (wanted == DType::int64 ? "integers" : "numbers") + ", got another type")
-                             .c_str());
+    throw InvalidArgument(std::string(name) + ": expected " +
+                          (wanted == DType::int64 ? "integers" : "numbers") + ", got " +
+                          kind_of(object));
+  }
+  if (wanted == DType::int64 && code == Code::UInt && array.dtype().bits == 64 &&
+      std::ranges::any_of(std::as_const(tensor).i64(), [](std::int64_t v) { return v < 0; })) {
+    throw InvalidArgument(std::string(name) + ": expected integers below 2^63, got a larger one");
   }
   return tensor;
 }

@@ -4,6 +4,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
+#include <thread>
 #include <utility>
 
 #include "bindings.h"
@@ -14,11 +16,27 @@ namespace {
 
 using nb::literals::operator""_a;
 
-// An engine and the model it runs: a step holds the model's lock, as every call that computes.
+// An engine and the models it runs: a step takes its turn with them, as every call that computes.
 struct EngineHolder {
   ModelHolder& model;
+  ModelHolder* assistant;
   Engine engine;
   std::mutex stepping;  // one thread steps at a time
+  std::atomic<std::thread::id> stepper;
+};
+
+// Says which thread steps, for as long as it does.
+class Stepping {
+ public:
+  explicit Stepping(std::atomic<std::thread::id>& stepper) : stepper_(stepper) {
+    stepper_ = std::this_thread::get_id();
+  }
+  ~Stepping() { stepper_ = std::thread::id(); }
+  Stepping(const Stepping&) = delete;
+  Stepping& operator=(const Stepping&) = delete;
+
+ private:
+  std::atomic<std::thread::id>& stepper_;
 };
 
 nb::tuple logprobs_tuple(const TokenLogprobs& logprobs) {
@@ -66,13 +84,17 @@ nb::dict to_dict(const StepEvents& events) {
 
 nb::dict step(EngineHolder& self) {
   static_cast<void>(self.model.get());
+  if (self.stepper == std::this_thread::get_id()) {
+    throw InvalidArgument("step: expected no step of this engine in a callback of its own step");
+  }
   const StepEvents* events = nullptr;
   // The events live until the next step: they are read before another thread may step.
   std::unique_lock<std::mutex> stepping(self.stepping, std::defer_lock);
   {
     const nb::gil_scoped_release release;
     stepping.lock();
-    const std::scoped_lock lock(self.model.mutex);
+    const Turn turn(self.model, self.assistant);
+    const Stepping here(self.stepper);
     events = &self.engine.step();
   }
   return to_dict(*events);
@@ -121,7 +143,7 @@ nb::dict counters(const EngineHolder& self) {
 
 void make(EngineHolder* self, ModelHolder& model, const TokenizerHolder* tokenizer,
           std::size_t memory_bytes, std::int64_t max_step_tokens, std::int64_t max_sequences,
-          bool prefix_cache, const ModelHolder* assistant_model) {
+          bool prefix_cache, ModelHolder* assistant_model) {
   EngineOptions options;
   options.memory_bytes = memory_bytes;
   options.max_step_tokens = max_step_tokens;
@@ -130,7 +152,9 @@ void make(EngineHolder* self, ModelHolder& model, const TokenizerHolder* tokeniz
   if (assistant_model != nullptr) options.assistant_model = &assistant_model->get();
   new (self) EngineHolder{
       model,
+      assistant_model,
       Engine(model.get(), options, tokenizer == nullptr ? nullptr : &tokenizer->tokenizer),
+      {},
       {}};
 }
 

@@ -82,7 +82,7 @@ std::shared_ptr<const Constraint> make_constraint(const std::string& kind, const
 
 nb::list generate_batch(ModelHolder& self, const std::vector<std::vector<std::int64_t>>& prompts,
                         const GenerationConfig& config, const TokenizerHolder* tokenizer,
-                        const nb::object& on_token, const ModelHolder* assistant,
+                        const nb::object& on_token, ModelHolder* assistant,
                         const std::vector<std::vector<std::int64_t>>& negative_prompts) {
   const Model& model = self.get();
   Clock::time_point looked = Clock::now();
@@ -99,7 +99,7 @@ nb::list generate_batch(ModelHolder& self, const std::vector<std::vector<std::in
   std::vector<GeneratedSequence> sequences;
   try {
     const nb::gil_scoped_release release;
-    const std::scoped_lock lock(self.mutex);
+    const Turn turn(self, assistant);
     sequences =
         generate(model, prompts, config, tokenizer == nullptr ? nullptr : &tokenizer->tokenizer,
                  callback, assistant == nullptr ? nullptr : &assistant->get(), negative_prompts);
