@@ -21,4 +21,10 @@ Model from_pretrained_as(const ModelConfig& config, const std::filesystem::path&
 /// parameter_names() lacks and for another shape or type.
 void set_parameters(Model& model, const std::map<std::string, Tensor>& values);
 
+/// Replaces what of a configuration the weights do not depend on: pad_token_id, bos_token_id,
+/// eos_token_ids, problem_type, use_cache, the labels' names, dropouts, how new weights are drawn,
+/// and source_json. Throws ConfigError, before anything is changed, where anything else differs,
+/// the number of labels among it.
+void set_config(Model& model, const ModelConfig& config);
+
 }  // namespace diffllama

@@ -125,7 +125,12 @@ void set_parameters(ModelHolder& self, const std::map<std::string, nb::object>& 
     if (!tensor) throw InvalidArgument(name + ": expected an array, got None");
     tensors.emplace(name, std::move(*tensor));
   }
-  compute(self, [&](Model& model) { diffllama::set_parameters(model, tensors); });
+  change(self, [&](Model& model) { diffllama::set_parameters(model, tensors); });
+}
+
+void set_config(ModelHolder& self, const std::string& json) {
+  const ModelConfig config = ModelConfig::from_json(json, "config", python_warnings());
+  change(self, [&](Model& model) { diffllama::set_config(model, config); });
 }
 
 nb::dict runtime(const ModelHolder& self) {
@@ -210,25 +215,25 @@ void bind_model(nb::module_& module) {
       .def(
           "save_pretrained",
           [](ModelHolder& self, const std::filesystem::path& directory) {
-            const std::scoped_lock lock(self.mutex);
-            self.get().save_pretrained(directory);
+            compute(self, [&](const Model& model) { model.save_pretrained(directory); });
           },
-          "directory"_a, nb::call_guard<nb::gil_scoped_release>())
+          "directory"_a)
       .def(
           "resize_token_embeddings",
           [](ModelHolder& self, std::int64_t size) {
-            const std::scoped_lock lock(self.mutex);
-            self.get().resize_token_embeddings(size);
+            change(self, [&](Model& model) { model.resize_token_embeddings(size); });
           },
-          "vocab_size"_a, nb::call_guard<nb::gil_scoped_release>())
+          "vocab_size"_a)
       .def("parameter_names", [](const ModelHolder& self) { return self.get().parameter_names(); })
       .def(
           "parameter",
-          [](const ModelHolder& self, const std::string& name) {
-            return to_numpy(self.get().parameter(name));
+          [](ModelHolder& self, const std::string& name) {
+            return to_numpy(
+                compute(self, [&](const Model& model) { return model.parameter(name); }));
           },
           "name"_a)
-      .def("set_parameters", &set_parameters, "values"_a);
+      .def("set_parameters", &set_parameters, "values"_a)
+      .def("set_config", &set_config, "json"_a);
 }
 
 }  // namespace diffllama::python

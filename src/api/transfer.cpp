@@ -9,6 +9,7 @@
 #include "checkpoint/adapter/lora_adapter.h"
 #include "checkpoint/checkpoint.h"
 #include "config/model_config.h"
+#include "config/warnings.h"
 #include "diffllama/error.h"
 #include "model/parameters.h"
 #include "training/starting_model.h"
@@ -67,7 +68,10 @@ Model from_pretrained_as(const ModelConfig& config, const std::filesystem::path&
   }
   const auto checkpoint = std::make_shared<const Checkpoint>(std::move(opened));
   const Parameters stored = stored_parameters(checkpoint);
-  Parameters taken = fitted_parameters(checkpoint->config(), stored, config, seed, options.warn);
+  const WarningHandler named = [&](const std::string& text) {
+    emit_warning(options.warn, path.string() + ", as " + config.class_name() + ": " + text);
+  };
+  Parameters taken = fitted_parameters(checkpoint->config(), stored, config, seed, named);
   check_layers(stored, base_model_prefix(checkpoint->config().architecture), taken,
                base_model_prefix(config.architecture), path.string());
   return Model(std::make_unique<Model::Impl>(config, std::move(taken), options));
@@ -89,6 +93,35 @@ void set_parameters(Model& model, const std::map<std::string, Tensor>& values) {
   for (const auto& [name, value] : values) impl.parameters.at(name) = float32_parameter(value);
   impl.options.compute = compute_type(impl.weights.product_type);
   impl.pack();
+}
+
+void set_config(Model& model, const ModelConfig& config) {
+  validate(config);
+  ModelConfig& own = model.impl().config;
+  const bool labels_have_rows = own.architecture == Architecture::sequence_classification ||
+                                own.architecture == Architecture::token_classification;
+  if (labels_have_rows && own.num_labels() != config.num_labels()) {
+    throw ConfigError("num_labels: expected " + std::to_string(own.num_labels()) +
+                      ", as the model has, got " + std::to_string(config.num_labels()));
+  }
+  ModelConfig changed = own;
+  changed.pad_token_id = config.pad_token_id;
+  changed.bos_token_id = config.bos_token_id;
+  changed.eos_token_ids = config.eos_token_ids;
+  changed.problem_type = config.problem_type;
+  changed.use_cache = config.use_cache;
+  changed.labels = config.labels;
+  changed.initializer_range = config.initializer_range;
+  changed.lambda_std_dev = config.lambda_std_dev;
+  changed.classifier_dropout = config.classifier_dropout;
+  changed.hidden_dropout = config.hidden_dropout;
+  changed.dtype = config.dtype;
+  changed.source_json = config.source_json;
+  if (changed.to_json() != config.to_json()) {
+    throw ConfigError(
+        "configuration: expected the layers and the head of the model, got those of another");
+  }
+  own = std::move(changed);
 }
 
 }  // namespace diffllama

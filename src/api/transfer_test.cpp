@@ -83,5 +83,37 @@ TEST(Transfer, SetsParameters) {
               HasSubstr("model.norm.weight: expected float32 [32], got float32 [56, 32]"));
 }
 
+TEST(Transfer, SetsWhatTheWeightsDoNotDependOn) {
+  Model model =
+      Model::from_pretrained(DIFFLLAMA_SOURCE_DIR "/tests/golden/forward/diffllama_sequence_3");
+  ForwardInputs inputs;
+  inputs.input_ids = Tensor::from(std::vector<std::int64_t>{1, 2, 3, 1, 5, 5}, {2, 3});
+  ModelConfig config = model.config();
+  config.pad_token_id = 5;
+  set_config(model, config);
+  const ForwardOutput padded = model.forward(inputs);
+  config.pad_token_id = 6;
+  config.labels = {"a", "b", "c"};
+  set_config(model, config);
+  const ForwardOutput whole = model.forward(inputs);
+  EXPECT_EQ(padded.logits->f32()[0], whole.logits->f32()[0]);
+  EXPECT_NE(padded.logits->f32()[3], whole.logits->f32()[3]);  // of token 0, then of token 2
+  config.pad_token_id.reset();
+  set_config(model, config);
+  EXPECT_THAT(refusal([&] { static_cast<void>(model.forward(inputs)); }),
+              HasSubstr("[pad_token_id] expected one"));
+  EXPECT_EQ(model.config().labels.front(), "a");
+
+  ModelConfig other = config;
+  other.labels.emplace_back("d");
+  EXPECT_EQ(refusal([&] { set_config(model, other); }),
+            "num_labels: expected 3, as the model has, got 4");
+  other = config;
+  other.rms_norm_eps = 1e-3;
+  EXPECT_THAT(refusal([&] { set_config(model, other); }),
+              HasSubstr("expected the layers and the head of the model"));
+  EXPECT_EQ(model.config().rms_norm_eps, config.rms_norm_eps);
+}
+
 }  // namespace
 }  // namespace diffllama

@@ -109,7 +109,7 @@ Parameters fitted_parameters(const ModelConfig& config, const Parameters& stored
       drawn += (drawn.empty() ? "" : ", ") + name;
     }
   }
-  if (!drawn.empty()) emit_warning(warn, "new, from training.seed: " + drawn);
+  if (!drawn.empty()) emit_warning(warn, "new, drawn from the seed: " + drawn);
   return parameters;
 }
 

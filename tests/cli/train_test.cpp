@@ -535,10 +535,10 @@ TEST_F(Train, DataThatDoesNotFitIsNamed) {
   expect_success(cut);
   EXPECT_THAT(cut.err, HasSubstr("data.train: 1 of 2 examples have more than 4 tokens "
                                  "(data.sequence_length): their ends are cut off"));
-  EXPECT_THAT(cut.err, HasSubstr("new, from training.seed: score.weight"));
+  EXPECT_THAT(cut.err, HasSubstr("new, drawn from the seed: score.weight"));
   const Result resumed = classify(one + two, {"--set", "data.sequence_length=4", "--resume"}, "2");
   expect_success(resumed);
-  EXPECT_THAT(resumed.err, testing::Not(HasSubstr("new, from training.seed")));
+  EXPECT_THAT(resumed.err, testing::Not(HasSubstr("new, drawn from the seed")));
 
   const std::string short_text = scratch_.file("short.txt", "To be");
   expect_failure(run_program(command("short", {"--set", "data.train=" + short_text})), 1,
