@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ._core import ConfigError, Error, FormatError, InvalidArgument, IoError, TrainingError
 from .added_tokens import AddedToken
 from .batch_encoding import BatchEncoding
-from .cache import Cache, DynamicCache
+from .cache import Cache, DynamicCache, StaticCache
 from .configuration import AutoConfig, DiffLlamaConfig, LlamaConfig, PretrainedConfig
 from .engine import Ending, Engine, NewToken, PromptResult, Refusal, StepEvents
 from .generation import set_seed
@@ -137,6 +137,7 @@ __all__ = [
     "QuestionAnsweringPipeline",
     "Refusal",
     "RepetitionPenaltyLogitsProcessor",
+    "StaticCache",
     "StepEvents",
     "StopStringCriteria",
     "StoppingCriteria",

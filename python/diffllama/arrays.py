@@ -17,8 +17,10 @@ def engine_array(value: Array | None) -> Array | None:
 
     A torch tensor that needs gradients is detached: the engine computes its own.
     """
-    if value is None or type(value) is np.ndarray:
+    if value is None:
         return value
+    if type(value) is np.ndarray:
+        return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
     if isinstance(value, (list, tuple, int, float)):
         return np.asarray(value)
     detach = getattr(value, "detach", None)
@@ -40,6 +42,11 @@ def is_torch(value: object) -> bool:
     """Whether `value` is a torch tensor; torch is not imported for it."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
+
+
+def has_torch() -> bool:
+    """Whether torch is imported."""
+    return hasattr(sys.modules.get("torch"), "nn")
 
 
 def converter(*examples: Array | None) -> Callable[[Any], Any]:

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
+import weakref
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from . import _core, hub
+from .files import write_text
 
 ConfigT = TypeVar("ConfigT", bound="PretrainedConfig")
 
 # What config.json names twice, for transformers before version 5.
 _OLD_KEYS = ("torch_dtype", "rope_theta", "rope_scaling")
+
+# What may change while a model is there: the weights do not depend on it. The first of them the engine reads.
+_ENGINE_READS = frozenset({"pad_token_id", "problem_type", "id2label"})
+_FREE = _ENGINE_READS | {
+    "architectures", "attention_dropout", "bos_token_id", "classifier_dropout", "dtype", "eos_token_id", "hidden_dropout",
+    "initializer_range", "label2id", "lambda_std_dev", "num_labels", "output_attentions", "output_hidden_states",
+    "return_dict", "torch_dtype", "transformers_version", "use_cache",
+}
+
+
+@functools.cache
+def _engine_fields(model_type: str) -> frozenset[str]:
+    """The fields of a config.json that the engine reads."""
+    text = json.dumps({"model_type": model_type, "architectures": ["DiffLlamaForCausalLM"]})
+    known = json.loads(_core.complete_config(text))
+    return frozenset({*known, "dex", "num_noise_heads", "qkv_bias", "rope_scaling", "rope_theta"})
+
+
+class _Model(Protocol):
+    """A model that was made of a configuration."""
+
+    def _config_changed(self) -> None: ...
 
 
 def dtype_name(dtype: Any) -> str | None:
@@ -29,7 +54,9 @@ class PretrainedConfig:
 
     num_labels and id2label of the heads that classify follow each other; label2id is the way back.
     Fields that the engine does not read are kept. Raises ConfigError, when a model is made of it,
-    for a field that is not allowed.
+    for a field that is not allowed; and, once there is a model, for setting one that the weights
+    depend on, such as hidden_size. pad_token_id, problem_type, id2label, use_cache, output_... and
+    fields of one's own take effect in the model.
     """
 
     model_type: ClassVar[str] = ""
@@ -57,6 +84,37 @@ class PretrainedConfig:
         for name, value in kwargs.items():
             setattr(self, name, value)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        models: list[_Model] = list(self.__dict__.get("_models", ()))
+        if not models:
+            object.__setattr__(self, name, value)
+            return
+        old = getattr(self, name, None)
+        if name not in _FREE and old != value and name in _engine_fields(self.__dict__.get("model_type", self.model_type)):
+            raise _core.ConfigError(
+                f"{name}: expected {old!r} while a model of this configuration is there, got {value!r}; make the model of a "
+                "configuration that has it"
+            )
+        object.__setattr__(self, name, value)
+        if name not in _ENGINE_READS:
+            return
+        try:
+            for model in models:
+                model._config_changed()
+        except _core.Error:
+            object.__setattr__(self, name, old)
+            raise
+
+    def _belongs_to(self, model: _Model) -> None:
+        self.__dict__.setdefault("_models", weakref.WeakSet()).add(model)
+
+    def _set(self, name: str, value: Any) -> None:
+        """Follows what has changed in the model."""
+        object.__setattr__(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_models"}
+
     @property
     def num_labels(self) -> int:
         """Labels of the heads that classify."""
@@ -71,6 +129,10 @@ class PretrainedConfig:
     def label2id(self) -> dict[str, int]:
         """The number of each label."""
         return {name: number for number, name in self.id2label.items()}
+
+    @label2id.setter
+    def label2id(self, numbers: dict[str, int]) -> None:
+        self.id2label = {number: name for name, number in sorted(numbers.items(), key=lambda item: item[1])}
 
     @property
     def use_return_dict(self) -> bool:
@@ -104,8 +166,11 @@ class PretrainedConfig:
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
         """Writes config.json into a directory, which is made where it is not there."""
-        Path(save_directory).mkdir(parents=True, exist_ok=True)
-        (Path(save_directory) / "config.json").write_text(self._engine_json(None))
+        name = None if self.architectures else "DiffLlamaForCausalLM"  # the engine asks for one
+        fields = json.loads(self._engine_json(name))
+        if name is not None:
+            del fields["architectures"]
+        write_text(Path(save_directory) / "config.json", json.dumps(fields, indent=2) + "\n")
 
     @classmethod
     def from_dict(cls: type[ConfigT], config_dict: dict[str, Any], **kwargs: Any) -> ConfigT:

@@ -85,7 +85,8 @@ class Engine:
     in common. assistant_model: guesses tokens ahead.
 
     One thread steps at a time: others wait. add and cancel may be called by any. `generate` steps
-    in a thread of its own; step() is refused meanwhile.
+    in a thread of its own; step() is refused while requests of generate are there. An engine is of the
+    model as it is: once its parameters or vocab_size have changed a step is refused.
     """
 
     def __init__(
@@ -105,9 +106,12 @@ class Engine:
             model.engine, None if tokenizer is None else tokenizer.engine, memory_bytes, max_step_tokens, max_sequences,
             prefix_cache, None if assistant_model is None else assistant_model.engine,
         )
+        self._models = [each for each in (model, assistant_model) if each is not None]
+        self._changes = [each._parameters.changes for each in self._models]
         self._lock = threading.Lock()
         self._listeners: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = {}
         self._stepper: threading.Thread | None = None
+        self._step_waits = False
 
     def add(
         self,
@@ -142,8 +146,8 @@ class Engine:
     def _ids(self, prompt: Any) -> list[int]:
         if not isinstance(prompt, str):
             ids = numpy_array(prompt)
-            if ids.size > 0 and ids.dtype.kind not in "iu":
-                raise _core.InvalidArgument(f"prompt: expected a text or integers, got {ids.dtype}")
+            if (ids.size > 0 and ids.dtype.kind not in "iu") or ids.ndim not in (1, 2) or (ids.ndim == 2 and len(ids) != 1):
+                raise _core.InvalidArgument(f"prompt: expected a text, or ids [T] or [1, T], got {ids.dtype} {list(ids.shape)}")
             return [int(i) for i in ids.reshape(-1)]
         if self.tokenizer is None:
             raise _core.InvalidArgument("prompt: expected ids, for there is no tokenizer, got a text")
@@ -163,11 +167,23 @@ class Engine:
 
     def step(self) -> StepEvents:
         """Runs at most max_step_tokens tokens, and tells what happened."""
-        if self._stepper is not None:
-            raise _core.InvalidArgument("step: expected no generate that steps in a thread of its own")
+        with self._lock:
+            stepper = self._stepper if self._stepper is not threading.current_thread() else None
+            if stepper is not None and self._listeners:
+                raise _core.InvalidArgument("step: expected no generate that steps in a thread of its own")
+            self._step_waits = stepper is not None
+        if stepper is not None:  # it has no more to tell, and ends
+            stepper.join()
+            self._step_waits = False
         return self._step()
 
     def _step(self) -> StepEvents:
+        for model in self._models:
+            model._parameters.push()
+        if self._changes != [each._parameters.changes for each in self._models]:
+            raise _core.InvalidArgument(
+                "step: expected the model that the engine was made with, got changed parameters; make an engine anew"
+            )
         events = self._core.step()
         return StepEvents(
             [PromptResult(*each) for each in events["prompts"]],
@@ -212,7 +228,7 @@ class Engine:
         # one step.
         while threading.main_thread().is_alive():
             with self._lock:
-                if not self._listeners and not self._core.has_work():
+                if not self._listeners and (self._step_waits or not self._core.has_work()):
                     self._stepper = None
                     return
             try:

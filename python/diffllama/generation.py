@@ -46,9 +46,13 @@ def set_seed(seed: int) -> None:
 class GenerationMixin:
     """generate, for models with a language model's head."""
 
-    engine: _core.Model
     config: PretrainedConfig
     generation_config: GenerationConfig
+
+    @property
+    def engine(self) -> _core.Model:
+        """The engine's model."""
+        raise NotImplementedError
 
     def generate(
         self,

@@ -43,7 +43,11 @@ def find_model(
     subfolder: a folder in it. gguf_file: a file in it.
     Raises IoError where nothing is there.
     """
+    if name is not None and not isinstance(name, (str, os.PathLike)):
+        raise _core.InvalidArgument(f"model: expected a path or a name, got {type(name).__name__}")
     path = default_model() if name is None else Path(name)
+    if path.exists() and revision not in (None, "main"):
+        raise _core.InvalidArgument(f"revision: expected main for {path}, which is no name in the cache, got {revision}")
     if not path.exists():
         path = _snapshot(str(name), revision, cache_directory(cache_dir))
     path = path / subfolder if subfolder else path

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import _core
 from .arrays import Array
 from .cache import DynamicCache
@@ -54,7 +56,7 @@ class BaseModel(PreTrainedModel):
         return self._forward(
             input_ids, inputs_embeds, attention_mask, position_ids, past_key_values, use_cache, cache=cache,
             output_attentions=output_attentions, output_hidden_states=output_hidden_states, return_dict=return_dict,
-            **kwargs,
+            others=kwargs,
         )
 
 
@@ -63,10 +65,14 @@ class ForCausalLM(PreTrainedModel, GenerationMixin):
 
     head = "ForCausalLM"
     output_class = CausalLMOutputWithPast
+    loss_arguments = True
 
     def _adopt(self, core: _core.Model, path: Path | None, config: PretrainedConfig) -> None:
         super()._adopt(core, path, config)
         self.generation_config = GenerationConfig.of_model(path, config)
+
+    def _save_more(self, directory: Path) -> None:
+        self.generation_config.save_pretrained(directory)
 
     def can_generate(self) -> bool:
         """True."""
@@ -81,7 +87,7 @@ class ForCausalLM(PreTrainedModel, GenerationMixin):
         inputs_embeds: Array | None = None,
         labels: Array | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | Array = 0,
         *,
         cache: DynamicCache | None = None,
         output_attentions: bool | None = None,
@@ -93,15 +99,17 @@ class ForCausalLM(PreTrainedModel, GenerationMixin):
         """Runs the model once: logits float32 [B, T, V].
 
         Inputs as BaseModel.forward has them. labels: int [B, T], -100 where none counts; gives the
-        loss of the next tokens, whose backward() adds gradients to the parameters.
-        logits_to_keep: logits of the last N tokens alone; 0: of all. output_gradients: a dictionary
-        `gradients` by parameter name. Returns CausalLMOutputWithPast. Raises InvalidArgument.
+        loss of the next tokens, whose backward() adds gradients to the parameters; ignore_index in
+        place of -100; num_items_in_batch: what the sum is divided by; shift_labels: of the next
+        tokens already. logits_to_keep: logits of the last N tokens alone (0: of all), or of the tokens
+        with these indices. output_gradients: a dictionary `gradients` by parameter name.
+        Returns CausalLMOutputWithPast. Raises InvalidArgument, and TypeError for other arguments.
         """
         return self._forward(
             input_ids, inputs_embeds, attention_mask, position_ids, past_key_values, use_cache, labels,
             logits_to_keep=logits_to_keep, cache=cache, output_attentions=output_attentions,
             output_hidden_states=output_hidden_states, output_gradients=output_gradients, return_dict=return_dict,
-            **kwargs,
+            others=kwargs,
         )
 
 
@@ -132,12 +140,15 @@ class ForSequenceClassification(PreTrainedModel):
 
         Inputs as BaseModel.forward has them. labels: int [B] (classes), float [B] (num_labels 1:
         regression) or float [B, num_labels] (several classes at once); config.problem_type says
-        which where it is set. Returns SequenceClassifierOutputWithPast. Raises InvalidArgument.
+        which where it is set. Returns SequenceClassifierOutputWithPast. Raises InvalidArgument, also
+        for more than one text where config.pad_token_id is None.
         """
+        if self.config.pad_token_id is None and _batch_size(input_ids, inputs_embeds) > 1:  # type: ignore[attr-defined]
+            raise _core.InvalidArgument("Cannot handle batch sizes > 1 if no padding token is defined.")
         return self._forward(
             input_ids, inputs_embeds, attention_mask, position_ids, past_key_values, use_cache, labels, cache=cache,
             output_attentions=output_attentions, output_hidden_states=output_hidden_states,
-            output_gradients=output_gradients, return_dict=return_dict, **kwargs,
+            output_gradients=output_gradients, return_dict=return_dict, others=kwargs,
         )
 
 
@@ -168,13 +179,15 @@ class ForQuestionAnswering(PreTrainedModel):
         """Runs the model once: start_logits and end_logits float32 [B, T].
 
         Inputs as BaseModel.forward has them. start_positions, end_positions: int [B], both for a
-        loss. Returns QuestionAnsweringModelOutput. Raises InvalidArgument.
+        loss; one alone gives none. Returns QuestionAnsweringModelOutput. Raises InvalidArgument.
         """
+        if start_positions is None or end_positions is None:
+            start_positions = end_positions = None
         return self._forward(
             input_ids, inputs_embeds, attention_mask, position_ids, past_key_values, kwargs.pop("use_cache", None),
             None, start_positions, end_positions, keeps_cache=False, cache=cache, output_attentions=output_attentions,
             output_hidden_states=output_hidden_states, output_gradients=output_gradients, return_dict=return_dict,
-            **kwargs,
+            others=kwargs,
         )
 
 
@@ -183,6 +196,7 @@ class ForTokenClassification(PreTrainedModel):
 
     head = "ForTokenClassification"
     output_class = TokenClassifierOutput
+    loss_arguments = True
 
     def forward(
         self,
@@ -210,8 +224,13 @@ class ForTokenClassification(PreTrainedModel):
             input_ids, inputs_embeds, attention_mask, position_ids, past_key_values, use_cache, labels,
             keeps_cache=False, cache=cache, output_attentions=output_attentions,
             output_hidden_states=output_hidden_states, output_gradients=output_gradients, return_dict=return_dict,
-            **kwargs,
+            others=kwargs,
         )
+
+
+def _batch_size(input_ids: Array | None, inputs_embeds: Array | None) -> int:
+    given = input_ids if input_ids is not None else inputs_embeds
+    return 0 if given is None else np.shape(given)[0] if isinstance(given, (list, tuple)) else int(given.shape[0])
 
 
 class DiffLlamaModel(BaseModel):

@@ -68,8 +68,8 @@ class _Auto:
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, **kwargs: Any) -> Any:
-        """A new model of that configuration; seed, dtype and threads as the classes take them."""
-        return cls._class_for(config.model_type)(config, **kwargs)
+        """A new model of that configuration, as PreTrainedModel.from_config."""
+        return cls._class_for(config.model_type).from_config(config, **kwargs)
 
 
 class AutoModel(_Auto):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _core
+from .files import read_text
 
 
 class TrainerCallback:
@@ -45,10 +46,12 @@ class ProgressCallback(TrainerCallback):
         self.every = every
 
     def on_step_end(self, metrics: dict[str, Any]) -> None:
+        """Prints step, loss and tokens per second of every `every`-th step."""
         if metrics["step"] % self.every == 0:
             print(f"step {metrics['step']}: loss {metrics['loss']:.4f}, {metrics['tokens_per_second']:.0f} tokens/s", flush=True)
 
     def on_evaluate(self, metrics: dict[str, Any]) -> None:
+        """Prints all that was measured."""
         print(", ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)
 
 
@@ -101,12 +104,12 @@ def train(
     """
     where = "recipe"
     if isinstance(recipe, dict):
-        text = json.dumps(recipe)
+        text = json.dumps(recipe, default=_plain)
     else:
         where = str(recipe)
-        text = Path(recipe).read_text()
+        text = read_text(Path(recipe))
     for name, value in fields.items():
-        text = _core.set_recipe_field(text, name.replace("__", ".", 1), value if isinstance(value, str) else json.dumps(value))
+        text = _core.set_recipe_field(text, name.replace("__", ".", 1), value if isinstance(value, str) else json.dumps(value, default=_plain))
     _core.validate_recipe(text, where)
     result = TrainingResult(False, "")
 
@@ -129,9 +132,18 @@ def train(
     return result
 
 
+def _plain(value: Any) -> Any:
+    """Paths as text, and numpy's numbers as Python's."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise _core.InvalidArgument(f"recipe: expected text, numbers, lists and dictionaries, got {type(value).__name__}")
+
+
 def complete_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe with every default. Raises ConfigError for unknown names."""
-    completed: dict[str, Any] = json.loads(_core.complete_recipe(json.dumps(recipe)))
+    completed: dict[str, Any] = json.loads(_core.complete_recipe(json.dumps(recipe, default=_plain)))
     return completed
 
 

@@ -22,6 +22,8 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 @pytest.mark.parametrize("path", sorted((HERE / "scripts").glob("*.py")), ids=lambda path: path.stem)
 def test_script(path: Path, tensors: str) -> None:
     text = path.read_text().replace("from transformers import", "from diffllama import")
+    if "import torch" in text:
+        pytest.importorskip("torch")
     names: dict[str, Any] = dict(NAMES)
     exec(compile(text.replace('"pt"', f'"{tensors}"'), str(path), "exec"), names)
     results = names["results"]
@@ -29,7 +31,7 @@ def test_script(path: Path, tensors: str) -> None:
     for key, value in results.items():
         name = f"{path.stem}/{key}"
         if name not in ARRAYS:
-            if key in ("score", "scores"):
+            if key in ("score", "scores", "losses"):
                 assert np.allclose(value, EXPECTED[name], rtol=2e-5, atol=2e-5)
             else:
                 assert value == EXPECTED[name], key

@@ -20,8 +20,8 @@ ABSENT = {
         "trust_remote_code", "ignore_mismatched_sizes", "fusion_config",
     },
     "save_pretrained": {
-        "is_main_process", "state_dict", "push_to_hub", "max_shard_size", "variant", "token", "save_peft_format",
-        "save_original_format", "distributed_checkpoint", "legacy_format", "filename_prefix", "save_format",
+        "save_original_format", "distributed_checkpoint",  # of a model: formats of other files
+        "push_to_hub", "legacy_format", "filename_prefix", "save_format",  # of a tokenizer
     },
     "generate": {"synced_gpus", "custom_generate"},  # of several graphics cards; code from the hub
     "__call__": {"tokenizer_kwargs"},
