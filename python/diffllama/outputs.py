@@ -38,6 +38,12 @@ class ModelOutput(dict[str, Any]):
     def __reduce__(self) -> Any:
         return (_rebuild, (type(self), dict(self)))
 
+    def _fixed(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises TypeError: fields are not taken away, as in transformers."""
+        raise TypeError(f"{type(self).__name__}: expected its fields to stay")
+
+    __delitem__ = __delattr__ = pop = popitem = clear = setdefault = update = _fixed
+
     def to_tuple(self) -> tuple[Any, ...]:
         """The fields that are there, in order."""
         return tuple(self.values())

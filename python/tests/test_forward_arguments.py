@@ -115,6 +115,15 @@ def test_a_loss_comes_with_the_cache(causal: Any) -> None:
     assert output.past_key_values.get_seq_length() == 4
 
 
+def test_fields_of_an_output_stay(causal: Any) -> None:
+    output = causal(IDS)
+    for wrong in (lambda: output.pop("logits"), lambda: output.__delitem__("logits"), lambda: output.update(loss=1), output.clear):
+        with pytest.raises(TypeError, match="expected its fields to stay"):
+            wrong()
+    output["loss"] = 1
+    assert output.loss == 1 and list(causal(IDS)) == ["logits", "past_key_values"]
+
+
 def test_one_position_alone_gives_no_loss() -> None:
     model = diffllama.AutoModelForQuestionAnswering.from_pretrained(FORWARD / "diffllama_qa", dtype="float32")
     assert model(IDS, start_positions=np.array([1, 2])).loss is None
