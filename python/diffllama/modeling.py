@@ -143,7 +143,7 @@ class ForSequenceClassification(PreTrainedModel):
         which where it is set. Returns SequenceClassifierOutputWithPast. Raises InvalidArgument, also
         for more than one text where config.pad_token_id is None.
         """
-        if self.config.pad_token_id is None and _batch_size(input_ids, inputs_embeds) > 1:  # type: ignore[attr-defined]
+        if getattr(self.config, "pad_token_id", None) is None and _batch_size(input_ids, inputs_embeds) > 1:
             raise _core.InvalidArgument("Cannot handle batch sizes > 1 if no padding token is defined.")
         return self._forward(
             input_ids, inputs_embeds, attention_mask, position_ids, past_key_values, use_cache, labels, cache=cache,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -65,3 +66,17 @@ def test_stopping_and_errors(tmp_path: Path) -> None:
         diffllama.train(recipe(tmp_path / "failed", 50), callbacks=[Fails()], threads=2)
     with pytest.raises(diffllama.ConfigError, match="training.max_stepz"):
         diffllama.train(recipe(tmp_path / "wrong"), training__max_stepz=3)
+
+
+def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(diffllama.IoError, match="nonexistent.json: No such file"):
+        diffllama.train(tmp_path / "nonexistent.json")
+    (tmp_path / "bytes.json").write_bytes(b"\xff")
+    with pytest.raises(diffllama.FormatError, match="expected UTF-8"):
+        diffllama.train(tmp_path / "bytes.json")
+    complete = diffllama.training.complete_recipe
+    assert complete({"model": {"from": tmp_path}, "training": {"max_steps": np.int64(3)}})["model"]["from"] == str(tmp_path)
+    with pytest.raises(diffllama.InvalidArgument, match="recipe: expected .*, got object"):
+        complete({"model": {"from": object()}})
+    for name in ("on_step_end", "on_evaluate"):
+        assert getattr(diffllama.ProgressCallback, name).__doc__
