@@ -43,6 +43,43 @@ TEST(Engine, ContinuesAsGenerateDoes) {
   EXPECT_EQ(moved.counters().blocks_used, 0);
 }
 
+// A prompt's last row goes through the last layer alone, and has the bits of a forward of all rows.
+TEST(Engine, TheLastRowAloneHasForwardsBits) {
+  for (const char* name :
+       {"diffllama_causal", "llama_causal", "llama_qk_norm", "llama_dex", "v1_causal", "v1_pairs",
+        "v2_causal", "v2_three_key_heads", "motif_pairs", "motif_grouped"}) {
+    SCOPED_TRACE(name);
+    LoadOptions load;
+    load.prefill_chunk = 13;
+    const Model model = Model::from_pretrained(
+        std::string(DIFFLLAMA_SOURCE_DIR "/tests/golden/forward/") + name, load);
+    Engine engine(model, {.max_step_tokens = 40, .prefix_cache = false});
+    std::vector<std::vector<float>> expected;
+    for (const std::int64_t length : {17, 1, 33, 2}) {
+      Request request;
+      for (std::int64_t i = 0; i < length; ++i) {
+        request.ids.push_back((length + 5 * i * i) % model.config().vocab_size);
+      }
+      request.config.max_new_tokens = 1;
+      request.logits = true;
+      ForwardInputs inputs;
+      inputs.input_ids = Tensor::from(request.ids, {1, length});
+      const ForwardOutput output = model.forward(inputs);
+      const std::span<const float> logits = output.logits->f32();
+      expected.emplace_back(logits.end() - model.config().vocab_size, logits.end());
+      engine.add(std::move(request));
+    }
+    std::size_t seen = 0;
+    while (engine.has_work()) {
+      for (const NewToken& token : engine.step().tokens) {
+        EXPECT_EQ(token.logits, expected.at(token.request - 1));
+        ++seen;
+      }
+    }
+    EXPECT_EQ(seen, expected.size());
+  }
+}
+
 TEST(Engine, RefusesOptionsOutOfRange) {
   const Model model = Model::from_pretrained(kTiny);
   EXPECT_THAT([&] { Engine(model, {.memory_bytes = 1000}); },
