@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/common.h"
+#include "cli/validators.h"
 
 namespace diffllama::cli {
 namespace {
@@ -165,8 +166,12 @@ void show(const std::vector<Result>& results, const BenchCommand& command, const
 
 ParallelBenchOptions parallel_options(const BenchCommand& command) {
   const BenchOptions& bench = command.bench;
-  if (bench.n_prompt.size() != 1 || bench.n_gen.size() != 1 || bench.n_prompt.front() == 0) {
-    throw CLI::ValidationError("bench", "expected one -p above 0 and one -n with --parallel");
+  const auto one_above_0 = [](const std::vector<std::int64_t>& counts) {
+    return counts.size() == 1 && counts.front() > 0;
+  };
+  if (!one_above_0(bench.n_prompt) || !one_above_0(bench.n_gen)) {
+    throw CLI::ValidationError("bench",
+                               "expected one -p above 0 and one -n above 0 with --parallel");
   }
   return {.n_parallel = command.n_parallel,
           .n_prompt = bench.n_prompt.front(),
@@ -204,30 +209,33 @@ void run(const BenchCommand& command) {
 
 void add_bench_options(CLI::App& command, BenchOptions& options,
                        std::vector<std::int64_t>& n_parallel) {
-  const CLI::Range tokens(std::int64_t{0}, std::int64_t{1} << 24);
-  command
-      .add_option("-p,--n-prompt", options.n_prompt,
-                  "Tokens of the prompt, or several counts with commas; 0: none")
-      ->delimiter(',')
-      ->check(tokens)
-      ->capture_default_str();
-  command.add_option("-n,--n-gen", options.n_gen, "Tokens to generate, or several counts; 0: none")
-      ->delimiter(',')
-      ->check(tokens)
-      ->capture_default_str();
+  constexpr std::int64_t kMost = std::int64_t{1} << 24;
+  add_counts_option(command,
+                    {.name = "-p,--n-prompt",
+                     .help = "Tokens of the prompt, or several counts with commas; 0: none",
+                     .least = 0,
+                     .most = kMost},
+                    options.n_prompt);
+  add_counts_option(command,
+                    {.name = "-n,--n-gen",
+                     .help = "Tokens to generate, or several counts; 0: none",
+                     .least = 0,
+                     .most = kMost},
+                    options.n_gen);
   CLI::Option* depth =
-      command
-          .add_option("-d,--n-depth", options.n_depth,
-                      "Tokens in the cache before either begins, or several counts")
-          ->delimiter(',')
-          ->check(tokens)
-          ->capture_default_str();
-  command
-      .add_option("--parallel", n_parallel,
-                  "Requests at once, or several counts: each has a prompt of -p tokens and "
-                  "generates -n; tokens per second of all together")
-      ->delimiter(',')
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{4096}))
+      add_counts_option(command,
+                        {.name = "-d,--n-depth",
+                         .help = "Tokens in the cache before either begins, or several counts",
+                         .least = 0,
+                         .most = kMost},
+                        options.n_depth);
+  add_counts_option(command,
+                    {.name = "--parallel",
+                     .help = "Requests at once, or several counts: each has a prompt of -p tokens "
+                             "and generates -n; tokens per second of all together",
+                     .least = 1,
+                     .most = 4096},
+                    n_parallel)
       ->excludes(depth);
   command.add_option("-r,--repetitions", options.repetitions, "Times that each is measured")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))

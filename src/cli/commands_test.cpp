@@ -129,11 +129,13 @@ TEST(BenchCommand, TimesRequestsTogether) {
   EXPECT_GT(counts[1]["decode_ts"], 0);
   EXPECT_THAT(run(with(together, {"-p", "6", "-n", "3"})).text,
               HasSubstr("4 x (prompt 6, generate 3)"));
-  EXPECT_THAT(
-      [&] {
-        run(with(together, {"-p", "0"}));
-      },
-      ThrowsMessage<CLI::ParseError>(HasSubstr("-p above 0")));
+  for (const char* zero : {"-p", "-n"}) {
+    EXPECT_THAT(
+        [&] {
+          run(with(together, {zero, "0"}));
+        },
+        ThrowsMessage<CLI::ParseError>(HasSubstr("-p above 0 and one -n above 0")));
+  }
 }
 
 }  // namespace

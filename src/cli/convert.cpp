@@ -11,6 +11,7 @@
 
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "cli/validators.h"
 #include "diffllama/checkpoint.h"
 #include "diffllama/model.h"
 
@@ -145,8 +146,11 @@ void add_family_options(CLI::App& command, Options& options) {
                   "Standard deviation of normal noise on the second maps' queries, so that equal "
                   "maps part in training; of DEX's matrices")
       ->needs(to)
-      ->check(CLI::Range(0.0, 10.0));
-  command.add_option("--seed", options.seed, "Of the noise")->needs(to)->capture_default_str();
+      ->check(number_from_to(0, 10));
+  command.add_option("--seed", options.seed, "Of the noise")
+      ->needs(to)
+      ->check(natural_number())
+      ->capture_default_str();
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -77,7 +79,7 @@ void add_forward_command(CLI::App& app) {
   command
       ->add_option("--logits-to-keep", options->logits_to_keep,
                    "Logits of the last N tokens only; 0: of all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()));
   command->add_flag("--gradients", options->gradients,
                     "Write grad.NAME, the gradient of the loss for every parameter");
   command->callback([options] {

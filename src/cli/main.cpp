@@ -31,8 +31,14 @@ std::string command_problem(const CLI::App& app, const std::string& given) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
   if (given.starts_with('-') || std::ranges::find(names, given) != names.end()) return "";
-  return "expected a command, got \"" + diffllama::shortened(given) + "\"; the nearest is " +
-         names[diffllama::nearest_of(given, names)] + " (see diffllama --help)";
+  // Near is what differs in two of five letters at most, as this does, which is no command.
+  const std::string shown = diffllama::shortened(given);
+  const std::size_t slips = (2 * shown.size() + 4) / 5;
+  names.push_back(shown.substr(0, shown.size() - slips) + std::string(slips, '\n'));
+  const std::size_t nearest = diffllama::nearest_of(shown, names);
+  return "expected a command, got \"" + shown + "\"" +
+         (nearest + 1 < names.size() ? "; the nearest is " + names[nearest] : "") +
+         " (see diffllama --help)";
 }
 
 int run(int argc, char** argv) {

@@ -84,6 +84,24 @@ TEST(ConvertCommand, AnAdapterThatDoesNotFitLeavesNothing) {
   expect_failure(run_program({"convert", kCausal, out}), 1, HasSubstr("expected a .gguf file"));
 }
 
+TEST(ConvertCommand, NumbersOfNoiseAreChecked) {
+  const Scratch scratch;
+  const Arguments convert = {"convert", "--to", "dex", kGoldens / "llama_causal",
+                             scratch.path() / "out"};
+  for (const char* noise : {"nan", "-nan", "inf", "-0.5", "10.5", "1e999", "much"}) {
+    expect_failure(run_program(convert + Arguments{"--noise", noise}), 2,
+                   HasSubstr(std::string("expected a number from 0 to 10, got ") + noise));
+  }
+  for (const char* seed : {"-1", "010", "18446744073709551616", "0x10", "1.5", "nan"}) {
+    expect_failure(
+        run_program(convert + Arguments{"--seed", seed}), 2,
+        HasSubstr(std::string("expected an integer from 0 to 18446744073709551615, got ") + seed));
+  }
+  EXPECT_TRUE(fs::is_empty(scratch.path()));
+  expect_success(
+      run_program(convert + Arguments{"--noise", "1e-2", "--seed", "18446744073709551615"}));
+}
+
 TEST(QuantizeCommand, WritesASmallerModelThatRuns) {
   const Scratch scratch;
   const std::string file = scratch.path() / "tiny.gguf";

@@ -43,7 +43,13 @@ TEST(CommandLine, WrongOnesAreNamed) {
     const char* named;
   } wrong[] = {
       {{}, "subcommand"},
-      {{"frobnicate"}, "got \"frobnicate\""},
+      {{"frobnicate"}, "expected a command, got \"frobnicate\" (see"},
+      {{"\x1b[31m"}, "[31m\" (see"},
+      {{"tarin"}, "got \"tarin\"; the nearest is train"},
+      {{"bench", "--parallel", "1,,2"},
+       "expected counts from 1 to 4096 with commas between, got 1,,2"},
+      {{"bench", "-p", "1,"}, "expected counts from 0 to 16777216 with commas between, got 1,"},
+      {{"bench", "-n", "nan"}, "with commas between, got nan"},
       {{"generat"}, "expected a command, got \"generat\"; the nearest is generate"},
       {{"--frobnicate"}, ""},
       {{"tokenize", "--frobnicate"}, "--frobnicate"},
