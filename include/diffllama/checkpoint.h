@@ -66,6 +66,8 @@ struct FamilyOptions {
   /// maps can part; of dex_proj's values, where 0 means initializer_range.
   double noise = 0;
   std::uint64_t seed = 0;
+  /// Called with the whole directory before it has its name; what it throws leaves nothing.
+  std::function<void(const std::filesystem::path& finished)> prove = {};
 };
 
 /// Writes a causal LM, a Hugging Face directory or a GGUF file, as another member of the family, a
@@ -76,9 +78,10 @@ struct FamilyOptions {
 ///   diff_transformer to diffllama       computes the same to rounding, where heads, eps and biases
 ///   and back                            allow it
 /// Tensors keep their type, block-quantised ones become options.expanded; an o_proj that subln's
-/// weight is folded into is float32. `out` appears whole or not at all. Throws IoError,
-/// FormatError; ConfigError naming the field for a model that cannot become the other;
-/// InvalidArgument for an option that does not fit.
+/// weight is folded into is float32, and with a warning one whose doubled values do not fit their
+/// type. `out` appears whole or not at all. Throws IoError, FormatError, which for a value that
+/// would become infinite names the tensor; ConfigError naming the field for a model that cannot
+/// become the other; InvalidArgument for an option that does not fit.
 void convert_family(const std::filesystem::path& in, const std::filesystem::path& out,
                     const FamilyOptions& family, const ConvertOptions& options = {});
 

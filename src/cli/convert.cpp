@@ -13,6 +13,7 @@
 #include "cli/progress.h"
 #include "cli/validators.h"
 #include "diffllama/checkpoint.h"
+#include "diffllama/error.h"
 #include "diffllama/model.h"
 
 namespace diffllama::cli {
@@ -61,7 +62,7 @@ Model load_plain(const std::filesystem::path& path) {
 }
 
 // How far two models of one vocabulary lie apart on random tokens, in float32. One is in memory at
-// a time.
+// a time. Throws where that is no number: nothing is proved then.
 void print_difference(const std::filesystem::path& in, const std::filesystem::path& out) {
   ForwardInputs inputs;
   const auto run_old = [&] {
@@ -84,12 +85,17 @@ void print_difference(const std::filesystem::path& in, const std::filesystem::pa
   for (std::size_t i = 0; i < before.logits->f32().size(); ++i) {
     const double value = before.logits->f32()[i];
     size = std::max(size, std::abs(value));
-    largest = std::max(largest, std::abs(double{after.logits->f32()[i]} - value));
+    const double difference = std::abs(double{after.logits->f32()[i]} - value);
+    if (std::isnan(difference) || difference > largest) largest = difference;  // a NaN stays
   }
   std::printf("largest difference of logits on %lld random tokens: %.3g, of logits up to %.3g\n",
               static_cast<long long>(inputs.input_ids->size()), largest, size);
   std::printf("loss on them: %.5g before, %.5g after\n", double{before.loss.value()},
               double{after.loss.value()});
+  if (!std::isfinite(largest)) {
+    throw FormatError(in.string() + ": expected finite logits before and after, got " +
+                      (std::isnan(largest) ? "nan" : "inf"));
+  }
 }
 
 void run_family(const Options& options, const ConvertOptions& convert) {
@@ -100,15 +106,16 @@ void run_family(const Options& options, const ConvertOptions& convert) {
     throw CLI::ValidationError(
         "--to", "expected no --merge-adapter, --pad-vocab or --split-max-size beside it");
   }
-  const FamilyOptions family{.to = kTargets.at(options.to),
-                             .heads = options.mirror        ? PairedHeads::mirror
-                                      : options.split_heads ? PairedHeads::split_heads
-                                                            : PairedHeads::none,
-                             .noise = options.noise,
-                             .seed = options.seed};
   const std::filesystem::path in = find_model(options.in);
+  const FamilyOptions family{
+      .to = kTargets.at(options.to),
+      .heads = options.mirror        ? PairedHeads::mirror
+               : options.split_heads ? PairedHeads::split_heads
+                                     : PairedHeads::none,
+      .noise = options.noise,
+      .seed = options.seed,
+      .prove = [&](const std::filesystem::path& finished) { print_difference(in, finished); }};
   convert_family(in, options.out, family, convert);
-  print_difference(in, options.out);
 }
 
 void run(const Options& options) {

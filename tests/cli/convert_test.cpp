@@ -84,6 +84,25 @@ TEST(ConvertCommand, AnAdapterThatDoesNotFitLeavesNothing) {
   expect_failure(run_program({"convert", kCausal, out}), 1, HasSubstr("expected a .gguf file"));
 }
 
+TEST(ConvertCommand, AProofThatIsNoNumberFails) {
+  const Scratch scratch;
+  const fs::path golden = kGoldens / "llama_causal";
+  const std::string model = scratch.path() / "nan";
+  fs::create_directory(model);
+  fs::copy_file(golden / "config.json", fs::path(model) / "config.json");
+  std::string weights = read_file(golden / "model.safetensors");
+  weights.replace(weights.size() - 4, 4, std::string("\0\0\xc0\x7f", 4));  // of model.norm.weight
+  scratch.file("nan/model.safetensors", weights);
+  for (const char* to : {"diff_transformer_v2", "dex"}) {
+    const std::string out = scratch.path() / "out";
+    const Result result = run_program({"convert", "--to", to, model, out});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_THAT(result.out, HasSubstr("random tokens: nan, of logits up to"));
+    EXPECT_THAT(result.err, HasSubstr("expected finite logits before and after, got nan"));
+    EXPECT_FALSE(fs::exists(out));
+  }
+}
+
 TEST(ConvertCommand, NumbersOfNoiseAreChecked) {
   const Scratch scratch;
   const Arguments convert = {"convert", "--to", "dex", kGoldens / "llama_causal",

@@ -268,14 +268,15 @@ TEST_F(Variants, RefuseWhatIsNotExact) {
                 ": subln_eps: expected 1e-05, rms_norm_eps, which DiffLlama's norm has, got 0.03");
   EXPECT_EQ(refusal(at("motif_pairs"), {.to = FamilyTarget::diff_transformer_v2}),
             at("motif_pairs").string() +
-                ": model_type: expected llama, which this is made from, got motif");
+                ": model_type: expected llama for --to diff_transformer_v2, got motif");
   EXPECT_EQ(refusal(at("llama_qk_norm"), {.to = FamilyTarget::dex}),
             at("llama_qk_norm").string() + ": qk_norm: expected a plain Llama, got this");
   EXPECT_EQ(refusal(at("llama_causal"), {.to = FamilyTarget::diffllama}),
             "[convert] expected --mirror or --split-heads with a Llama to diffllama, whose norm "
             "makes another function of it, got neither");
   EXPECT_EQ(refusal(at("llama_causal"), {.to = FamilyTarget::dex, .heads = PairedHeads::mirror}),
-            "[convert] expected --mirror and --split-heads with a Llama to diffllama, got another");
+            "[convert] expected --mirror or --split-heads only with a llama to diffllama, got one "
+            "with a llama to dex");
   EXPECT_FALSE(fs::exists(path("refused")));
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,11 +14,13 @@
 #include "checkpoint/conversion/gguf_texts.h"
 #include "checkpoint/conversion/new_directory.h"
 #include "checkpoint/directory_texts.h"
+#include "checkpoint/fitting_tensor.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "config/json_fields.h"
 #include "config/model_config.h"
 #include "config/names.h"
+#include "config/warnings.h"
 #include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 
@@ -58,6 +61,20 @@ RowMap halves_to_pairs(std::int64_t count) {
   return [half = count / 2](std::int64_t i) { return i / 2 + i % 2 * half; };
 }
 
+std::string target_name(FamilyTarget to) {
+  switch (to) {
+    case FamilyTarget::diffllama:
+      return "diffllama";
+    case FamilyTarget::diff_transformer:
+      return "diff_transformer";
+    case FamilyTarget::diff_transformer_v2:
+      return "diff_transformer_v2";
+    case FamilyTarget::dex:
+      return "dex";
+  }
+  return "";
+}
+
 class Planner {
  public:
   Planner(const ModelConfig& config, const FamilyOptions& options, std::string where)
@@ -76,26 +93,29 @@ class Planner {
     if (options_.heads != PairedHeads::none &&
         !(from_llama && options_.to == FamilyTarget::diffllama)) {
       throw InvalidArgument(
-          "[convert] expected --mirror and --split-heads with a Llama to diffllama, got another");
+          "[convert] expected --mirror or --split-heads only with a llama to diffllama, got one "
+          "with "
+          "a " +
+          std::string(model_type_name(old_.model_type)) + " to " + target_name(options_.to));
     }
     switch (options_.to) {
       case FamilyTarget::diff_transformer_v2:
-        from(ModelType::llama, from_llama);
+        if (!from_llama) refuse_type("llama");
         to_v2();
         break;
       case FamilyTarget::dex:
-        from(ModelType::llama, from_llama);
+        if (!from_llama) refuse_type("llama");
         to_dex();
         break;
       case FamilyTarget::diff_transformer:
-        from(ModelType::diffllama, old_.model_type == ModelType::diffllama);
+        if (old_.model_type != ModelType::diffllama) refuse_type("diffllama");
         to_v1();
         break;
       case FamilyTarget::diffllama:
         if (old_.model_type == ModelType::diff_transformer) {
           from_v1();
         } else {
-          from(ModelType::llama, from_llama);
+          if (!from_llama) refuse_type("llama or diff_transformer");
           to_diffllama();
         }
         break;
@@ -109,11 +129,9 @@ class Planner {
                            const std::string& found) const {
     reject_field(where_, field, expected, found);
   }
-  void from(ModelType type, bool is) const {
-    if (!is) {
-      refuse("model_type", std::string(model_type_name(type)) + ", which this is made from",
-             std::string(model_type_name(old_.model_type)));
-    }
+  [[noreturn]] void refuse_type(const std::string& expected) const {
+    refuse("model_type", expected + " for --to " + target_name(options_.to),
+           std::string(model_type_name(old_.model_type)));
   }
   void refuse_mlp_bias() const {
     if (old_.mlp_bias) refuse("mlp_bias", "false, since DiffLlama has none", "true");
@@ -222,11 +240,12 @@ void add_noise(const Random& random, double deviation, std::int64_t row, std::sp
 class FamilyWriter {
  public:
   FamilyWriter(std::shared_ptr<const Checkpoint> checkpoint, Plan plan, const FamilyOptions& family,
-               DType expanded)
+               const ConvertOptions& options)
       : checkpoint_(std::move(checkpoint)),
         plan_(std::make_shared<const Plan>(std::move(plan))),
         family_(family),
-        expanded_(expanded) {}
+        expanded_(options.expanded),
+        warn_(options.warn) {}
 
   std::vector<TensorSource> tensors() const {
     std::vector<TensorSource> result;
@@ -278,7 +297,7 @@ class FamilyWriter {
     const StoredTensor& stored = *checkpoint_->find(spec.name);
     const bool noisy = query && family_.noise > 0 && spec.shape.size() > 1;
     const Random random(family_.seed, random_stream(spec.name));
-    return rounded_tensor(spec.name, dtype_of(stored), spec.shape,
+    return fitting_tensor(spec.name, dtype_of(stored), spec.shape, stored.where,
                           [=, checkpoint = checkpoint_, plan = plan_, &stored,
                            noise = family_.noise](std::int64_t row, std::span<float> out) {
                             if (stored.view.shape.size() == 1)
@@ -307,25 +326,57 @@ class FamilyWriter {
     }
     const bool folds = std::ranges::any_of(norm, [](float weight) { return weight != 1.0F; });
     if (!folds) norm.clear();
-    return rounded_tensor(
-        spec.name, folds ? DType::float32 : dtype_of(stored), spec.shape,
-        [=, checkpoint = checkpoint_, plan = plan_, &stored](std::int64_t row,
-                                                             std::span<float> out) {
-          std::vector<float> values(static_cast<std::size_t>(stored.view.shape[1]));
-          stored.read_row(row, values);
-          for (std::size_t i = 0; i < out.size(); ++i) {
-            const auto from = static_cast<std::size_t>(plan->output(static_cast<std::int64_t>(i)));
-            out[i] = values[from] * static_cast<float>(plan->output_factor);
-            if (!norm.empty()) out[i] *= norm[i % norm.size()];
-          }
-        });
+    const auto read_row = [=, checkpoint = checkpoint_, plan = plan_, &stored](
+                              std::int64_t row, std::span<float> out) {
+      std::vector<float> values(static_cast<std::size_t>(stored.view.shape[1]));
+      stored.read_row(row, values);
+      for (std::size_t i = 0; i < out.size(); ++i) {
+        const auto from = static_cast<std::size_t>(plan->output(static_cast<std::int64_t>(i)));
+        out[i] = values[from] * static_cast<float>(plan->output_factor);
+        if (!norm.empty()) out[i] *= norm[i % norm.size()];
+        if (!std::isfinite(out[i]) && std::isfinite(values[from])) {
+          refuse_overflow(stored.where, DType::float32, plan->output_factor * values[from], row);
+        }
+      }
+    };
+    const DType dtype = folds ? DType::float32 : widened(spec, stored, read_row);
+    return fitting_tensor(spec.name, dtype, spec.shape, stored.where, read_row);
+  }
+
+  // The stored type, or float32 where a value of the new tensor does not fit that.
+  DType widened(const TensorSpec& spec, const StoredTensor& stored,
+                const std::function<void(std::int64_t, std::span<float>)>& read_row) const {
+    const DType dtype = dtype_of(stored);
+    if (plan_->output_factor <= 1 || dtype == DType::float32) return dtype;
+    std::vector<float> values(static_cast<std::size_t>(spec.shape.back()));
+    for (std::int64_t row = 0; row < row_count(spec.shape); ++row) {
+      read_row(row, values);
+      const float largest = largest_finite(values);
+      if (fits(dtype, largest)) continue;
+      emit_warning(warn_, stored.where + ": " + number_text(double{largest}) + " in row " +
+                              std::to_string(row) + " does not fit " +
+                              std::string(dtype_name(dtype)) + ", so it is written as float32");
+      return DType::float32;
+    }
+    return dtype;
   }
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::shared_ptr<const Plan> plan_;
   FamilyOptions family_;
   DType expanded_;
+  WarningHandler warn_;
 };
+
+// Whether an o_proj is float32 that was not. The config must then say float32, since transformers
+// gives every tensor its type.
+bool widens(const std::vector<TensorSource>& tensors, const Checkpoint& before) {
+  return std::ranges::any_of(tensors, [&](const TensorSource& tensor) {
+    const StoredTensor* old = before.find(tensor.name);
+    return tensor.dtype == DType::float32 && tensor.name.ends_with("o_proj.weight") &&
+           old != nullptr && old->view.dtype != DType::float32;
+  });
+}
 
 }  // namespace
 
@@ -342,15 +393,17 @@ void convert_family(const fs::path& in, const fs::path& out, const FamilyOptions
   DirectoryTexts texts = fs::is_directory(in, error)
                              ? read_directory_texts(in)
                              : read_gguf_texts(GgufFile(in), checkpoint->config(), options.warn);
-  Plan plan = Planner(checkpoint->config(), family, in.string()).plan();
-  if (plan.folds_norm) plan.config.dtype = DType::float32;
-  texts.config = write_model_config(plan.config);
-  const FamilyWriter writer(checkpoint, std::move(plan), family, options.expanded);
+  const Plan plan = Planner(checkpoint->config(), family, in.string()).plan();
+  std::vector<TensorSource> tensors = FamilyWriter(checkpoint, plan, family, options).tensors();
+  ModelConfig config = plan.config;
+  if (plan.folds_norm || widens(tensors, *checkpoint)) config.dtype = DType::float32;
+  texts.config = write_model_config(config);
   UnfinishedDirectory directory = new_directory(out);
   directory.fill([&](const fs::path& unfinished) {
     write_safetensors(unfinished / "model.safetensors",
-                      with_progress(writer.tensors(), options.progress));
+                      with_progress(std::move(tensors), options.progress));
     write_directory_texts(unfinished, texts);
+    if (family.prove) family.prove(unfinished);
   });
   directory.commit();
 }

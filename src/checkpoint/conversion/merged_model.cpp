@@ -7,6 +7,7 @@
 #include "checkpoint/adapter/lora_adapter.h"
 #include "checkpoint/conversion/new_directory.h"
 #include "checkpoint/directory_texts.h"
+#include "checkpoint/fitting_tensor.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "config/model_config.h"
 
@@ -40,7 +41,7 @@ TensorSource parameter_source(const std::string& name,
                               const StoredTensor& stored, DType dtype) {
   const TensorView& view = stored.view;
   if (dtype != view.dtype || view.shape.size() == 1 || stored.add_row) {
-    return rounded_tensor(name, dtype, view.shape,
+    return fitting_tensor(name, dtype, view.shape, stored.where,
                           [checkpoint, &stored](std::int64_t row, std::span<float> out) {
                             stored.read_row(row, out);
                           });

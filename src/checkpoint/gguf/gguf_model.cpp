@@ -10,6 +10,7 @@
 #include "checkpoint/codec/row_codec.h"
 #include "checkpoint/conversion/merged_model.h"
 #include "checkpoint/directory_texts.h"
+#include "checkpoint/fitting_tensor.h"
 #include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/gguf/gguf_tokenizer.h"
 #include "config/json_fields.h"
@@ -293,8 +294,8 @@ TensorSource unchanged_tensor(const GgufTensor& tensor, DType expanded) {
   const bool vector = view.shape.size() == 1;
   if (vector || tensor.stored.add_row) {
     const DType plain = block_elements(view.dtype) == 1 ? view.dtype : expanded;
-    return rounded_tensor(
-        tensor.name, vector ? DType::float32 : plain, tensor.shape(),
+    return fitting_tensor(
+        tensor.name, vector ? DType::float32 : plain, tensor.shape(), tensor.stored.where,
         [tensor](std::int64_t row, std::span<float> out) { tensor.read_row(row, out); });
   }
   const auto write = [tensor](const TensorSource::Sink& sink) {
