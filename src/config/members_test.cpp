@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -125,8 +127,8 @@ TEST(Members, AreRefusedByName) {
       {"motif", R"({"num_noise_heads": 8})",
        "config.json: num_attention_heads: expected a multiple of num_noise_heads 8, and more, got "
        "8"},
-      {"motif", R"({"num_noise_heads": 0})",
-       "config.json: num_noise_heads: expected an integer from 1 to 2147483647, got 0"},
+      {"motif", R"({"num_noise_heads": -1})",
+       "config.json: num_noise_heads: expected an integer from 1 to 2147483647, got -1"},
       {"motif", R"({"num_noise_heads": 2, "num_key_value_heads": 8})",
        "config.json: num_key_value_heads: expected twice a divisor of the 2 noise heads, got 8"},
       {"motif", R"({"num_key_value_heads": 3})",
@@ -159,6 +161,141 @@ TEST(Members, AreRefusedByName) {
   };
   for (const Refused& refused : cases) {
     EXPECT_EQ(refusal(refused.type, refused.fields), refused.message);
+  }
+}
+
+// What would compute something else under the same names.
+TEST(Members, RefuseWhatTheyDoNotHave) {
+  struct Refused {
+    const char *type, *fields, *expected;
+  };
+  const Refused cases[] = {
+      {"motif", R"({"layer_types": ["full_attention", "sliding_attention"]})",
+       "layer_types: expected \"full_attention\" for each layer"},
+      {"diff_transformer", R"({"layer_types": "x"})", "layer_types: expected \"full_attention\""},
+      {"diff_transformer_v2", R"({"use_sliding_window": true})",
+       "use_sliding_window: expected false (sliding windows are not supported), got true"},
+      {"motif", R"({"partial_rotary_factor": 0.5})",
+       "partial_rotary_factor: expected 1 (other factors are not supported), got 0.5"},
+      {"diff_transformer", R"({"rope_parameters": {"rope_type": "default", "rope_theta": 10000,
+                               "partial_rotary_factor": 0.5}})",
+       "rope_parameters: partial_rotary_factor: expected 1"},
+      {"motif", R"({"scale_emb": 12})", "scale_emb: expected 1 (scaled embeddings"},
+      {"motif", R"({"mlp_bias": true})",
+       "mlp_bias: expected false (use_bias gives a motif its biases), got true"},
+      {"motif", R"({"grouped_ratio": 4})",
+       "grouped_ratio: expected 1 (what the numbers of heads make it), got 4"},
+      {"motif", R"({"grouped_ratio": 1, "num_noise_heads": 2})",
+       "grouped_ratio: expected 3 (what the numbers of heads make it), got 1"},
+      {"motif", R"({"kv_pairs": true})",
+       "kv_pairs: expected false (it belongs to diff_transformer), got true"},
+      {"motif", R"({"subln_eps": 0.1})",
+       "subln_eps: expected no such field (it belongs to diff_transformer), got 0.1"},
+      {"motif", R"({"rope_interleaved": true})",
+       "rope_interleaved: expected false (it belongs to diff_transformer and diff_transformer_v2)"},
+      {"diff_transformer_v2", R"({"kv_pairs": true})", "kv_pairs: expected false (it belongs"},
+      {"diff_transformer_v2", R"({"num_noise_heads": 4})",
+       "num_noise_heads: expected no such field (it belongs to motif), got 4"},
+      {"diff_transformer_v2", R"({"qkv_bias": true})", "qkv_bias: expected false (it belongs to"},
+      {"diff_transformer", R"({"use_bias": true})",
+       "use_bias: expected false (it belongs to motif), got true"},
+      {"diff_transformer", R"({"attn_rms_norm_eps": 0.1})", "attn_rms_norm_eps: expected no such"},
+  };
+  for (const Refused& refused : cases) {
+    const std::string expected = std::string("config.json: ").append(refused.expected);
+    EXPECT_EQ(refusal(refused.type, refused.fields).substr(0, expected.size()), expected)
+        << refused.fields;
+  }
+  // transformers' own types may have any field that it does not read.
+  EXPECT_EQ(refusal("diffllama", R"({"use_bias": true, "kv_pairs": true})"), "accepted");
+  EXPECT_EQ(refusal("llama", R"({"num_noise_heads": 4, "grouped_ratio": 7})"), "accepted");
+}
+
+std::vector<std::string> warnings_of(const std::string& type, const std::string& fields) {
+  json document = small(type);
+  document["architectures"] = {type == "motif" ? "MotifForCausalLM" : "DiffLlamaForCausalLM"};
+  document["bos_token_id"] = document["eos_token_id"] = nullptr;
+  document.update(json::parse(fields));
+  std::vector<std::string> warnings;
+  parse_model_config(document.dump(), "config.json",
+                     [&](const std::string& text) { warnings.push_back(text); });
+  return warnings;
+}
+
+// A switch whose meaning nobody wrote down here may change what its authors compute.
+TEST(Members, NameTheFieldsThatTheyDoNotKnow) {
+  EXPECT_EQ(warnings_of("motif", R"({"expanded": true, "mup_scale": 2, "attention_type": "x",
+                                     "sandwich_norm": false, "multi_token_heads": null})"),
+            std::vector<std::string>{"config.json: fields that are not known, which change nothing "
+                                     "here: attention_type, expanded, mup_scale"});
+  EXPECT_EQ(warnings_of("diffllama", R"({"expanded": true, "mup_scale": 2})"),
+            std::vector<std::string>{});
+}
+
+// The fields that public releases carry beside those of a Llama.
+TEST(Members, LoadReleasesWithoutAWord) {
+  const char* const releases[] = {
+      R"({"auto_map": {"AutoConfig": "configuration_motif.MotifConfig"}, "loss_reduction": "mean",
+          "max_window_layers": 28, "sliding_window": null, "use_sliding_window": false,
+          "use_bias": false, "attn_rms_norm_eps": 1e-05, "hidden_act": "poly_norm",
+          "attention_dropout": 0.0, "initializer_range": 2e-05, "rope_scaling": null,
+          "rope_theta": 500000.0, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+          "transformers_version": "4.46.3", "use_cache": true, "_attn_implementation_autoset": true,
+          "use_moreh_attention": true, "fused_rope": true, "decontam_attn": false, "scale_emb": 1,
+          "multi_token_heads": null, "num_noise_heads": null})",
+      R"({"model_type": "Motif", "num_noise_heads": 2, "k_ratio": 1, "grouped_ratio": 3,
+          "expanded": false, "fused_rope": false, "sliding_window": 4096, "qkv_bias": null,
+          "attention_bias": null, "mlp_bias": null, "dtype": "bfloat16", "pretraining_tp": 1,
+          "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}})",
+  };
+  for (const char* release : releases) {
+    EXPECT_EQ(warnings_of("motif", release), std::vector<std::string>{}) << release;
+  }
+}
+
+TEST(Members, ReadMotifByEitherName) {
+  const ModelConfig config = parse("motif", R"({"model_type": "Motif", "num_noise_heads": 0})");
+  EXPECT_EQ(config.model_type, ModelType::motif);
+  EXPECT_FALSE(config.num_noise_heads);  // 0: none
+  EXPECT_EQ(json::parse(write_model_config(config))["model_type"], "motif");
+}
+
+// Public files carry nulls that mean the default; transformers' own configs refuse most of them.
+TEST(Members, TakeNullAsTheDefault) {
+  const char* const shared[] = {
+      "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps",
+      "use_cache",  "tie_word_embeddings",     "attention_bias"};
+  const std::pair<const char*, std::vector<const char*>> own[] = {
+      {"motif",
+       {"attn_rms_norm_eps", "num_noise_heads", "use_bias", "qkv_bias", "k_ratio", "mlp_bias",
+        "grouped_ratio", "use_sliding_window", "partial_rotary_factor", "layer_types"}},
+      {"diff_transformer", {"subln_eps", "kv_pairs", "rope_interleaved", "mlp_bias"}},
+      {"diff_transformer_v2", {"rope_interleaved", "mlp_bias", "kv_pairs"}},
+      {"llama", {"qk_norm", "dex"}},
+  };
+  const auto null = [](const std::string& field) { return json{{field, nullptr}}.dump(); };
+  const auto without_source = [](ModelConfig config) {
+    config.source_json.clear();
+    return write_model_config(config);
+  };
+  for (const auto& [type, fields] : own) {
+    const std::string plain = without_source(parse(type));
+    for (const char* field : fields) {
+      SCOPED_TRACE(std::string(type) + " " + field);
+      ASSERT_EQ(refusal(type, null(field)), "accepted");
+      EXPECT_EQ(without_source(parse(type, null(field))), plain);
+    }
+    for (const char* field : shared) {
+      SCOPED_TRACE(std::string(type) + " " + field);
+      if (std::string(type) == "llama") {
+        EXPECT_NE(refusal(type, null(field)), "accepted");
+        EXPECT_NE(refusal("diffllama", null(field)), "accepted");
+      } else {
+        ASSERT_EQ(refusal(type, null(field)), "accepted");
+        EXPECT_EQ(without_source(parse(type, null(field))), plain);
+      }
+    }
+    EXPECT_NE(refusal(type, null("hidden_size")), "accepted");
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "config/json_fields.h"
+#include "config/member_fields.h"
 #include "config/names.h"
 #include "config/rope_config.h"
 #include "config/warnings.h"
@@ -32,7 +33,8 @@ const json* first_architecture(const JsonFields& fields) {
 
 ModelType parse_model_type(const JsonFields& fields) {
   if (const auto name = fields.text("model_type")) {
-    const auto type = find_model_type(*name);
+    // The releases of Motif have it with either letter.
+    const auto type = find_model_type(*name == "Motif" ? "motif" : *name);
     if (!type) fields.reject("model_type", model_type_names());
     return *type;
   }
@@ -75,7 +77,6 @@ void parse_sizes(const JsonFields& fields, ModelConfig& config) {
   fields.read("intermediate_size", config.intermediate_size);
   fields.read("num_hidden_layers", config.num_hidden_layers);
   fields.read("num_attention_heads", config.num_attention_heads);
-  fields.read("max_position_embeddings", config.max_position_embeddings);
   std::optional<std::int64_t> key_value_heads;
   fields.read("num_key_value_heads", key_value_heads);
   config.num_key_value_heads = key_value_heads.value_or(config.num_attention_heads);
@@ -98,13 +99,13 @@ void check_attention_dropout(const JsonFields& fields, ModelType type, double dr
 }
 
 void parse_layers(const JsonFields& fields, ModelConfig& config) {
-  if (const auto name = fields.text("hidden_act")) {
-    const auto activation = find_activation(*name, config.model_type);
+  if (fields.contains("hidden_act")) {
+    const auto name = fields.text("hidden_act");
+    const auto activation = name ? find_activation(*name, config.model_type) : std::nullopt;
     if (!activation) fields.reject("hidden_act", activation_names(config.model_type));
     config.hidden_act = *activation;
-  } else if (fields.contains("hidden_act")) {
-    fields.reject("hidden_act", activation_names(config.model_type));
   }
+  fields.read("max_position_embeddings", config.max_position_embeddings);
   fields.read("initializer_range", config.initializer_range);
   fields.read("rms_norm_eps", config.rms_norm_eps);
   fields.read("use_cache", config.use_cache);
@@ -169,10 +170,11 @@ void parse_members(const JsonFields& fields, ModelConfig& config) {
     case ModelType::motif: {
       fields.read("attn_rms_norm_eps", config.subln_eps);
       fields.read("num_noise_heads", config.num_noise_heads);
+      if (config.num_noise_heads == 0) config.num_noise_heads.reset();
       config.mlp_bias = false;
       fields.read("use_bias", config.mlp_bias);
       config.attention_bias = config.attention_bias || config.mlp_bias;
-      if (fields.find("qkv_bias") != nullptr) {
+      if (fields.contains("qkv_bias")) {
         config.qkv_bias = false;
         fields.read("qkv_bias", *config.qkv_bias);
       }
@@ -265,24 +267,6 @@ void parse_dtype(const JsonFields& fields, ModelConfig& config) {
   }
 }
 
-// Settings of members that are not supported.
-void refuse_other_members(const JsonFields& fields, ModelType type) {
-  if (type != ModelType::llama) {
-    if (fields.find("dex") != nullptr) fields.reject("dex", "no such field (a Llama alone has it)");
-    bool qk_norm = false;
-    fields.read("qk_norm", qk_norm);
-    if (qk_norm) fields.reject("qk_norm", "false (a Llama alone has it)");
-  }
-  if (type == ModelType::motif) {
-    double ratio = 1;
-    if (fields.find("k_ratio") != nullptr) fields.read("k_ratio", ratio);
-    if (ratio != 1) fields.reject("k_ratio", "1 (other ratios are not supported)");
-    bool sliding = false;
-    if (fields.find("use_sliding_window") != nullptr) fields.read("use_sliding_window", sliding);
-    if (sliding) fields.reject("use_sliding_window", "false (sliding windows are not supported)");
-  }
-}
-
 // Settings that would make transformers compute something else than this engine does.
 void refuse_what_changes_the_model(const JsonFields& fields) {
   for (const char* field : {"quantization_config", "per_layer_config"}) {
@@ -294,6 +278,17 @@ void refuse_what_changes_the_model(const JsonFields& fields) {
     fields.read(field, value);
     if (!value) fields.reject(field, "true (false is not supported)");
   }
+}
+
+// A null is refused where transformers' DiffLlamaConfig and LlamaConfig refuse it. In fields that
+// they do not have, and in the members that transformers does not define, it means the default:
+// their authors' own configs take it.
+json without_nulls(const json& document) {
+  json present = json::object();
+  for (const auto& [name, value] : document.items()) {
+    if (!value.is_null()) present[name] = value;
+  }
+  return present;
 }
 
 }  // namespace
@@ -325,14 +320,16 @@ ModelConfig parse_model_config(std::string_view json_text, const std::string& wh
   }
   ModelConfig config = default_config(parse_model_type(fields));
   config.architecture = parse_architecture(fields, config.model_type, warn);
+  const json present = without_nulls(document);
+  const JsonFields own(present, where);
   parse_sizes(fields, config);
-  parse_layers(fields, config);
-  parse_members(fields, config);
+  parse_layers(is_of_transformers(config.model_type) ? fields : own, config);
+  parse_members(own, config);
   parse_tokens(fields, config);
   parse_head(fields, config, warn);
   parse_dtype(fields, config);
   refuse_what_changes_the_model(fields);
-  refuse_other_members(fields, config.model_type);
+  check_members_fields(own, config, warn);
   config.rope = parse_rope(fields, warn);
   config.source_json = json_text;
   validate(config, where, warn);
