@@ -58,8 +58,17 @@ TokenSpan read_answer(const std::string& answer, const std::string& text,
   return find_answer(text, answer, encoding);
 }
 
+// In lower case: FILE.HTML is a page too.
+std::string extension_of(const fs::path& path) {
+  std::string extension = path.extension();
+  std::ranges::transform(extension, extension.begin(), [](char letter) {
+    return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
+  });
+  return extension;
+}
+
 void write_output(const AttentionOptions& options, const AttentionReport& report) {
-  const std::string extension = fs::path(options.output).extension();
+  const std::string extension = extension_of(options.output);
   if (extension == ".html") {
     write_file_atomically(options.output, to_html(report));
   } else if (extension == ".png") {
@@ -162,7 +171,7 @@ void run(const AttentionOptions& options) {
   const Encoding encoding = tokenizer.encode(text);
   MicroscopeOptions microscope = options.microscope;
   if (options.answer) microscope.answer = read_answer(*options.answer, text, encoding);
-  if (fs::path(options.output).extension() == ".png" && !options.json) {
+  if (extension_of(options.output) == ".png" && !options.json) {
     microscope.layer = microscope.layer.value_or(0);
     microscope.head = microscope.head.value_or(0);
   }
@@ -204,7 +213,7 @@ void add_attention_command(CLI::App& app) {
                    "--head; 0 without them); FILE.safetensors: the maps")
       ->check(
           [](const std::string& path) {
-            const std::string extension = fs::path(path).extension();
+            const std::string extension = extension_of(path);
             return extension == ".html" || extension == ".png" || extension == ".safetensors"
                        ? ""
                        : "expected FILE.html, FILE.png or FILE.safetensors, got " + path;

@@ -1,6 +1,6 @@
 "use strict";
 // Goes into a page of `diffllama attention` behind its own script, with the --json of the same run in #expected: uses the
-// page as its reader would, and compares what is on the canvases with those numbers. Writes to #probe.
+// page as its reader would, and compares what is on the canvases with those numbers. Writes to #probe, and tells its frame.
 const problems = [];
 const expected = JSON.parse(document.getElementById("expected").textContent);
 const check = (holds, what) => { if (!holds && problems.length < 20) problems.push(what); };
@@ -73,3 +73,4 @@ const probe = document.createElement("pre");
 probe.id = "probe";
 probe.textContent = problems.length === 0 ? `probe: all well, ${cells} cells` : `probe: ${problems.join("; ")}`;
 document.body.append(probe);
+parent.postMessage(probe.textContent, "*");
