@@ -119,7 +119,11 @@ std::string to_svg(const ComparisonResult& result) {
   const std::string& first = result.members[0].name;
   Panel(60, result, &ComparedMemberResult::curve).draw("training loss", svg);
   Panel(570, result, &ComparedMemberResult::difference_curve)
-      .draw(std::string("difference to ").append(first).append(", same seeds, 95 % interval"), svg);
+      .draw(std::string("difference to ")
+                .append(first)
+                .append(result.members[0].seeds.size() == 1 ? ", same seed"
+                                                            : ", same seeds, 95 % interval"),
+            svg);
   double x = 60;
   for (std::size_t i = 0; i < result.members.size(); ++i) {
     const std::string& name = result.members[i].name;

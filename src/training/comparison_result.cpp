@@ -178,9 +178,14 @@ std::string to_markdown(const ComparisonResult& result) {
          << " | " << with_width(member.final_loss) << " | "
          << (member.name == first ? "-" : with_width(member.difference)) << " |\n";
   }
-  text << "\nMeans over " << result.members[0].seeds.size()
-       << " seeds, ± half of the 95 % confidence interval (Student's t); "
-       << result.members[0].tokens.back() << " tokens a run.\n";
+  const std::size_t seeds = result.members[0].seeds.size();
+  if (seeds == 1) {
+    text << "\nOne seed, so no confidence interval; ";
+  } else {
+    text << "\nMeans over " << seeds
+         << " seeds, ± half of the 95 % confidence interval (Student's t); ";
+  }
+  text << result.members[0].tokens.back() << " tokens a run.\n";
   return text.str();
 }
 

@@ -160,6 +160,15 @@ TEST(ComparisonResult, DifferencesAreOfTheSameSeeds) {
               ThrowsMessage<InvalidArgument>(HasSubstr("diff, seed 2")));
 }
 
+TEST(ComparisonResult, OneSeedHasNoInterval) {
+  std::vector<ComparedRun> runs = two_members();
+  std::erase_if(runs, [](const ComparedRun& run) { return run.seed != 1; });
+  const ComparisonResult result = compare_runs(runs);
+  EXPECT_THAT(to_markdown(result), HasSubstr("\nOne seed, so no confidence interval; 200 tokens"));
+  EXPECT_THAT(to_markdown(result), Not(HasSubstr("±")));
+  EXPECT_THAT(to_svg(result), Not(HasSubstr("interval")));
+}
+
 TEST(ComparisonResult, ThePlotHasALineForEachMember) {
   const std::string svg = to_svg(compare_runs(two_members()));
   EXPECT_THAT(svg, HasSubstr(">llama</text>"));
