@@ -29,9 +29,9 @@ struct EngineHolder {
 class Stepping {
  public:
   explicit Stepping(std::atomic<std::thread::id>& stepper) : stepper_(stepper) {
-    stepper_ = std::this_thread::get_id();
+    stepper_.store(std::this_thread::get_id());
   }
-  ~Stepping() { stepper_ = std::thread::id(); }
+  ~Stepping() { stepper_.store(std::thread::id()); }
   Stepping(const Stepping&) = delete;
   Stepping& operator=(const Stepping&) = delete;
 
