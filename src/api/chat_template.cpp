@@ -7,6 +7,7 @@
 #include "base/regular_file.h"
 #include "checkpoint/chat_templates.h"
 #include "checkpoint/gguf/gguf.h"
+#include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/gguf/gguf_tokenizer.h"
 #include "diffllama/chat.h"
 #include "diffllama/error.h"
@@ -47,6 +48,12 @@ Texts special_tokens(const json& config, const json& map) {
 }
 
 Texts gguf_special_tokens(const GgufFile& file) {
+  if (const auto config = file.text(kTokenizerConfigKey)) {  // a directory's, as it was
+    const std::string map(file.text(kSpecialTokensMapKey).value_or(""));
+    return special_tokens(
+        parse_object(std::string(*config), file.where() + ": " + kTokenizerConfigKey),
+        parse_object(map, file.where() + ": " + kSpecialTokensMapKey));
+  }
   const GgufVocabulary vocabulary = read_gguf_vocabulary(file);
   Texts tokens;
   const auto add = [&](const char* name, const std::optional<std::int64_t>& id) {

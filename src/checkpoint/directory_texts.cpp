@@ -18,12 +18,14 @@ using nlohmann::json;
 
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kChatTemplate = "chat_template.jinja";
-constexpr std::array<std::pair<const char*, std::string DirectoryTexts::*>, 5> kFiles = {
+constexpr std::array<std::pair<const char*, std::string DirectoryTexts::*>, 7> kFiles = {
     {{"config.json", &DirectoryTexts::config},
      {"generation_config.json", &DirectoryTexts::generation_config},
      {"tokenizer.json", &DirectoryTexts::tokenizer_json},
      {kTokenizerConfig, &DirectoryTexts::tokenizer_config},
-     {"special_tokens_map.json", &DirectoryTexts::special_tokens_map}}};
+     {"special_tokens_map.json", &DirectoryTexts::special_tokens_map},
+     {"tokenizer.model", &DirectoryTexts::tokenizer_model},
+     {"tiktoken.model", &DirectoryTexts::tiktoken_model}}};
 
 }  // namespace
 

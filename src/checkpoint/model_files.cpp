@@ -13,11 +13,18 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndex = "model.safetensors.index.json";
-constexpr std::array kNames = {
-    "config.json",           "generation_config.json",   "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json",  "tokenizer.model",
-    "chat_template.jinja",   "model.safetensors",        kIndex,
-    "adapter_config.json",   "adapter_model.safetensors"};
+constexpr std::array kNames = {"config.json",
+                               "generation_config.json",
+                               "tokenizer.json",
+                               "tokenizer_config.json",
+                               "special_tokens_map.json",
+                               "tokenizer.model",
+                               "tiktoken.model",
+                               "chat_template.jinja",
+                               "model.safetensors",
+                               kIndex,
+                               "adapter_config.json",
+                               "adapter_model.safetensors"};
 
 void add_shards(const fs::path& directory, std::vector<fs::path>& files) {
   try {

@@ -7,6 +7,9 @@
 
 namespace diffllama {
 
+/// The model of a file whose tokenizer GGUF has no keys for.
+inline constexpr const char* kNoVocabulary = "no_vocab";
+
 /// The keys tokenizer.ggml.* of a GGUF file, as the file has them. Strings may hold any bytes.
 struct GgufVocabulary {
   std::string model;  // "gpt2", byte-level BPE, or "llama", SentencePiece's BPE by scores

@@ -7,6 +7,9 @@
 #include "tokenizer/gguf_pre_rules.h"
 #include "tokenizer/gguf_spm.h"
 #include "tokenizer/load_tokenizer.h"
+#include "tokenizer/model_file.h"
+#include "tokenizer/sentencepiece_file.h"
+#include "tokenizer/tiktoken_file.h"
 #include "tokenizer/tokenizer_impl.h"
 #include "tokenizer/unicode.h"
 
@@ -207,44 +210,82 @@ ordered_json byte_level(bool add_prefix_space, bool use_regex) {
           {"use_regex", use_regex}};
 }
 
+// These fill in what a kind of tokenizer has besides its tokens; false for a kind without keys.
+
+void add_merges(const Bpe& model, GgufVocabulary& out) {
+  const Vocabulary& vocabulary = model.vocabulary();
+  for (const auto& [left, right] : model.merges()) {
+    out.merges.push_back(std::string(*vocabulary.token_of(left)) + " " +
+                         std::string(*vocabulary.token_of(right)));
+  }
+}
+
+bool describe_tokenizer_json(const Bpe& model, const json& document, const std::string& where,
+                             const WarningHandler& warn, GgufVocabulary& out) {
+  if (const std::optional<bool> space_prefix = spm_space_prefix(document)) {
+    out.model = "llama";
+    out.pre = "default";
+    out.add_space_prefix = space_prefix;
+    add_scores(model, out);
+    return true;
+  }
+  const std::vector<json> pre = pre_tokenizers(document.value("pre_tokenizer", json()));
+  if (pre.empty() || !has_type(pre.back(), "ByteLevel") ||
+      !has_type(document.value("decoder", json()), "ByteLevel")) {
+    return false;
+  }
+  out.model = "gpt2";
+  const auto name =
+      pre_name(pre, flag(document.value("model", json::object()), "ignore_merges", false));
+  if (!name && warn) {
+    warn(where +
+         ": pre_tokenizer: GGUF has no name for this splitting rule; programs that do not read "
+         "tokenizer.huggingface.json may split otherwise");
+  }
+  out.pre = name.value_or("default");
+  add_merges(model, out);
+  return true;
+}
+
+bool describe_sentencepiece(const TokenizerFiles& files, GgufVocabulary& out) {
+  const SentencePieceFile file = parse_sentencepiece(*files.model_file, files.where);
+  // Programs look for the token of each byte that no piece has.
+  if (file.model_type != SentencePieceFile::ModelType::bpe || !file.byte_fallback) return false;
+  out.model = "llama";
+  out.pre = "default";
+  out.add_space_prefix = model_file_space_prefix(files);
+  out.scores.assign(out.tokens.size(), 0);
+  for (std::size_t id = 0; id < file.pieces.size(); ++id) {
+    const SentencePieceFile::Piece& piece = file.pieces[id];
+    out.scores[id] = piece.score;
+    // The values of token_type are SentencePiece's; tokens that were added have their own.
+    if (out.token_type[id] == kNormal) out.token_type[id] = static_cast<std::int32_t>(piece.type);
+  }
+  return true;
+}
+
+bool describe(const Tokenizer::Impl& parts, const json& document, const TokenizerFiles& files,
+              const WarningHandler& warn, GgufVocabulary& out) {
+  if (files.model_file && !is_tiktoken(*files.model_file))
+    return describe_sentencepiece(files, out);
+  const auto* bpe = dynamic_cast<const Bpe*>(parts.model.get());
+  if (bpe == nullptr) return false;
+  if (!files.model_file) return describe_tokenizer_json(*bpe, document, files.where, warn, out);
+  out.model = "gpt2";
+  out.pre = gguf_pre_name(kTiktokenPattern, /*ignore_merges=*/true).value();
+  add_merges(*bpe, out);
+  return true;
+}
+
 }  // namespace
 
 GgufVocabulary to_gguf_vocabulary(const TokenizerFiles& files, std::int64_t size,
                                   const WarningHandler& warn) {
-  json rest;
-  auto parts = parse_tokenizer_parts(files, warn, &rest);
-  const std::vector<json> pre = pre_tokenizers(rest.value("pre_tokenizer", json()));
-  const std::optional<bool> space_prefix = spm_space_prefix(rest);
-  const bool is_bpe = dynamic_cast<const Bpe*>(parts->model.get()) != nullptr;
-  if (!is_bpe || (!space_prefix && (pre.empty() || !has_type(pre.back(), "ByteLevel") ||
-                                    !has_type(rest.value("decoder", json()), "ByteLevel")))) {
-    throw FormatError(files.where +
-                      ": expected a byte-level BPE tokenizer, or one with byte "
-                      "fallback as SentencePiece's, got another kind");
-  }
+  json document;
+  auto parts = parse_tokenizer_parts(files, warn, &document);
   GgufVocabulary out;
   list_tokens(*parts, size, out);
-  if (space_prefix) {
-    out.model = "llama";
-    out.pre = "default";
-    out.add_space_prefix = space_prefix;
-    add_scores(as_bpe(*parts), out);
-  } else {
-    out.model = "gpt2";
-    const auto name =
-        pre_name(pre, flag(rest.value("model", json::object()), "ignore_merges", false));
-    if (!name && warn) {
-      warn(files.where +
-           ": pre_tokenizer: GGUF has no name for this splitting rule; programs that do not read "
-           "tokenizer.huggingface.json may split otherwise");
-    }
-    out.pre = name.value_or("default");
-    const Vocabulary& vocabulary = parts->model->vocabulary();
-    for (const auto& [left, right] : as_bpe(*parts).merges()) {
-      out.merges.push_back(std::string(*vocabulary.token_of(left)) + " " +
-                           std::string(*vocabulary.token_of(right)));
-    }
-  }
+  if (!describe(*parts, document, files, warn, out)) out.model = kNoVocabulary;
   out.bos_token_id = parts->bos_token_id;
   out.eos_token_id = parts->eos_token_id;
   out.unknown_token_id = parts->unk_token_id;

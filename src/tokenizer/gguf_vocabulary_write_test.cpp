@@ -1,7 +1,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <utility>
+
+#include <nlohmann/json.hpp>
 
 #include "diffllama/error.h"
 #include "tokenizer/load_tokenizer.h"
@@ -156,19 +161,45 @@ TEST(GgufVocabularyWrite, NamesOneOfEqualTokensAsBosAndEos) {
   }
 }
 
-TEST(GgufVocabularyWrite, RefusesOtherKinds) {
-  const auto refusal = [](const std::string& pre_tokenizer) {
-    try {
-      written(tokenizer_json(pre_tokenizer));
-    } catch (const FormatError& error) {
-      return std::string(error.what());
-    }
-    return std::string("accepted");
-  };
+TEST(GgufVocabularyWrite, HasNoKeysForOtherKinds) {
   for (const char* pre_tokenizer :
        {"null", R"({"type": "WhitespaceSplit"})", R"({"type": "Sequence", "pretokenizers": []})"}) {
-    EXPECT_THAT(refusal(pre_tokenizer),
-                HasSubstr("expected a byte-level BPE tokenizer, or one with byte fallback"));
+    const GgufVocabulary vocabulary = written(tokenizer_json(pre_tokenizer));
+    EXPECT_EQ(vocabulary.model, kNoVocabulary);
+    EXPECT_EQ(vocabulary.bos_token_id, 4);
+  }
+}
+
+std::string read(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A tokenizer.model as llama.cpp knows it: SentencePiece's BPE by its scores, tiktoken's as bytes.
+TEST(GgufVocabularyWrite, AModelFileGivesTheSameIds) {
+  const std::filesystem::path goldens =
+      std::filesystem::path(DIFFLLAMA_SOURCE_DIR) / "tests/golden/tokenizer_model";
+  for (const std::string name : {"bpe_legacy", "tiktoken", "unigram_no_prefix"}) {
+    SCOPED_TRACE(name);
+    const std::string model = read(goldens / name / "tokenizer.model");
+    const std::string config = read(goldens / name / "tokenizer_config.json");
+    const TokenizerFiles files{"tokenizer.model", "", config, "", model};
+    const GgufVocabulary vocabulary = to_gguf_vocabulary(files, 0, {});
+    if (name == "unigram_no_prefix") {
+      EXPECT_EQ(vocabulary.model, kNoVocabulary);
+      EXPECT_GT(vocabulary.tokens.size(), 600U);
+      continue;
+    }
+    EXPECT_EQ(vocabulary.model, name == "tiktoken" ? "gpt2" : "llama");
+    EXPECT_EQ(vocabulary.pre, name == "tiktoken" ? "llama-bpe" : "default");
+    const Tokenizer tokenizer = make_tokenizer(vocabulary, "m.gguf");
+    int compared = 0;
+    for (const auto& each : nlohmann::json::parse(read(goldens / name / "cases.json"))) {
+      EXPECT_EQ(nlohmann::json(tokenizer.encode(each["text"].get<std::string>()).ids), each["ids"])
+          << each.dump();
+      ++compared;
+    }
+    EXPECT_GT(compared, 20);
   }
 }
 

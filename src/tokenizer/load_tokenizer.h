@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,23 +14,30 @@
 
 namespace diffllama {
 
-/// A tokenizer from a tokenizer.json, or from a directory that holds one. A tokenizer_config.json
+/// The file that a tokenizer's path stands for: itself, or in a directory tokenizer.json, else
+/// tiktoken.model or tokenizer.model; tokenizer.json, too, where there is none of them.
+std::filesystem::path find_tokenizer_file(const std::filesystem::path& path);
+
+/// A tokenizer from such a file (model_file.h says how a .model is read). A tokenizer_config.json
 /// and a special_tokens_map.json beside it name the special tokens, as in transformers, where
 /// tokenizer.json alone decides what is added to a text (add_bos_token is not read).
 Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler& warn);
 
 /// The text of a tokenizer.json and of the files beside it, empty where there is none. `where`
-/// stands for the file in messages.
+/// stands for the file in messages. `model_file`, where given, is what a tokenizer.model or
+/// tiktoken.model holds, and stands in for tokenizer.json.
 struct TokenizerFiles {
   std::string where;
   std::string_view tokenizer_json;
   std::string_view tokenizer_config;
   std::string_view special_tokens_map;
+  std::optional<std::string_view> model_file = std::nullopt;
 };
 Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& warn);
 
 /// The same before it is closed, for those who write it in another form; `rest`, where given, gets
-/// the document of tokenizer.json, in which the model's vocab and merges are null.
+/// the document of tokenizer.json, in which the model's vocab and merges are null; a model_file has
+/// none.
 std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
                                                        const WarningHandler& warn,
                                                        nlohmann::json* rest = nullptr);
@@ -42,8 +50,8 @@ std::unique_ptr<Tokenizer::Impl> make_tokenizer_parts(const GgufVocabulary& voca
 
 /// The keys of GGUF for a BPE tokenizer, byte-level or with byte fallback as SentencePiece's. Ids
 /// without a token get an unused one, and so do those up to `size`, the rows of the embeddings. A
-/// splitting rule that GGUF has no name for becomes "default", with a warning. Throws FormatError
-/// for other kinds of tokenizers.
+/// splitting rule that GGUF has no name for becomes "default", with a warning. For other kinds of
+/// tokenizers the model is kNoVocabulary. Throws FormatError for files that are no tokenizer.
 GgufVocabulary to_gguf_vocabulary(const TokenizerFiles& files, std::int64_t size,
                                   const WarningHandler& warn);
 /// The other way round: the text of a tokenizer.json that gives the ids of make_tokenizer. Throws

@@ -33,8 +33,8 @@ AddedToken added_token(std::string content, bool special) {
 
 class ModelFileReader {
  public:
-  ModelFileReader(std::string_view bytes, const TokenizerFiles& files)
-      : bytes_(bytes),
+  explicit ModelFileReader(const TokenizerFiles& files)
+      : bytes_(files.model_file.value()),
         files_(files),
         config_(files.tokenizer_config.empty()
                     ? json::object()
@@ -56,6 +56,8 @@ class ModelFileReader {
     return parts;
   }
 
+  bool space_prefix() const { return fields_.at("add_prefix_space").as_bool(true); }
+
  private:
   std::string beside(const char* name) const {
     return (std::filesystem::path(files_.where).parent_path() / name).string();
@@ -75,7 +77,7 @@ class ModelFileReader {
     add_default("<unk>", parts->unk_token_id, *parts);
     add_default("<s>", parts->bos_token_id, *parts);
     add_default("</s>", parts->eos_token_id, *parts);
-    const bool prefix = fields_.at("add_prefix_space").as_bool(true);
+    const bool prefix = space_prefix();
     if (fields_.at("legacy").as_bool(false)) {
       json normalizers = json::array();
       if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kBlank}});
@@ -111,11 +113,8 @@ class ModelFileReader {
 
   std::unique_ptr<Tokenizer::Impl> tiktoken() const {
     auto parts = std::make_unique<Tokenizer::Impl>(make_tiktoken_model(bytes_, files_.where));
-    constexpr std::string_view kPattern =
-        R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})"
-        R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
     std::vector<std::unique_ptr<const PreTokenizer>> cuts;
-    cuts.push_back(make_regex_pre_tokenizer(kPattern, files_.where));
+    cuts.push_back(make_regex_pre_tokenizer(kTiktokenPattern, files_.where));
     cuts.push_back(make_byte_level_pre_tokenizer(false, /*use_regex=*/false));
     parts->pre_tokenizer = make_pre_tokenizer_sequence(std::move(cuts));
     parts->decoder = make_byte_level_decoder();
@@ -161,9 +160,12 @@ class ModelFileReader {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer::Impl> parse_model_file(std::string_view model_file,
-                                                  const TokenizerFiles& files) {
-  return ModelFileReader(model_file, files).run();
+std::unique_ptr<Tokenizer::Impl> parse_model_file(const TokenizerFiles& files) {
+  return ModelFileReader(files).run();
+}
+
+bool model_file_space_prefix(const TokenizerFiles& files) {
+  return ModelFileReader(files).space_prefix();
 }
 
 }  // namespace diffllama

@@ -21,9 +21,17 @@ namespace diffllama {
 /// tiktoken: byte-level BPE, split as Llama 3 does; ids behind the ranks are those of
 /// `added_tokens_decoder`, with <|reserved_token_ID|> where it has gaps.
 ///
-/// `model_file` is the file's bytes; of `files` the tokenizer_json is not read, and `where` is the
+/// Of `files` the model_file must be given; the tokenizer_json is not read, and `where` is the
 /// file's path. Throws FormatError.
-std::unique_ptr<Tokenizer::Impl> parse_model_file(std::string_view model_file,
-                                                  const TokenizerFiles& files);
+std::unique_ptr<Tokenizer::Impl> parse_model_file(const TokenizerFiles& files);
+
+/// Whether a SentencePiece model has a blank put in front of texts: add_prefix_space of
+/// tokenizer_config.json. Throws FormatError.
+bool model_file_space_prefix(const TokenizerFiles& files);
+
+/// How a tiktoken vocabulary's text is split, as Llama 3 does it.
+inline constexpr std::string_view kTiktokenPattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})"
+    R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 }  // namespace diffllama

@@ -53,8 +53,9 @@ std::string refusal_of(const std::string& bytes, const std::string& config = "")
   TokenizerFiles files;
   files.where = "dir/tokenizer.model";
   files.tokenizer_config = config;
+  files.model_file = bytes;
   try {
-    parse_model_file(bytes, files);
+    parse_model_file(files);
   } catch (const FormatError& error) {
     return error.what();
   }

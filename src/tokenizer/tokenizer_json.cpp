@@ -38,6 +38,7 @@ void add_tokens(const JsonField& list, Tokenizer::Impl& parts, const WarningHand
 
 std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
                                                        const WarningHandler& warn, json* rest) {
+  if (files.model_file) return parse_model_file(files);
   ModelLists lists(files.where);
   json document = parse_json(files.tokenizer_json, files.where, lists.readers());
   const JsonField root(document, files.where + ": ");
@@ -66,15 +67,18 @@ Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& war
   return Tokenizer(parse_tokenizer_parts(files, warn));
 }
 
+std::filesystem::path find_tokenizer_file(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) return path;
+  for (const char* name : {"tokenizer.json", "tiktoken.model", "tokenizer.model"}) {
+    if (std::filesystem::exists(path / name, error)) return path / name;
+  }
+  return path / "tokenizer.json";
+}
+
 Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler& warn) {
   std::error_code error;
-  const bool is_directory = std::filesystem::is_directory(path, error);
-  std::filesystem::path file = is_directory ? path / "tokenizer.json" : path;
-  if (is_directory && !std::filesystem::exists(file, error)) {
-    for (const char* name : {"tokenizer.model", "tiktoken.model"}) {
-      if (std::filesystem::exists(path / name, error)) file = path / name;
-    }
-  }
+  const std::filesystem::path file = find_tokenizer_file(path);
   if (!std::filesystem::exists(file, error) && !error) {
     throw IoError("expected a tokenizer.json or tokenizer.model, found no file " + file.string());
   }
@@ -84,7 +88,7 @@ Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler
   const std::string config = read_file_if_there(directory / "tokenizer_config.json");
   const std::string map = read_file_if_there(directory / "special_tokens_map.json");
   if (file.extension() == ".model") {
-    return Tokenizer(parse_model_file(tokenizer, {file.string(), {}, config, map}));
+    return parse_tokenizer({file.string(), {}, config, map, tokenizer}, warn);
   }
   return parse_tokenizer({file.string(), tokenizer, config, map}, warn);
 }

@@ -31,6 +31,7 @@ constexpr std::array kTokenizerFiles = {"tokenizer.json",
                                         "vocab.json",
                                         "merges.txt",
                                         "tokenizer.model",
+                                        "tiktoken.model",
                                         "chat_template.jinja"};
 
 void copy_if_there(const fs::path& directory, const char* name,

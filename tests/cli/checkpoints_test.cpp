@@ -325,6 +325,32 @@ TEST_F(SentencePieceCheckpoint, ItsTemplateAndItsTokensThatAreNotSpecial) {
   EXPECT_EQ(new_tokens(talk.err), "1");
 }
 
+TEST_F(SentencePieceCheckpoint, IsTheSameInAGgufFileAndBack) {
+  const fs::path gguf = scratch_.path() / "m.gguf";
+  const fs::path back = scratch_.path() / "back";
+  expect_success(run_program({"convert", model(), gguf}));
+  expect_success(run_program({"convert", gguf, back}));
+  EXPECT_EQ(read_file(back / "tokenizer.model"), read_file(model() / "tokenizer.model"));
+  EXPECT_EQ(json::parse(read_file(back / "tokenizer_config.json")),
+            json::parse(read_file(model() / "tokenizer_config.json")));
+  expect_success(run_program({"quantize", model(), scratch_.path() / "q.gguf", "F16"}));
+  for (const fs::path& same : {gguf, back, scratch_.path() / "q.gguf"}) {
+    SCOPED_TRACE(same);
+    const Result tokens =
+        run_program({"tokenize", "-m", same, "--json"}, {.input = "a<|user|>b <s> To be"});
+    expect_success(tokens);
+    EXPECT_EQ(
+        tokens.out,
+        run_program({"tokenize", "-m", model(), "--json"}, {.input = "a<|user|>b <s> To be"}).out);
+    EXPECT_EQ(
+        run_program({"apply-chat-template", "-m", same, "--json"}, {.input = kConversation}).out,
+        run_program({"apply-chat-template", "-m", model(), "--json"}, {.input = kConversation})
+            .out);
+    expect_success(
+        run_program({"generate", "-m", same, "-p", "To be", "-t", "1", "--max-new-tokens", "3"}));
+  }
+}
+
 // hf-tiny-v2 and its like: every head, rope_parameters, 4 heads, hidden 32.
 TEST(Checkpoints, TinyRandomModelsOfEveryHeadReadText) {
   const Result tokens = run_program({"tokenize", "-m", kTiny, "--json"}, {.input = "To be"});

@@ -179,7 +179,8 @@ void tokenizer(Bytes bytes) {
 void tokenizer_model(Bytes bytes) {
   TokenizerFiles files;
   files.where = "tokenizer.model";
-  attempt([&] { use(Tokenizer(parse_model_file(as_text(bytes), files))); });
+  files.model_file = as_text(bytes);
+  attempt([&] { use(Tokenizer(parse_model_file(files))); });
 }
 
 void packed_copy(Bytes bytes) {

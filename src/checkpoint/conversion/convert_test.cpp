@@ -10,6 +10,7 @@
 #include "checkpoint/codec/row_codec.h"
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_test_writer.h"
+#include "checkpoint/gguf/gguf_tokenizer.h"
 #include "checkpoint/safetensors/safetensors.h"
 #include "config/model_config.h"
 #include "diffllama/checkpoint.h"
@@ -96,6 +97,43 @@ TEST_F(Convert, TheModelThatShipsKeepsItsTokenizerAndDefaults) {
   EXPECT_EQ(name_of(file.tensors().at("blk.0.attn_norm.weight")), "float32");
   EXPECT_EQ(name_of(file.tensors().at("blk.0.attn_lambda_q1.weight")), "float32");
   EXPECT_EQ(name_of(file.tensors().at("blk.0.attn_q.weight")), "bfloat16");
+}
+
+// A directory with a tokenizer.model alone: SentencePiece, which may be any bytes, and tiktoken.
+TEST_F(Convert, ATokenizerModelComesBackAsItWas) {
+  const fs::path goldens = kSource / "tests/golden/tokenizer_model";
+  for (const std::string name : {"unigram_no_prefix", "bpe_llama", "tiktoken"}) {
+    SCOPED_TRACE(name);
+    const fs::path from = path(name);
+    fs::copy(kForward / "llama_causal", from);
+    const char* model = name == "tiktoken" ? "tiktoken.model" : "tokenizer.model";
+    fs::copy(goldens / name / "tokenizer.model", from / model);
+    fs::copy(goldens / name / "tokenizer_config.json", from);
+    std::vector<std::string> warnings;
+    convert_model(from, path(name + ".gguf"),
+                  {.pad_vocab = true,
+                   .warn = [&](const std::string& text) { warnings.push_back(text); },
+                   .progress = {}});
+    convert(path(name + ".gguf"), path(name + "-back"));
+    expect_same_file(from / model, path(name + "-back") / model);
+    expect_same_file(from / "tokenizer_config.json",
+                     path(name + "-back") / "tokenizer_config.json");
+    EXPECT_FALSE(fs::exists(path(name + "-back") / "tokenizer.json"));
+    const GgufFile file(path(name + ".gguf"));
+    const Tokenizer tokenizer = read_gguf_tokenizer(file, {});
+    for (const auto& each : nlohmann::json::parse(read_whole_file(goldens / name / "cases.json"))) {
+      EXPECT_EQ(nlohmann::json(tokenizer.encode(each["text"].get<std::string>()).ids), each["ids"]);
+    }
+    if (name == "unigram_no_prefix") {
+      EXPECT_EQ(file.text("tokenizer.ggml.model"), kNoVocabulary);
+      ASSERT_EQ(warnings.size(), 1U);
+      EXPECT_THAT(warnings[0], HasSubstr("tokenizer.model: GGUF has no keys for this kind of "
+                                         "tokenizer; the file holds the tokenizer itself"));
+    } else {
+      EXPECT_EQ(file.text("tokenizer.ggml.model"), name == "tiktoken" ? "gpt2" : "llama");
+      EXPECT_THAT(warnings, IsEmpty());
+    }
+  }
 }
 
 // The rows of a Llama's q and k lie as llama.cpp wants them: what is read is what was written.

@@ -41,8 +41,11 @@ DirectoryTexts read_gguf_texts(const GgufFile& file, const ModelConfig& config,
   texts.directory = file.where();
   texts.generation_config = file.text(kGenerationConfigKey).value_or("");
   texts.chat_templates = gguf_chat_templates(file);
-  if (const auto text = file.text(kTokenizerJsonKey)) {
-    texts.tokenizer_json = *text;
+  texts.tokenizer_json = file.text(kTokenizerJsonKey).value_or("");
+  texts.tokenizer_model = read_gguf_bytes(file, kTokenizerModelKey);
+  texts.tiktoken_model = read_gguf_bytes(file, kTiktokenModelKey);
+  if (!texts.tokenizer_json.empty() || !texts.tokenizer_model.empty() ||
+      !texts.tiktoken_model.empty()) {
     texts.tokenizer_config = file.text(kTokenizerConfigKey).value_or("");
     texts.special_tokens_map = file.text(kSpecialTokensMapKey).value_or("");
     return texts;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cassert>
 #include <map>
+#include <optional>
 #include <utility>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "checkpoint/codec/row_codec.h"
@@ -73,26 +75,57 @@ void add_special_ids(const DirectoryTexts& texts, const ModelConfig& config,
   }
 }
 
-// The tokenizer of a directory; no tokens where GGUF has no vocabulary of its kind.
+// Views of the tokenizer's files, the one that counts (find_tokenizer_file) among them; nothing
+// where there is none.
+std::optional<TokenizerFiles> tokenizer_files(const DirectoryTexts& texts) {
+  TokenizerFiles files;
+  files.tokenizer_config = texts.tokenizer_config;
+  files.special_tokens_map = texts.special_tokens_map;
+  const char* name = "tokenizer.json";
+  if (!texts.tokenizer_json.empty()) {
+    files.tokenizer_json = texts.tokenizer_json;
+  } else if (!texts.tiktoken_model.empty()) {
+    name = "tiktoken.model";
+    files.model_file = texts.tiktoken_model;
+  } else if (!texts.tokenizer_model.empty()) {
+    name = "tokenizer.model";
+    files.model_file = texts.tokenizer_model;
+  } else {
+    return std::nullopt;
+  }
+  files.where = texts.directory + "/" + name;
+  return files;
+}
+
+// The tokenizer of a directory; kNoVocabulary where there is none, or GGUF has no keys for its
+// kind.
 GgufVocabulary read_vocabulary(const DirectoryTexts& texts, std::int64_t size,
                                const WarningHandler& warn) {
-  if (texts.tokenizer_json.empty()) {
-    emit_warning(warn, texts.directory + ": no tokenizer.json; the file gets no vocabulary");
-    return {};
+  GgufVocabulary none;
+  none.model = kNoVocabulary;
+  const auto files = tokenizer_files(texts);
+  if (!files) {
+    emit_warning(warn, texts.directory +
+                           ": no tokenizer.json or tokenizer.model; the file gets no tokenizer");
+    return none;
   }
   try {
-    return to_gguf_vocabulary({texts.directory + "/tokenizer.json", texts.tokenizer_json,
-                               texts.tokenizer_config, texts.special_tokens_map},
-                              size, warn);
+    GgufVocabulary vocabulary = to_gguf_vocabulary(*files, size, warn);
+    if (vocabulary.model == kNoVocabulary) {
+      emit_warning(warn, files->where +
+                             ": GGUF has no keys for this kind of tokenizer; the file holds the "
+                             "tokenizer itself, which other programs may not find");
+    }
+    return vocabulary;
   } catch (const FormatError& error) {
     emit_warning(warn, std::string(error.what()) + "; the file gets no vocabulary");
-    return {};
+    return none;
   }
 }
 
 void write_vocabulary(const GgufVocabulary& vocabulary, GgufWriter& out) {
-  if (!vocabulary.tokens.empty()) return write_gguf_vocabulary(vocabulary, out);
-  out.set("tokenizer.ggml.model", "no_vocab");
+  if (vocabulary.model != kNoVocabulary) return write_gguf_vocabulary(vocabulary, out);
+  out.set("tokenizer.ggml.model", kNoVocabulary);
   write_gguf_special_ids(vocabulary, out);
 }
 
@@ -107,6 +140,8 @@ void add_verbatim(const DirectoryTexts& texts, GgufWriter& out) {
   set(kGenerationConfigKey, texts.generation_config);
   set(kTokenizerConfigKey, texts.tokenizer_config);
   set(kSpecialTokensMapKey, texts.special_tokens_map);
+  set(kTokenizerModelKey, encode_base64(texts.tokenizer_model));
+  set(kTiktokenModelKey, encode_base64(texts.tiktoken_model));
 }
 
 void add_source_types(const std::vector<GgufTensor>& tensors, GgufWriter& out) {
@@ -178,7 +213,7 @@ GgufModel of_directory(const fs::path& path, const WarningHandler& warn,
   const auto tokens = static_cast<std::int64_t>(vocabulary.tokens.size());
   if (tokens > model.config.vocab_size) {
     if (!options.pad_vocab) {
-      throw FormatError(texts.directory + "/tokenizer.json: expected at most vocab_size tokens, " +
+      throw FormatError(tokenizer_files(texts)->where + ": expected at most vocab_size tokens, " +
                         std::to_string(model.config.vocab_size) + ", got " +
                         std::to_string(tokens) +
                         " (with --pad-vocab the embeddings get a row for each)");

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/base64.h"
 #include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/gguf/gguf_types.h"
 #include "config/warnings.h"
@@ -106,17 +107,46 @@ void warn_of_missing_pre(const GgufVocabulary& vocabulary, const std::string& wh
                          "splits it, which may not be the model's way");
 }
 
-Tokenizer read_gguf_tokenizer(const GgufFile& file, const WarningHandler& warn) {
-  const auto text = file.text(kTokenizerJsonKey);
-  if (!text) {
-    const GgufVocabulary vocabulary = read_gguf_vocabulary(file);
-    warn_of_missing_pre(vocabulary, file.where(), warn);
-    return make_tokenizer(vocabulary, file.where());
+std::string read_gguf_bytes(const GgufFile& file, std::string_view key) {
+  const auto text = file.text(key);
+  if (!text) return "";
+  auto bytes = decode_base64(*text);
+  if (!bytes) file.refuse(key, "base64", "a text of " + std::to_string(text->size()) + " bytes");
+  return *std::move(bytes);
+}
+
+TokenizerFiles GgufTokenizerFiles::view() const {
+  TokenizerFiles files{where, tokenizer_json, tokenizer_config, special_tokens_map};
+  if (tokenizer_json.empty()) files.model_file = model_file;
+  return files;
+}
+
+std::optional<GgufTokenizerFiles> read_gguf_tokenizer_files(const GgufFile& file) {
+  GgufTokenizerFiles files;
+  // In the order in which a directory's count (find_tokenizer_file).
+  const char* key = kTokenizerJsonKey;
+  files.tokenizer_json = file.text(key).value_or("");
+  if (files.tokenizer_json.empty()) {
+    for (const char* model : {kTiktokenModelKey, kTokenizerModelKey}) {
+      if (!files.model_file.empty()) break;
+      key = model;
+      files.model_file = read_gguf_bytes(file, key);
+    }
+    if (files.model_file.empty()) return std::nullopt;
   }
-  return parse_tokenizer(
-      {file.where() + ": " + kTokenizerJsonKey, *text, file.text(kTokenizerConfigKey).value_or(""),
-       file.text(kSpecialTokensMapKey).value_or("")},
-      warn);
+  files.where = file.where() + ": " + key;
+  files.tokenizer_config = file.text(kTokenizerConfigKey).value_or("");
+  files.special_tokens_map = file.text(kSpecialTokensMapKey).value_or("");
+  return files;
+}
+
+Tokenizer read_gguf_tokenizer(const GgufFile& file, const WarningHandler& warn) {
+  if (const auto files = read_gguf_tokenizer_files(file)) {
+    return parse_tokenizer(files->view(), warn);
+  }
+  const GgufVocabulary vocabulary = read_gguf_vocabulary(file);
+  warn_of_missing_pre(vocabulary, file.where(), warn);
+  return make_tokenizer(vocabulary, file.where());
 }
 
 }  // namespace diffllama

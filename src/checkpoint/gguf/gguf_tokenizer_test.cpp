@@ -70,6 +70,16 @@ TEST(GgufTokenizer, RefusesLongTokens) {
   EXPECT_THAT(refused(huge), HasSubstr("expected 2147483649 bytes, got the end of the file"));
 }
 
+TEST(GgufTokenizer, RefusesAModelFileThatIsNotBase64) {
+  GgufTestWriter writer;
+  writer.add("diffllama.tokenizer_model", "YQ=");
+  const std::string bytes = writer.bytes();
+  const GgufFile file(std::as_bytes(std::span(bytes)), "m.gguf");
+  EXPECT_THAT(
+      refusal([&] { read_gguf_tokenizer(file, {}); }),
+      HasSubstr("key \"diffllama.tokenizer_model\": expected base64, got a text of 3 bytes"));
+}
+
 TEST(GgufTokenizer, RefusesMoreTokensThanMemoryAllows) {
   GgufTestWriter writer;
   writer.add("tokenizer.ggml.merges", Words(1'000'001));

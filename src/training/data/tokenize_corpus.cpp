@@ -145,16 +145,16 @@ std::uint64_t tokenizer_fingerprint(const fs::path& path) {
   Checksum sum;
   if (path.extension() == ".gguf") {
     const GgufFile file(path);
-    const auto json = file.text(kTokenizerJsonKey);
-    sum.add(json ? std::string(*json)
-                 : to_tokenizer_json(read_gguf_vocabulary(file), path.string()));
+    const auto own = read_gguf_tokenizer_files(file);
+    sum.add(own ? own->tokenizer_json + own->model_file
+                : to_tokenizer_json(read_gguf_vocabulary(file), path.string()));
     sum.add(file.text(kTokenizerConfigKey).value_or(""));
     sum.add(file.text(kSpecialTokensMapKey).value_or(""));
     return sum.value();
   }
   std::error_code error;
   const bool is_directory = fs::is_directory(path, error);
-  const fs::path json = is_directory ? path / "tokenizer.json" : path;
+  const fs::path json = find_tokenizer_file(path);
   add_file(sum, json);
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
     const fs::path beside = json.parent_path() / name;
