@@ -92,6 +92,8 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         path = hub.find_model(
             pretrained_model_name_or_path, revision=revision, cache_dir=cache_dir, subfolder=subfolder, gguf_file=gguf_file
         )
+        if path.is_dir() and not any((path / name).is_file() for name in TOKENIZER_FILES):
+            path = _core.find_model(path)  # the one sub-folder with a model, as AutoModel takes it
         for name in ("force_download", "local_files_only", "token", "trust_remote_code", "use_fast", "config", "dtype"):
             kwargs.pop(name, None)
         return cls(path, **kwargs)

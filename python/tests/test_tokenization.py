@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,15 @@ def test_one_text_and_several(tokenizer: Any) -> None:
     assert tokenizer.decode([1, 916, 300, 14, 498]) == "<s>To be, or"
     assert tokenizer.decode(np.array([1, 916]), skip_special_tokens=True) == "To"
     assert tokenizer.batch_decode(np.array([[1, 916], [1, 300]]), skip_special_tokens=True) == ["To", " be"]
+
+
+def test_a_tokenizer_in_a_sub_folder(tokenizer: Any, tmp_path: Path) -> None:
+    """As trainers leave "checkpoint-500" in a folder of their own."""
+    shutil.copytree(ROOT / "models" / "diffllama-tiny", tmp_path / "checkpoint-500")
+    found = diffllama.AutoTokenizer.from_pretrained(tmp_path)
+    assert found.encode("To be, or") == tokenizer.encode("To be, or")
+    assert found.eos_token == tokenizer.eos_token
+    assert found.save_pretrained(tmp_path / "saved")
 
 
 def test_padding(tokenizer: Any) -> None:

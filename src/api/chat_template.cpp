@@ -9,6 +9,7 @@
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_config.h"
 #include "checkpoint/gguf/gguf_tokenizer.h"
+#include "checkpoint/model_path.h"
 #include "diffllama/chat.h"
 #include "diffllama/error.h"
 
@@ -72,14 +73,15 @@ Texts gguf_special_tokens(const GgufFile& file) {
 
 std::optional<ChatTemplate> ChatTemplate::from_pretrained(const fs::path& path,
                                                           const ChatTemplateOptions& options) {
+  const fs::path found = find_tokenizer(path);
   Texts templates, tokens;
-  std::string where = path.string();
-  if (path.extension() == ".gguf") {
-    const GgufFile file(path);
+  std::string where = found.string();
+  if (found.extension() == ".gguf") {
+    const GgufFile file(found);
     templates = gguf_chat_templates(file);
     tokens = gguf_special_tokens(file);
   } else {
-    const fs::path directory = fs::is_directory(path) ? path : path.parent_path();
+    const fs::path directory = fs::is_directory(found) ? found : found.parent_path();
     const fs::path config_path = directory / "tokenizer_config.json";
     const fs::path map_path = directory / "special_tokens_map.json";
     const std::string config = read_file_if_there(config_path);

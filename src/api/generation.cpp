@@ -7,6 +7,7 @@
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_end_tokens.h"
 #include "config/generation_config.h"
+#include "diffllama/checkpoint.h"
 #include "engine/continue_prompts.h"
 
 namespace diffllama {
@@ -30,7 +31,8 @@ GenerationConfig GenerationConfig::from_pretrained(const std::filesystem::path& 
   if (std::filesystem::is_regular_file(model)) {
     return read_gguf_generation_config(GgufFile(model), warn);
   }
-  const std::filesystem::path file = model / "generation_config.json";
+  const std::filesystem::path file =
+      (std::filesystem::exists(model) ? find_model(model) : model) / "generation_config.json";
   const std::string text = read_file_if_there(file);
   return text.empty() ? GenerationConfig() : parse_generation_config(text, file.string(), warn);
 }

@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/save.h"
 #include "config/model_config.h"
+#include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 #include "kernels/isa.h"
 #include "model/parameters.h"
@@ -95,7 +96,8 @@ Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 
 Model Model::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
-  Checkpoint opened = Checkpoint::open(path, options.warn);
+  const std::filesystem::path found = find_model(path);
+  Checkpoint opened = Checkpoint::open(found, options.warn);
   if (!options.adapter.empty()) {
     if (options.packed_copy) {
       throw InvalidArgument(
@@ -105,7 +107,7 @@ Model Model::from_pretrained(const std::filesystem::path& path, const LoadOption
     opened.merge(LoraAdapter::open(options.adapter, opened.config(), options.warn));
   }
   const auto checkpoint = std::make_shared<const Checkpoint>(std::move(opened));
-  const ModelFiles files = {.model = path, .checkpoint = checkpoint};
+  const ModelFiles files = {.model = found, .checkpoint = checkpoint};
   return Model(
       std::make_unique<Impl>(checkpoint->config(), stored_parameters(checkpoint), options, &files));
 }

@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "checkpoint/checkpoint.h"
 #include "config/warnings.h"
+#include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 #include "kernels/isa.h"
 #include "model/kv_cache.h"
@@ -54,8 +55,8 @@ std::vector<ModelInfo::PackedCopy> find_packed_copies(const fs::path& model,
 
 ModelInfo model_info(const fs::path& path, CacheType cache_type, const WarningHandler& warn) {
   ModelInfo info;
-  info.path = path;
-  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(path, warn));
+  info.path = find_model(path);
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(info.path, warn));
   info.config = checkpoint->config();
   for (const TensorSpec& spec : tensor_specs(info.config)) {
     const StoredTensor* stored = checkpoint->find(spec.name);
@@ -68,7 +69,7 @@ ModelInfo model_info(const fs::path& path, CacheType cache_type, const WarningHa
   const Parameters parameters = stored_parameters(checkpoint);
   const ProductType products = product_type(ComputeType::automatic, parameters);
   info.compute = compute_type(products);
-  info.packed_copies = find_packed_copies(path, *checkpoint, parameters, warn);
+  info.packed_copies = find_packed_copies(info.path, *checkpoint, parameters, warn);
   info.cache_type = cache_type_for(cache_type, products);
   info.isa = isa_name(active_isa());
   const CacheLayout cache(AttentionGeometry::of(info.config), info.config.num_hidden_layers,

@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "config/model_config.h"
 #include "config/warnings.h"
+#include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 #include "model/parameters.h"
 #include "training/starting_model.h"
@@ -62,7 +63,7 @@ Model from_pretrained_as(const ModelConfig& config, const std::filesystem::path&
   if (options.packed_copy) {
     throw InvalidArgument("[packed_copy] expected the model's own configuration, got another");
   }
-  Checkpoint opened = Checkpoint::open(path, options.warn);
+  Checkpoint opened = Checkpoint::open(find_model(path), options.warn);
   if (!options.adapter.empty()) {
     opened.merge(LoraAdapter::open(options.adapter, opened.config(), options.warn));
   }

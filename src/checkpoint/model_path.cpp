@@ -1,4 +1,7 @@
+#include "checkpoint/model_path.h"
+
 #include <algorithm>
+#include <array>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -35,6 +38,15 @@ fs::path find_model(const fs::path& path) {
   }
   throw IoError(path.string() + ": expected a config.json, or one sub-folder with one, got " +
                 std::to_string(models.size()) + " models: " + names);
+}
+
+fs::path find_tokenizer(const fs::path& path) {
+  constexpr std::array kNames = {"tokenizer.json", "tokenizer.model", "tiktoken.model",
+                                 "tokenizer_config.json", "chat_template.jinja"};
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return path;
+  const auto has = [&](const char* name) { return fs::exists(path / name, error); };
+  return std::ranges::any_of(kNames, has) ? path : find_model(path);
 }
 
 }  // namespace diffllama

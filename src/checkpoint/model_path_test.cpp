@@ -1,3 +1,5 @@
+#include "checkpoint/model_path.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,6 +30,18 @@ TEST(ModelPath, ADirectoryStandsForTheOneModelInASubFolder) {
                         (path / "runs").string()));
   directory.write("config.json", "{}");
   EXPECT_EQ(find_model(path), path);
+}
+
+TEST(ModelPath, ADirectoryOfATokenizerIsOneByItself) {
+  const TestDirectory directory;
+  const fs::path& path = directory.path();
+  EXPECT_EQ(find_tokenizer(path / "nothing"), path / "nothing");
+  fs::create_directories(path / "checkpoint-2");
+  directory.write("checkpoint-2/config.json", "{}");
+  EXPECT_EQ(find_tokenizer(path), path / "checkpoint-2");
+  directory.write("tokenizer.model", "");
+  EXPECT_EQ(find_tokenizer(path), path);
+  EXPECT_EQ(find_tokenizer(path / "tokenizer.model"), path / "tokenizer.model");
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "diffllama/bench.h"
+#include "diffllama/chat.h"
 #include "diffllama/checkpoint.h"
 #include "diffllama/documents.h"
 #include "diffllama/error.h"
@@ -107,6 +108,27 @@ TEST_F(Library, SafetensorsOfOthers) {
   EXPECT_THAT(
       [&] { load_safetensors(path); },
       ThrowsMessage<FormatError>(HasSubstr("x: expected a dtype that is read here, got U32")));
+}
+
+// As trainers leave "checkpoint-500" in a folder of their own.
+TEST_F(Library, AModelInASubFolderOpensByItsParent) {
+  const fs::path copy = folder_ / "checkpoint-500";
+  fs::create_directories(copy);
+  for (const auto& file : fs::directory_iterator(kTiny)) {
+    if (file.path().filename() != "tokenizer_config.json") {
+      fs::create_symlink(file.path(), copy / file.path().filename());
+    }
+  }
+  write("checkpoint-500/tokenizer_config.json",
+        R"({"bos_token": "<s>", "chat_template": "{{ bos_token }}"})");
+  EXPECT_EQ(Model::from_pretrained(folder_, float32()).config().vocab_size,
+            Model::from_pretrained(kTiny, float32()).config().vocab_size);
+  EXPECT_EQ(Tokenizer::from_pretrained(folder_, kSilent).encode("My lord").ids,
+            Tokenizer::from_pretrained(kTiny, kSilent).encode("My lord").ids);
+  EXPECT_TRUE(ChatTemplate::from_pretrained(folder_).has_value());
+  EXPECT_EQ(GenerationConfig::from_pretrained(folder_, kSilent).eos_token_ids,
+            GenerationConfig::from_pretrained(kTiny, kSilent).eos_token_ids);
+  EXPECT_EQ(model_info(folder_, CacheType::automatic, kSilent).path, copy);
 }
 
 TEST_F(Library, ForwardTakesTensorsByName) {
