@@ -1,4 +1,7 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "tokenizer/oniguruma_syntax.h"
+
+#include <pcre2.h>
 
 #include <algorithm>
 #include <array>
@@ -40,6 +43,24 @@ constexpr std::array<PosixSet, 13> kPosixSets = {{{"alnum", R"(\p{Alphabetic}\p{
                                                   {"upper", R"(\p{Uppercase}\p{Lu})"},
                                                   {"word", kWord},
                                                   {"xdigit", kHex}}};
+
+bool compiles(const std::string& pattern) {
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                   PCRE2_UTF, &error, &offset, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
+}
+
+bool is_script(const std::string& name) {
+  return compiles(std::string("\\p{sc:").append(name).append("}"));
+}
+
+// Xan, Xwd and so on.
+bool is_only_pcre2s(const std::string& name) {
+  return name.size() == 3 && (name[0] == 'X' || name[0] == 'x');
+}
 
 class Translator {
  public:
@@ -214,14 +235,21 @@ class Translator {
     atom(text);
   }
 
-  // \p{...}, as it is.
+  // \p{...}. PCRE2 takes \p{Han} for the characters of Script_Extensions, Oniguruma for those of
+  // Script, which is sc: there.
   std::string property() {
     const std::size_t begin = at_;
     if (peek(2) != '{') refuse("{ after \\p");
     const std::size_t end = in_.find('}', at_);
     if (end == std::string_view::npos) refuse("\\p{...} closed");
+    const std::size_t name_at = begin + (peek(3) == '^' ? 4 : 3);
+    const std::string name(in_.substr(name_at, std::max(end, name_at) - name_at));
+    if (name.find_first_of(":=") != std::string::npos || is_only_pcre2s(name)) {
+      refuse("names of properties that Oniguruma knows");
+    }
     at_ = end + 1;
-    return std::string(in_.substr(begin, at_ - begin));
+    std::string property(in_.substr(begin, name_at - begin));
+    return property.append(is_script(name) ? "sc:" : "").append(name).append("}");
   }
   std::string unicode_escape() {
     const std::string digits(in_.substr(at_ + 2, 4));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "diffllama/error.h"
+#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {
@@ -60,11 +61,46 @@ TEST(Pattern, LeavesToOnigurumaWhatPcre2CannotSay) {
   EXPECT_EQ(matches_of("/\\*(?~\\*/)\\*/", "/* a *//* b */"), (Strings{"/* a */", "/* b */"}));
 }
 
+// Every character of the planes 0, 1 and 14, which hold all that properties tell apart but for
+// ideographs.
+std::string all_characters() {
+  std::string text;
+  for (char32_t c = 0; c < 0xe0200; ++c) {
+    if (c == 0x20000) c = 0xe0000;
+    if (c < 0xd800 || c > 0xdfff) append_utf8(text, c);
+  }
+  return text;
+}
+
+// A set inside a set goes to Oniguruma, so that both say what they mean by a name.
+TEST(Pattern, PropertiesHoldTheCharactersThatTheyHoldInOniguruma) {
+  const std::string text = all_characters();
+  for (const std::string name :
+       {"Common",   "Inherited",  "Han",       "Hiragana",  "Katakana",    "Latin",      "Greek",
+        "Cyrillic", "Arabic",     "Hebrew",    "Thai",      "Hangul",      "Devanagari", "Bengali",
+        "Bopomofo", "Georgian",   "Armenian",  "Mongolian", "Syriac",      "Coptic",     "han",
+        "Zyyy",     "Alphabetic", "Uppercase", "Lowercase", "White_Space", "Emoji",      "Any",
+        "L",        "Lu",         "Ll",        "Lt",        "Lm",          "Lo",         "M",
+        "Mn",       "N",          "Nd",        "Nl",        "No",          "P",          "Pc",
+        "S",        "Sc",         "Z",         "Zs",        "Cc",          "Cf",         "Word"}) {
+    SCOPED_TRACE(name);
+    const std::string property = std::string("\\p{").append(name).append("}");
+    const Strings expected = matches_of(std::string("[[").append(property).append("]]+"), text);
+    EXPECT_EQ(matches_of(property + "+", text), expected);
+    EXPECT_EQ(matches_of(std::string("[").append(property).append("]+"), text), expected);
+    EXPECT_EQ(matches_of(std::string("[^\\P{").append(name).append("}]+"), text), expected);
+    EXPECT_EQ(matches_of(std::string("[^\\p{^").append(name).append("}]+"), text), expected);
+  }
+  EXPECT_EQ(matches_of("\\p{Han}+|\\p{Katakana}", "\u4e2d\u3001\u30a2\u30fc"),
+            (Strings{"\u4e2d", "\u30a2"}));
+}
+
 TEST(Pattern, RefusesWhatIsNoRegularExpression) {
   EXPECT_EQ(refusal_of("(a"),
             "test: expected a regular expression that Oniguruma compiles, got \"(a\": end pattern "
             "with unmatched parenthesis");
-  for (const std::string pattern : {"a)", "*a", "(*LIMIT_MATCH=9)a", "\\", "[a", "\\p{Nonsense}"}) {
+  for (const std::string pattern :
+       {"a)", "*a", "(*LIMIT_MATCH=9)a", "\\", "[a", "\\p{Nonsense}", "\\p{Xan}", "\\p{sc:Han}"}) {
     EXPECT_THAT(refusal_of(pattern), HasSubstr("that Oniguruma compiles")) << pattern;
   }
   EXPECT_THAT(refusal_of(std::string(70000, 'a')), HasSubstr("at most 65536 bytes"));
