@@ -194,6 +194,42 @@ TEST(HostileTemplate, StringsAndListsThatGrow) {
               HasSubstr("bytes of text and lists"));
 }
 
+// What a number makes grow is refused before the work, not after: its size costs steps at once.
+TEST(HostileTemplate, SizesAreCountedBeforeTheWork) {
+  jinja::Limits limits;
+  limits.steps = 1000;
+  limits.bytes = std::uint64_t{1} << 40;
+  const auto message = [&](const std::string& source) -> std::string {
+    try {
+      jinja::render(jinja::parse_template(source, "template"), {}, limits, "template");
+    } catch (const FormatError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  for (const char* source :
+       {"{{ 'x' * 10 ** 6 }}", "{{ 10 ** 6 * 'x' }}", "{{ 'x' | center(10 ** 6) }}",
+        "{{ 'x'.center(10 ** 6) }}", "{{ 'x'.ljust(10 ** 6) }}", "{{ 'x'.rjust(10 ** 6, '-') }}",
+        "{{ 'x'.zfill(10 ** 6) }}", "{{ '\\t'.expandtabs(10 ** 6) }}", "{{ '%1000000d' % 1 }}",
+        "{{ '%-1000000s' % 'x' }}", "{{ '{:^1000000}'.format('x') }}",
+        "{{ 'x' | indent(10 ** 6, true) }}", "{{ [1] | batch(10 ** 6, 0) | list }}",
+        "{{ ('x' * 100000) | escape }}", "{{ ('x' * 100000) | title }}"}) {
+    EXPECT_THAT(message(source), HasSubstr("steps")) << source;
+  }
+  limits.steps = 20'000'000;
+  for (const char* source :
+       {"{{ 'x' * 9223372036854775807 }}", "{{ 'xyz' * 9223372036854775807 }}",
+        "{{ [1, 2, 3] * 9223372036854775807 }}", "{{ (1, 2) * 9223372036854775807 }}",
+        "{{ 'x'.ljust(9223372036854775807) }}", "{{ 'x'.center(9223372036854775807) }}",
+        "{{ '\\t'.expandtabs(9223372036854775807) }}", "{{ [1] | slice(9223372036854775807) }}",
+        "{{ [1] | batch(9223372036854775807, 0) }}"}) {
+    EXPECT_THAT(message(source), HasSubstr("bytes of text and lists")) << source;
+  }
+  EXPECT_EQ(apply("{{ 'x'.ljust(-9223372036854775807 - 1) }}{{ 'x'.zfill(-9) }}"), "xx");
+  EXPECT_THAT(message_of_small("{% set x = [1] | slice(150000) %}"),
+              HasSubstr("bytes of text and lists"));
+}
+
 TEST(HostileTemplate, ValuesInOneAnother) {
   const std::string start = "{% set n = namespace(x=[]) %}{% for i in range(9999) %}";
   EXPECT_THAT(message_of(start + "{% set n.x = [n.x] %}{% endfor %}"), HasSubstr("in one another"));

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "chat/jinja/functions.h"
+#include "chat/jinja/sizes.h"
 
 namespace diffllama::jinja {
 namespace {
@@ -118,21 +119,18 @@ std::string float_digits(double number, const FieldStyle& style) {
   return buffer.data() + std::string(style.type == '%' ? "%" : "");
 }
 
-void pad(TextWriter& out, const Text& text, std::size_t after_sign, const FieldStyle& style,
-         char align) {
-  const auto missing =
-      std::max<Integer>(0, style.width - static_cast<Integer>(count_characters(text.bytes())));
-  const Integer left = align == '<' ? 0 : align == '^' ? missing / 2 : missing;
-  const auto fill = [&](Integer count) {
-    for (Integer i = 0; i < count; ++i) out.add(style.fill);
-  };
+void pad(Context& context, TextWriter& out, const Text& text, std::size_t after_sign,
+         const FieldStyle& style, char align) {
+  const Integer more = missing(style.width, static_cast<Integer>(count_characters(text.bytes())));
+  const Integer left = align == '<' ? 0 : align == '^' ? more / 2 : more;
+  const auto fill = [&](Integer count) { out.add(repeated(context, Text(style.fill), count)); };
   out.add(text, 0, align == '=' ? after_sign : 0);
   fill(left);
   out.add(text, align == '=' ? after_sign : 0, text.size());
-  fill(missing - left);
+  fill(more - left);
 }
 
-void write_number(TextWriter& out, const Value& value, const FieldStyle& style) {
+void write_number(Context& context, TextWriter& out, const Value& value, const FieldStyle& style) {
   const bool as_float =
       value.is_float() || std::string_view("eEfFgG%").find(style.type) != std::string_view::npos;
   std::string digits;
@@ -150,7 +148,7 @@ void write_number(TextWriter& out, const Value& value, const FieldStyle& style) 
   if (style.commas) digits = with_commas(digits);
   std::string sign = negative ? "-" : style.sign == '-' ? "" : std::string(1, style.sign);
   const std::size_t after_sign = sign.size();
-  pad(out, Text(sign + digits, value.content()), after_sign, style,
+  pad(context, out, Text(sign + digits, value.content()), after_sign, style,
       style.align == 0 ? '>' : style.align);
 }
 
@@ -161,7 +159,7 @@ void write_field(Context& context, TextWriter& out, const Value& value, const Fi
       throw Failure(std::string("expected an integer for the format ") + style.type +
                     ", got a float");
     }
-    write_number(out, value, style);
+    write_number(context, out, value, style);
     return;
   }
   if (style.type != 0 && style.type != 's') {
@@ -173,7 +171,7 @@ void write_field(Context& context, TextWriter& out, const Value& value, const Fi
     const auto characters = static_cast<std::size_t>(style.precision);
     text = text.slice(0, byte_of_character(text.bytes(), characters));
   }
-  pad(out, text, 0, style, style.align == 0 || style.align == '=' ? '<' : style.align);
+  pad(context, out, text, 0, style, style.align == 0 || style.align == '=' ? '<' : style.align);
 }
 
 // ---- str.format

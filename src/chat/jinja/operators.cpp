@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "chat/jinja/functions.h"
+#include "chat/jinja/sizes.h"
 
 namespace diffllama::jinja {
 namespace {
@@ -74,16 +75,13 @@ Value float_arithmetic(std::string_view op, double a, double b) {
 
 // `repeats` of a string or sequence.
 Value repeat(Context& context, const Value& value, Integer repeats) {
-  const auto count = static_cast<std::size_t>(std::max<Integer>(repeats, 0));
-  if (const Text* text = value.text()) {
-    TextWriter out(context);
-    for (std::size_t i = 0; i < count && !text->empty(); ++i) out.add(*text);
-    return out.value();
-  }
+  if (const Text* text = value.text()) return Value(repeated(context, *text, repeats));
   const Sequence& sequence = *value.sequence();
+  const auto count = static_cast<std::size_t>(std::max<Integer>(repeats, 0));
+  spend_bytes_of(context, count, sequence.items.size() * sizeof(Value));
   std::vector<Value> items;
+  if (!sequence.items.empty()) items.reserve(count * sequence.items.size());
   for (std::size_t i = 0; i < count && !sequence.items.empty(); ++i) {
-    context.spend_bytes(sequence.items.size() * sizeof(Value));
     items.insert(items.end(), sequence.items.begin(), sequence.items.end());
   }
   return context.list(std::move(items), sequence.kind);

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "chat/jinja/functions.h"
+#include "chat/jinja/sizes.h"
 
 namespace diffllama::jinja {
 namespace {
@@ -263,9 +264,10 @@ Value batch(Context& context, const Value& self, const Arguments& arguments) {
     }
   }
   if (!current.empty()) {
-    while (fill && static_cast<Integer>(current.size()) < count) {
-      context.spend_bytes(sizeof(Value));
-      current.push_back(*fill);
+    if (fill) {
+      const auto size = static_cast<std::size_t>(count);
+      spend_bytes_of(context, size - current.size(), sizeof(Value));
+      current.resize(size, *fill);
     }
     batches.push_back(context.list(std::move(current)));
   }
@@ -278,6 +280,7 @@ Value slice(Context& context, const Value& self, const Arguments& arguments) {
   const auto fill = reader.unless_none("fill_with");
   reader.done();
   if (slices < 1) throw Failure("expected at least 1 slice, got " + std::to_string(slices));
+  spend_bytes_of(context, static_cast<std::uint64_t>(slices), sizeof(Sequence) + sizeof(Value));
   const auto items = context.items_of(self);
   const auto size = static_cast<Integer>(items->items.size());
   std::vector<Value> parts;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "chat/jinja/functions.h"
+#include "chat/jinja/sizes.h"
 
 namespace diffllama::jinja {
 namespace {
@@ -13,6 +14,7 @@ utf8proc_int32_t as_code(char32_t code) { return static_cast<utf8proc_int32_t>(c
 // Each character changed by `change`, which returns one or more.
 template <class Change>
 Text map_characters(Context& context, const Text& text, const Change& change) {
+  spend_characters(context, text);
   TextWriter out(context);
   std::string bytes;
   for (std::size_t at = 0; at < text.size(); at += character_size(text.bytes(), at)) {

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "chat/jinja/functions.h"
+#include "chat/jinja/sizes.h"
 
 namespace diffllama::jinja {
 namespace {
@@ -48,6 +49,7 @@ Value title(Context& context, const Value& self, const Arguments& arguments) {
   ArgumentReader(arguments, "title").done();
   const Text text = to_text(context, self);
   const std::string& bytes = text.bytes();
+  context.spend_steps(text.size());  // each character becomes a text of its own
   TextWriter out(context);
   bool at_start = true;
   for (std::size_t at = 0; at < text.size();) {
@@ -79,6 +81,7 @@ Value indent(Context& context, const Value& self, const Arguments& arguments) {
   }
   Text text = expect_text(self, "what indent takes");
   text.append("\n", false);  // so that a last line's end is kept
+  spend_lines(context, text);
   const std::vector<Text> lines = split_lines(text, false);
   TextWriter out(context);
   for (std::size_t i = 0; i < lines.size(); ++i) {
@@ -132,7 +135,9 @@ bool is_word(char32_t code) {
 
 Value wordcount(Context& context, const Value& self, const Arguments& arguments) {
   ArgumentReader(arguments, "wordcount").done();
-  const std::string bytes = to_text(context, self).bytes();
+  const Text text = to_text(context, self);
+  spend_characters(context, text);
+  const std::string& bytes = text.bytes();
   Integer words = 0;
   bool inside = false;
   for (std::size_t at = 0; at < bytes.size(); at += character_size(bytes, at)) {
@@ -164,6 +169,7 @@ Value string(Context& context, const Value& self, const Arguments& arguments) {
 Value urlencode(Context& context, const Value& self, const Arguments& arguments) {
   ArgumentReader(arguments, "urlencode").done();
   const Text text = to_text(context, self);
+  spend_characters(context, text);
   TextWriter out(context);
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text.bytes()[at];
@@ -254,6 +260,7 @@ const Text& expect_text(const Value& value, const std::string& what) {
 
 Text html_escaped(Context& context, const Text& text) {
   if (text.markup()) return text;
+  spend_characters(context, text);
   TextWriter out(context);
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text.bytes()[at];

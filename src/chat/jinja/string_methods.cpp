@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "chat/jinja/functions.h"
+#include "chat/jinja/sizes.h"
 
 namespace diffllama::jinja {
 namespace {
@@ -130,18 +131,14 @@ Value replace(Context& context, const Value& self, const Arguments& arguments) {
 
 // ---- Filling up
 
-std::string fill_of(ArgumentReader& reader) {
+Text fill_of(ArgumentReader& reader) {
   const auto fill = reader.optional("fillchar");
   const std::string character = fill ? expect_text(*fill, "fillchar").bytes() : " ";
   if (count_characters(character) != 1) {
     throw Failure("expected one character to fill with, got " +
                   std::to_string(count_characters(character)));
   }
-  return character;
-}
-
-void add_fill(TextWriter& out, const std::string& fill, Integer count) {
-  for (Integer i = 0; i < count; ++i) out.add(fill);
+  return Text(character);
 }
 
 // Where the text stands: 0 left, 1 in the middle, 2 right.
@@ -149,16 +146,16 @@ template <int place>
 Value justify(Context& context, const Value& self, const Arguments& arguments) {
   ArgumentReader reader(arguments, "center, ljust or rjust");
   const Integer width = reader.integer("width", 0);
-  const std::string fill = fill_of(reader);
+  const Text fill = fill_of(reader);
   reader.done();
   const auto size = static_cast<Integer>(count_characters(self.text()->bytes()));
-  const Integer missing = std::max<Integer>(0, width - size);
-  const Integer left = place == 0 ? 0 : place == 2 ? missing : missing / 2 + (missing & width & 1);
-  TextWriter out(context);
-  add_fill(out, fill, left);
-  out.add(*self.text());
-  add_fill(out, fill, missing - left);
-  return out.value();
+  const Integer more = missing(width, size);
+  const Integer left = place == 0 ? 0 : place == 2 ? more : more / 2 + (more & width & 1);
+  context.spend_bytes(self.text()->size());
+  Text out = repeated(context, fill, left);
+  out.append(*self.text());
+  out.append(repeated(context, fill, more - left));
+  return Value(std::move(out));
 }
 
 Value zfill(Context& context, const Value& self, const Arguments& arguments) {
@@ -167,11 +164,12 @@ Value zfill(Context& context, const Value& self, const Arguments& arguments) {
   reader.done();
   const Text& text = *self.text();
   const std::size_t sign = text.bytes().starts_with('-') || text.bytes().starts_with('+') ? 1 : 0;
-  TextWriter out(context);
-  out.add(text, 0, sign);
-  add_fill(out, "0", width - static_cast<Integer>(count_characters(text.bytes())));
-  out.add(text, sign, text.size());
-  return out.value();
+  context.spend_bytes(text.size());
+  Text out = text.slice(0, sign);
+  out.append(repeated(context, Text("0"),
+                      missing(width, static_cast<Integer>(count_characters(text.bytes())))));
+  out.append(text, sign, text.size());
+  return Value(std::move(out));
 }
 
 Value expandtabs(Context& context, const Value& self, const Arguments& arguments) {
@@ -179,20 +177,22 @@ Value expandtabs(Context& context, const Value& self, const Arguments& arguments
   const Integer width = reader.integer("tabsize", 8);
   reader.done();
   const Text& text = *self.text();
-  TextWriter out(context);
+  context.spend_bytes(text.size());
+  spend_characters(context, text);
+  Text out;
   Integer column = 0;
   for (std::size_t at = 0; at < text.size(); at += character_size(text.bytes(), at)) {
     const char c = text.bytes()[at];
     if (c == '\t') {
       const Integer spaces = width > 0 ? width - column % width : 0;
-      add_fill(out, " ", spaces);
+      out.append(repeated(context, Text(" "), spaces));
       column += spaces;
     } else {
-      out.add(text, at, at + character_size(text.bytes(), at));
+      out.append(text, at, at + character_size(text.bytes(), at));
       column = c == '\n' || c == '\r' ? 0 : column + 1;
     }
   }
-  return out.value();
+  return Value(std::move(out));
 }
 
 Value join(Context& context, const Value& self, const Arguments& arguments) {

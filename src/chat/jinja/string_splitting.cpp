@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "chat/jinja/functions.h"
+#include "chat/jinja/sizes.h"
 
 namespace diffllama::jinja {
 namespace {
@@ -156,6 +157,7 @@ Value splitlines(Context& context, const Value& self, const Arguments& arguments
   const bool keep_ends = reader.boolean("keepends", false);
   reader.done();
   context.spend_bytes(self.text()->size());
+  spend_lines(context, *self.text());
   return list_of(context, split_lines(*self.text(), keep_ends));
 }
 
