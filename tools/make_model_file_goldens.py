@@ -65,10 +65,12 @@ def main():
     added = {"0": token("<unk>", True), "1": token("<s>", True), "2": token("</s>", True), "600": token("<|user|>"), "601": token("<|assistant|>")}
     config = CONFIG | dict(legacy=False, add_prefix_space=False, add_bos_token=False, added_tokens_decoder=added)
     write(folder, config, backend(folder, config))
-    for name, legacy in [("bpe_llama", False), ("bpe_legacy", True)]:
+    # What a tokenizer_config.json leaves out has LlamaTokenizer's defaults; null is not the same as absent.
+    for name, fields in [("bpe_llama", dict(legacy=False, add_bos_token=True)), ("bpe_legacy", dict(legacy=True, add_bos_token=True)),
+                         ("bpe_defaults", {}), ("bpe_null_prefix", dict(legacy=None, add_prefix_space=None, add_bos_token=None))]:
         folder = arguments.out / name
         sentencepiece_model(folder, lines, model_type="bpe", add_dummy_prefix=True)
-        config = CONFIG | dict(legacy=legacy, add_bos_token=True)
+        config = CONFIG | fields
         write(folder, config, backend(folder, config))
 
     folder = arguments.out / "tiktoken"

@@ -179,7 +179,7 @@ std::string read(const std::filesystem::path& path) {
 TEST(GgufVocabularyWrite, AModelFileGivesTheSameIds) {
   const std::filesystem::path goldens =
       std::filesystem::path(DIFFLLAMA_SOURCE_DIR) / "tests/golden/tokenizer_model";
-  for (const std::string name : {"bpe_legacy", "tiktoken", "unigram_no_prefix"}) {
+  for (const std::string name : {"bpe_legacy", "bpe_defaults", "tiktoken", "unigram_no_prefix"}) {
     SCOPED_TRACE(name);
     const std::string model = read(goldens / name / "tokenizer.model");
     const std::string config = read(goldens / name / "tokenizer_config.json");

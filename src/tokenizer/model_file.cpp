@@ -46,19 +46,25 @@ class ModelFileReader {
     add_named_tokens({beside("tokenizer_config.json"), files_.tokenizer_config},
                      {beside("special_tokens_map.json"), files_.special_tokens_map}, *parts);
     parts->added_tokens.finish(parts->normalizer.get(), files_.where);
-    const auto around = [&](const char* flag, const std::optional<std::int64_t>& id) {
+    const auto around = [](bool wanted, const std::optional<std::int64_t>& id) {
       std::vector<std::int32_t> ids;
-      if (id && fields_.at(flag).as_bool(false)) ids.push_back(static_cast<std::int32_t>(*id));
+      if (wanted && id) ids.push_back(static_cast<std::int32_t>(*id));
       return ids;
     };
-    parts->post_processor = make_template_processor(around("add_bos_token", parts->bos_token_id),
-                                                    around("add_eos_token", parts->eos_token_id));
+    parts->post_processor = make_template_processor(
+        around(flag("add_bos_token", !is_tiktoken(bytes_)), parts->bos_token_id),
+        around(flag("add_eos_token", false), parts->eos_token_id));
     return parts;
   }
 
-  bool space_prefix() const { return fields_.at("add_prefix_space").as_bool(true); }
+  // Null is false, as it is to Python; only an absent field has a default.
+  bool space_prefix() const { return flag("add_prefix_space", true); }
 
  private:
+  bool flag(const char* name, bool absent) const {
+    return fields_.at(name).as_bool(absent && !config_.contains(name));
+  }
+
   std::string beside(const char* name) const {
     return (std::filesystem::path(files_.where).parent_path() / name).string();
   }
@@ -78,7 +84,7 @@ class ModelFileReader {
     add_default("<s>", parts->bos_token_id, *parts);
     add_default("</s>", parts->eos_token_id, *parts);
     const bool prefix = space_prefix();
-    if (fields_.at("legacy").as_bool(false)) {
+    if (fields_.at("legacy").as_bool(true)) {
       json normalizers = json::array();
       if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kBlank}});
       normalizers.push_back(

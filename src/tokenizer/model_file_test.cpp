@@ -47,7 +47,7 @@ TEST_P(ModelFileGolden, EqualsTransformers) {
 
 INSTANTIATE_TEST_SUITE_P(Of, ModelFileGolden,
                          testing::Values("unigram_no_prefix", "bpe_llama", "bpe_legacy",
-                                         "tiktoken"));
+                                         "bpe_defaults", "bpe_null_prefix", "tiktoken"));
 
 std::string refusal_of(const std::string& bytes, const std::string& config = "") {
   TokenizerFiles files;
