@@ -12,6 +12,8 @@ namespace {
 // Bounds the work that a text full of near misses takes; real tokens have some dozen bytes.
 constexpr std::size_t kMaxContentBytes = 1024;
 
+bool starts_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U; }
+
 bool ends_with_word(std::string_view text) {
   std::size_t at = text.size();
   while (at > 0 && (static_cast<unsigned char>(text[--at]) & 0xC0U) == 0x80U) {
@@ -121,8 +123,7 @@ bool AddedVocabulary::make_special(const std::string& content) {
 
 void AddedVocabulary::finish(const Normalizer* normalizer, const std::string& where) {
   std::vector<LiteralSet::Literal> raw;
-  std::vector<LiteralSet::Literal> normalized;
-  std::unordered_set<std::string> seen;
+  std::map<std::string, std::int32_t> normalized;
   std::size_t bytes = 0;
   for (const auto& [id, entry] : tokens_) bytes += entry.token.content.size();
   std::size_t most = expansion_limit(bytes);  // of all of them
@@ -132,15 +133,25 @@ void AddedVocabulary::finish(const Normalizer* normalizer, const std::string& wh
       entry.decoded = normalized_content(*normalizer, entry.token.content, most, where);
       most -= entry.decoded.size();
     }
-    if (entry.decoded.empty() || (entry.token.normalized && !seen.insert(entry.decoded).second)) {
-      throw FormatError(
-          where + ": expected added tokens whose normalized forms differ and are not " +
-          "empty, got " + quote_token(entry.decoded) + " for " + quote_token(entry.token.content));
+    if (!entry.token.normalized) {
+      raw.push_back({entry.decoded, id});
+      continue;
     }
-    (entry.token.normalized ? normalized : raw).push_back({entry.decoded, id});
+    const auto [same, is_new] = normalized.try_emplace(entry.decoded, id);
+    if (!is_new && entry.token.special && !tokens_.at(same->second).token.special) {
+      same->second = id;
+    }
   }
   raw_.assign(std::move(raw));
-  normalized_.assign(std::move(normalized));
+  std::vector<LiteralSet::Literal> literals;
+  for (const auto& [text, id] : normalized) {
+    if (text.empty()) {
+      empty_ = id;
+    } else {
+      literals.push_back({text, id});
+    }
+  }
+  normalized_.assign(std::move(literals));
 }
 
 const AddedToken* AddedVocabulary::find(const std::string& content) const {
@@ -181,13 +192,14 @@ std::vector<Segment> AddedVocabulary::split(const SourceText& source, const Alig
                                             const std::vector<Segment>& segments,
                                             bool normalized) const {
   const LiteralSet& literals = normalized ? normalized_ : raw_;
-  if (literals.empty()) return segments;
+  const AddedToken* empty = normalized && empty_ ? &tokens_.at(*empty_).token : nullptr;
+  if (literals.empty() && empty == nullptr) return segments;
   std::vector<Segment> cut;
   for (const Segment& segment : segments) {
     if (segment.id != Segment::kNoId) {
       cut.push_back(segment);
     } else {
-      split_segment(source, text, segment, literals, cut);
+      split_segment(source, text, segment, literals, empty, cut);
     }
   }
   return cut;
@@ -195,7 +207,7 @@ std::vector<Segment> AddedVocabulary::split(const SourceText& source, const Alig
 
 void AddedVocabulary::split_segment(const SourceText& source, const AlignedText& whole,
                                     const Segment& segment, const LiteralSet& literals,
-                                    std::vector<Segment>& cut) const {
+                                    const AddedToken* empty, std::vector<Segment>& cut) const {
   const std::string_view text = whole.view(segment.begin, segment.end);
   const std::uint32_t origin = segment.begin;
   const auto add = [&](std::size_t begin, std::size_t end, std::int32_t id) {
@@ -212,6 +224,13 @@ void AddedVocabulary::split_segment(const SourceText& source, const AlignedText&
   for (std::size_t at = 0; at < text.size();) {
     const LiteralSet::Literal* literal = literals.longest_at(text, at, may_match_at(at));
     if (literal == nullptr) {
+      const bool cuts = empty != nullptr && covered < at && starts_character(text[at]) &&
+                        !(empty->single_word && (ends_with_word(text.substr(0, at)) ||
+                                                 starts_with_word(text.substr(at))));
+      if (cuts) {
+        add(covered, at, Segment::kNoId);
+        covered = at;
+      }
       ++at;
       continue;
     }

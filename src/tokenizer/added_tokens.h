@@ -55,7 +55,10 @@ class AddedVocabulary {
   std::int32_t add(AddedToken token, const Vocabulary& vocabulary, const std::string& where);
   /// Makes the token of this content special; false if there is none.
   bool make_special(const std::string& content);
-  /// Readies matching, once every token is in; `normalizer` may be null.
+  /// Readies matching, once every token is in; `normalizer` may be null. Of tokens whose normalized
+  /// forms are equal a special one is found, else the one of the smallest id (the tokenizers
+  /// library takes any of them). An empty form cuts the text between all characters, as it does
+  /// there.
   void finish(const Normalizer* normalizer, const std::string& where);
 
   const AddedToken* find(const std::string& content) const;
@@ -81,12 +84,14 @@ class AddedVocabulary {
     std::string decoded;
   };
   void split_segment(const SourceText& source, const AlignedText& whole, const Segment& segment,
-                     const LiteralSet& literals, std::vector<Segment>& cut) const;
+                     const LiteralSet& literals, const AddedToken* empty,
+                     std::vector<Segment>& cut) const;
 
   std::map<std::int32_t, Entry> tokens_;  // by id
   std::map<std::string, std::int32_t, std::less<>> id_of_content_;
   std::unordered_set<std::string> special_;  // contents
   LiteralSet raw_, normalized_;
+  std::optional<std::int32_t> empty_;  // a token whose normalized form is empty
 };
 
 }  // namespace diffllama

@@ -262,6 +262,33 @@ TEST(TokenizerJson, TakesSpecialTokensFromTheFilesBesideIt) {
               StartsWith("dir/tokenizer_config.json: bos_token: expected a string, got 7"));
 }
 
+// The tokenizers library takes any of them, by the order of its hash map, but special ones first.
+TEST(TokenizerJson, TakesTheFirstOfAddedTokensWhoseNormalizedFormsAreEqual) {
+  json document = small();
+  document["normalizer"] = {{"type", "Lowercase"}};
+  document["added_tokens"] = json::parse(R"([
+    {"id": 4, "content": "Ab", "normalized": true}, {"id": 5, "content": "AB", "normalized": true}])");
+  EXPECT_EQ(parse(document.dump()).encode("aAB").ids, (std::vector<std::int64_t>{0, 4}));
+  document["added_tokens"][1]["special"] = true;
+  EXPECT_EQ(parse(document.dump()).encode("aAB").ids, (std::vector<std::int64_t>{0, 5}));
+}
+
+// As there: an empty form stands between all characters, and is no token.
+TEST(TokenizerJson, CutsAtAnAddedTokenWhoseNormalizedFormIsEmpty) {
+  json document = small();
+  EXPECT_EQ(parse(document.dump()).encode("aab").ids, (std::vector<std::int64_t>{0, 2}));
+  document["normalizer"] = {{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}};
+  document["added_tokens"] = json::parse(R"([{"id": 4, "content": "  ", "normalized": true}])");
+  const Tokenizer tokenizer = parse(document.dump());
+  EXPECT_EQ(tokenizer.encode("aab").ids, (std::vector<std::int64_t>{0, 0, 1}));
+  EXPECT_EQ(tokenizer.encode("").ids, std::vector<std::int64_t>());
+  EXPECT_EQ(tokenizer.decode(std::vector<std::int64_t>{4, 0}), " a");
+  document["added_tokens"].push_back({{"id", 5}, {"content", "ab"}, {"normalized", true}});
+  EXPECT_EQ(parse(document.dump()).encode("aabb").ids, (std::vector<std::int64_t>{0, 2, 1}));
+  document["added_tokens"][0]["single_word"] = true;
+  EXPECT_EQ(parse(document.dump()).encode("aab").ids, (std::vector<std::int64_t>{0, 2}));
+}
+
 TEST(TokenizerJson, WarnsOfAnAddedTokenWithAnotherId) {
   json document = small();
   document["added_tokens"] = json::parse(R"([{"id": 9, "content": "new", "special": true}])");
