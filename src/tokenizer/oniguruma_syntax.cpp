@@ -16,12 +16,14 @@ namespace diffllama {
 namespace {
 
 // The contents of sets, for use inside brackets. PCRE2's own \s has U+180E too, and its \w lacks
-// marks.
+// marks. Oniguruma's \w by itself (and \b) has superscripts and fractions of Latin-1 that it has
+// not inside brackets.
 constexpr std::string_view kSpace =
     R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 constexpr std::string_view kNotSpace =
     R"(\x{0}-\x08\x0E-\x1F!-\x{84}\x{86}-\x{9F}\x{A1}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027})"
     R"(\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF}\x{3001}-\x{10FFFF})";
+constexpr std::string_view kWordInSet = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 constexpr std::string_view kWord =
     R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr std::string_view kHex = "0-9A-Fa-f";
@@ -41,7 +43,7 @@ constexpr std::array<PosixSet, 13> kPosixSets = {{{"alnum", R"(\p{Alphabetic}\p{
                                                   {"space", kSpace},
                                                   {"^space", kNotSpace},
                                                   {"upper", R"(\p{Uppercase}\p{Lu})"},
-                                                  {"word", kWord},
+                                                  {"word", kWordInSet},
                                                   {"xdigit", kHex}}};
 
 bool compiles(const std::string& pattern) {
@@ -336,7 +338,7 @@ class Translator {
         contents = kNotSpace;
         break;
       case 'w':
-        contents = kWord;
+        contents = kWordInSet;
         break;
       case 'h':
         contents = kHex;

@@ -95,6 +95,18 @@ TEST(Pattern, PropertiesHoldTheCharactersThatTheyHoldInOniguruma) {
             (Strings{"\u4e2d", "\u30a2"}));
 }
 
+TEST(Pattern, ASetHasNoSuperscriptsAmongItsWordCharacters) {
+  const std::string text = "a\u00b2\u00b3\u00b9\u00bc\u00bd\u00beb";
+  EXPECT_EQ(matches_of("\\w+", text), Strings{text});
+  for (const char* others : {"[^\\w\\s]+", "[^[\\w]]+", "[^[:word:]]+", "\\P{Word}+"}) {
+    EXPECT_EQ(matches_of(others, text), Strings{text.substr(1, text.size() - 2)}) << others;
+  }
+  for (const char* words : {"[\\w]+", "[[\\w]]+", "[[:word:]]+", "\\p{Word}+"}) {
+    EXPECT_EQ(matches_of(words, text), (Strings{"a", "b"})) << words;
+  }
+  EXPECT_EQ(matches_of("\\b.", text), Strings{"a"});
+}
+
 TEST(Pattern, RefusesWhatIsNoRegularExpression) {
   EXPECT_EQ(refusal_of("(a"),
             "test: expected a regular expression that Oniguruma compiles, got \"(a\": end pattern "
