@@ -13,8 +13,9 @@ namespace diffllama {
 using ChatTemplates = std::map<std::string, std::string>;
 
 /// Of a Hugging Face directory: chat_template.jinja and the files of chat_templates/ and
-/// additional_chat_templates/, or where there are none what `tokenizer_config`, the text of
-/// tokenizer_config.json, holds. Throws IoError, FormatError.
+/// additional_chat_templates/, where transformers writes them and which counts where both have a
+/// name, or where there are none what `tokenizer_config`, the text of tokenizer_config.json, holds.
+/// Throws IoError, FormatError.
 ChatTemplates directory_chat_templates(const std::filesystem::path& directory,
                                        const std::string& tokenizer_config);
 

@@ -40,6 +40,8 @@ TEST(ChatTemplates, FilesOfADirectoryComeBeforeItsConfig) {
   fs::create_directory(directory.path() / "additional_chat_templates");
   directory.write("chat_template.jinja", "file");
   directory.write("chat_templates/rag.jinja", "r");
+  directory.write("chat_templates/tool_use.jinja", "of less weight");
+  directory.write("additional_chat_templates/default.jinja", "of less weight");
   directory.write("additional_chat_templates/tool_use.jinja", "t");
   directory.write("chat_templates/README.md", "no template");
   EXPECT_THAT(
