@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/regular_file.h"
+#include "base/text.h"
 #include "cli/common.h"
 #include "diffllama/error.h"
 #include "diffllama/tokenizer.h"
@@ -82,8 +83,12 @@ void print_lines(const Tokenizer& tokenizer, const Encoding& encoding, bool offs
     }
     // As a JSON string, so that a token is always one line.
     const nlohmann::json token = tokenizer.id_to_token(encoding.ids[i]);
-    std::cout << '\t' << token.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-              << '\n';
+    const auto text = [&](bool ascii) {
+      return token.dump(-1, ' ', ascii, nlohmann::json::error_handler_t::replace);
+    };
+    // JSON escapes what acts on a terminal up to U+001F alone.
+    const std::string shown = text(false);
+    std::cout << '\t' << (printable(shown) == shown ? shown : text(true)) << '\n';
   }
 }
 

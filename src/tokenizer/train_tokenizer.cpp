@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -197,8 +199,13 @@ std::vector<std::string> special_tokens(const TokenizerTraining& training) {
   if (training.kind != TokenizerKind::byte_level_bpe) add(kUnknown);
   add(training.bos_token);
   add(training.eos_token);
+  std::set<std::string_view> seen;
   for (const std::string& token : training.special_tokens) {
     if (token.empty()) throw InvalidArgument("expected special tokens that are not empty, got one");
+    if (!seen.insert(token).second) {
+      throw InvalidArgument("expected each special token once, got " + quote_token(token) +
+                            " twice");
+    }
     add(token);
   }
   return tokens;

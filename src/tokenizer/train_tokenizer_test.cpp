@@ -89,6 +89,10 @@ TEST_P(TrainTokenizer, RefusesWhatCannotBe) {
       testing::ThrowsMessage<InvalidArgument>(HasSubstr("expected texts")));
   training.special_tokens = {""};
   EXPECT_THROW(train(training, texts()), InvalidArgument);
+  training.special_tokens = {"A", "B", "A"};
+  EXPECT_THAT([&] { train(training, texts()); },
+              testing::ThrowsMessage<InvalidArgument>(
+                  HasSubstr("expected each special token once, got \"A\" twice")));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, TrainTokenizer,

@@ -351,6 +351,18 @@ TEST_F(SentencePieceCheckpoint, IsTheSameInAGgufFileAndBack) {
   }
 }
 
+// U+009B begins a command as ESC [ does.
+TEST_F(SentencePieceCheckpoint, PrintsNoTokenThatATerminalWouldObey) {
+  json config = json::parse(read_file(model() / "tokenizer_config.json"));
+  config["added_tokens_decoder"]["602"] = {{"content", "\u009b2J\u202e\u007f"}, {"special", false}};
+  write_file(model() / "tokenizer_config.json", config.dump());
+  const Result result =
+      run_program({"tokenize", "-m", model(), "--offsets"}, {.input = "\u009b2J\u202e\u007f"});
+  expect_success(result);
+  EXPECT_THAT(result.out, HasSubstr(R"("\u009b2J\u202e\u007f")"));
+  EXPECT_THAT(run_program({"tokenize", "-m", model()}, {.input = "a"}).out, HasSubstr("\"a\""));
+}
+
 // hf-tiny-v2 and its like: every head, rope_parameters, 4 heads, hidden 32.
 TEST(Checkpoints, TinyRandomModelsOfEveryHeadReadText) {
   const Result tokens = run_program({"tokenize", "-m", kTiny, "--json"}, {.input = "To be"});
