@@ -245,7 +245,7 @@ void AddedVocabulary::split_segment(const SourceText& source, const AlignedText&
     if (token.lstrip) begin = std::max(covered, skip_space_back(text, begin, 0));
     if (token.rstrip) end = skip_space(text, end);
     if (covered < begin) add(covered, begin, Segment::kNoId);
-    add(begin, end, literal->id);
+    if (begin < end) add(begin, end, literal->id);  // not in blanks that the one before it took
     covered = end;
   }
   if (covered < text.size()) add(covered, text.size(), Segment::kNoId);

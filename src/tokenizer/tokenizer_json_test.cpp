@@ -289,6 +289,13 @@ TEST(TokenizerJson, CutsAtAnAddedTokenWhoseNormalizedFormIsEmpty) {
   EXPECT_EQ(parse(document.dump()).encode("aab").ids, (std::vector<std::int64_t>{0, 2}));
 }
 
+TEST(TokenizerJson, ABlankThatTakesBlanksOnBothSidesIsOneToken) {
+  json document = small();
+  document["added_tokens"] = json::parse(
+      R"([{"id": 4, "content": " ", "lstrip": true, "rstrip": true, "normalized": false}])");
+  EXPECT_EQ(parse(document.dump()).encode("a   b").ids, (std::vector<std::int64_t>{0, 4, 1}));
+}
+
 TEST(TokenizerJson, WarnsOfAnAddedTokenWithAnotherId) {
   json document = small();
   document["added_tokens"] = json::parse(R"([{"id": 9, "content": "new", "special": true}])");
