@@ -146,8 +146,10 @@ class Engine:
     def _ids(self, prompt: Any) -> list[int]:
         if not isinstance(prompt, str):
             ids = numpy_array(prompt)
-            if (ids.size > 0 and ids.dtype.kind not in "iu") or ids.ndim not in (1, 2) or (ids.ndim == 2 and len(ids) != 1):
-                raise _core.InvalidArgument(f"prompt: expected a text, or ids [T] or [1, T], got {ids.dtype} {list(ids.shape)}")
+            if ids.size > 0 and ids.dtype.kind not in "iu":
+                raise _core.InvalidArgument(f"prompt: expected a text or integers, got {ids.dtype}")
+            if ids.ndim not in (1, 2) or (ids.ndim == 2 and len(ids) != 1):
+                raise _core.InvalidArgument(f"prompt: expected a text, or ids [T] or [1, T], got {list(ids.shape)}")
             return [int(i) for i in ids.reshape(-1)]
         if self.tokenizer is None:
             raise _core.InvalidArgument("prompt: expected ids, for there is no tokenizer, got a text")

@@ -124,6 +124,6 @@ def test_an_engine_of_a_model_that_has_changed_refuses() -> None:
 
 def test_a_prompt_is_one_sequence() -> None:
     engine = diffllama.Engine(open_model())
-    for wrong in ([[1, 2], [3, 4]], [[0.5]], np.zeros((1, 1, 2), np.int64)):
+    for wrong in ([[1, 2], [3, 4]], 5, np.zeros((1, 1, 2), np.int64)):
         with pytest.raises(diffllama.InvalidArgument, match="prompt: expected a text, or ids"):
             engine.add(wrong, max_new_tokens=1)
