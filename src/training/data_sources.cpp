@@ -173,12 +173,18 @@ std::unique_ptr<ExampleSource> open_named(const Context& context,
 
 }  // namespace
 
-DataLabels data_labels(const Recipe& recipe) {
+DataLabels data_labels(const Recipe& recipe, const std::vector<std::string>& names,
+                       const WarningHandler& warn) {
   DataLabels labels;
   BadRows bad_rows(recipe.data.skip_bad_rows);
   const std::vector<fs::path> files = as_paths(recipe.data.train);
   if (recipe.data.kind == DataKind::classification) {
-    LabelSummary summary = collect_labels(files, text_columns(recipe.data), bad_rows);
+    LabelSummary summary =
+        collect_labels(files, text_columns(recipe.data),
+                       {.problem_type = recipe.model.problem_type, .names = names}, bad_rows);
+    if (!summary.doubt.empty()) {
+      emit_warning(warn, files_text(recipe.data.train) + ": " + summary.doubt);
+    }
     labels.names = std::move(summary.names);
     labels.problem_type = summary.problem_type;
   } else if (recipe.data.kind == DataKind::conllu || recipe.data.kind == DataKind::conll) {

@@ -23,8 +23,10 @@ struct DataLabels {
 };
 
 /// Of classification, conllu and conll, as the training files have them; nothing for other kinds.
-/// Throws IoError, FormatError.
-DataLabels data_labels(const Recipe& recipe);
+/// `names`: those of the classes where they are known. Warns where labels may be meant otherwise
+/// than they are taken. Throws IoError, FormatError.
+DataLabels data_labels(const Recipe& recipe, const std::vector<std::string>& names,
+                       const WarningHandler& warn);
 
 struct DataSources {
   std::unique_ptr<ExampleSource> train, valid;  // null for a list without files

@@ -95,7 +95,7 @@ StartingModel starting_model(const Recipe& recipe, bool resumed, const WarningHa
   std::vector<std::string> names = source.labels();
   std::optional<ProblemType> problem_type = recipe.model.problem_type;
   if (names.empty() || !problem_type) {
-    DataLabels found = data_labels(recipe);
+    DataLabels found = data_labels(recipe, names, warn);
     if (names.empty()) names = classes_of(recipe, found);
     if (!problem_type) problem_type = found.problem_type;
   }

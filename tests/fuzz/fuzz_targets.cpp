@@ -381,11 +381,11 @@ void labelled_texts(Bytes bytes) {
   const InputFile file(bytes);
   attempt([&] {
     BadRows bad_rows(2);
-    const LabelSummary summary = collect_labels({file.path()}, {}, bad_rows);
+    const LabelSummary summary = collect_labels({file.path()}, {}, {}, bad_rows);
     const LabelParser parser(summary.names, summary.problem_type);
     LabelledTextReader reader({file.path()});
     for (LabelledText text; reader.next(text);) {
-      attempt([&] { parser.parse(text.label, text.where); });
+      attempt([&] { parser.parse(text); });
     }
   });
 }

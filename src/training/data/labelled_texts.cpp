@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <set>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -22,43 +24,84 @@ constexpr std::int64_t kMostClasses = 1'000'000;
   throw FormatError(where + ": label: expected " + expected + ", got " + json_excerpt(found));
 }
 
-// A table's field: an integer, a number, or text.
-json table_label(const std::string& text) {
-  const char* const end = text.data() + text.size();
-  std::uint64_t integer = 0;
-  if (const auto [at, error] = std::from_chars(text.data(), end, integer);
-      error == std::errc() && at == end) {
-    return integer;
-  }
-  double number = 0;
-  if (const auto [at, error] = std::from_chars(text.data(), end, number);
-      error == std::errc() && at == end && std::isfinite(number)) {
-    return number;
-  }
-  return text;
+// "0", "12", but neither "-1" nor "007".
+bool is_class_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos &&
+         (text.size() == 1 || text[0] != '0');
 }
+
+// A class's number as a table has it; nothing for other text.
+std::optional<std::uint64_t> class_number(std::string_view text) {
+  std::uint64_t number = 0;
+  if (!is_class_number(text)) return std::nullopt;
+  const auto [at, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return std::nullopt;
+  return number;
+}
+
+// A number as JSON writes it, which "007" is not; nothing for other text.
+std::optional<json> table_number(const std::string& text) {
+  if (text.find_first_not_of("0123456789+-.eE") != std::string::npos) return std::nullopt;
+  json number = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!number.is_number() || !std::isfinite(number.get<double>())) return std::nullopt;
+  return number;
+}
+
+// The labels of tables, which are text: what they are is seen from all of them.
+class TableLabels {
+ public:
+  using Places = std::map<std::string, std::string>;  // of each label the first
+
+  void add(const std::string& label, const std::string& where) { places_.emplace(label, where); }
+  bool empty() const { return places_.empty(); }
+  const Places& places() const { return places_; }
+
+  // 0, 1, 2, ..., of which at least half stand in the tables.
+  bool are_classes() const {
+    std::uint64_t largest = 0;
+    for (const auto& [label, where] : places_) {
+      const auto number = class_number(label);
+      if (!number) return false;
+      largest = std::max(largest, *number);
+    }
+    return places_.contains("0") && largest < 2 * places_.size();
+  }
+  bool are_numbers() const {
+    return std::ranges::all_of(
+        places_, [](const auto& label) { return table_number(label.first).has_value(); });
+  }
+  bool have_fractions() const {
+    return std::ranges::any_of(places_, [](const auto& label) {
+      return label.first.find_first_of(".eE") != std::string::npos;
+    });
+  }
+  // The first few, for messages.
+  std::string text() const {
+    std::vector<std::string> labels;
+    for (const auto& [label, where] : places_) labels.push_back(label);
+    return label_names(labels);
+  }
+
+ private:
+  Places places_;
+};
 
 // What stands in the files so far.
 class LabelCollector {
  public:
-  void add(const json& label, const std::string& where) {
-    if (label.is_array()) {
-      expect_list(true, label, where);
-      for (const json& item : label) add_item(item, label, where);
-      if (numbers_) {
-        if (width_ && *width_ != label.size()) {
-          refuse(where, "a list of " + std::to_string(*width_) + " numbers as before", label);
-        }
-        width_ = label.size();
-      }
+  explicit LabelCollector(const LabelOptions& options) : options_(options) {}
+
+  void add(const LabelledText& text) {
+    if (text.of_table) {
+      table_.add(text.label.get_ref<const std::string&>(), text.where);
     } else {
-      expect_list(false, label, where);
-      add_item(label, label, where);
+      add(text.label, text.where);
     }
   }
 
-  LabelSummary summary() const {
+  LabelSummary summary() {
     LabelSummary result;
+    if (!table_.empty()) result.doubt = add_table();
     if (!numbers_ && !no_class_.is_null()) {
       refuse(no_class_where_, "a class of 0.." + std::to_string(kMostClasses - 1), no_class_);
     }
@@ -78,6 +121,50 @@ class LabelCollector {
   }
 
  private:
+  void add(const json& label, const std::string& where) {
+    if (label.is_array()) {
+      expect_list(true, label, where);
+      for (const json& item : label) add_item(item, label, where);
+      if (numbers_) {
+        if (width_ && *width_ != label.size()) {
+          refuse(where, "a list of " + std::to_string(*width_) + " numbers as before", label);
+        }
+        width_ = label.size();
+      }
+    } else {
+      expect_list(false, label, where);
+      add_item(label, label, where);
+    }
+  }
+  // Gives what is doubtful about the way that tables are read, where nobody names the classes.
+  std::string add_table() {
+    const bool regression = options_.problem_type == ProblemType::regression;
+    const bool classes = !regression && table_.are_classes();
+    const bool numbers = table_.are_numbers();
+    const bool fractions =
+        numbers && !options_.problem_type && options_.names.size() < 2 && table_.have_fractions();
+    const bool as_numbers = classes || regression || fractions;
+    for (const auto& [label, where] : table_.places()) {
+      const auto number = as_numbers ? table_number(label) : std::nullopt;
+      add(number ? *number : json(label), where);
+    }
+    if (!options_.names.empty()) return "";
+    if (fractions) {
+      return "labels are numbers with a fraction, " + table_.text() +
+             ": numbers to predict (model.problem_type=single_label_classification takes them for "
+             "names of classes)";
+    }
+    if (numbers && !as_numbers && !options_.problem_type) {
+      return "labels are numbers, but not 0, 1, 2, ...: they are taken for names of classes, " +
+             table_.text() + " (model.problem_type=regression takes them for numbers to predict)";
+    }
+    const std::int64_t missing = largest_ + 1 - std::ssize(table_.places());
+    if (classes && missing > 0) {
+      return "of the classes 0.." + std::to_string(largest_) + " that labels name, " +
+             std::to_string(missing) + " have no row";
+    }
+    return "";
+  }
   void expect_list(bool list, const json& label, const std::string& where) {
     if (list_.value_or(list) != list) {
       refuse(where, *list_ ? "a list as before" : "no list as before", label);
@@ -92,7 +179,7 @@ class LabelCollector {
       refuse(where, "an integer, a number, a string or a list of them", label);
     } else if (!names_.empty()) {
       refuse(where, "a string as before", label);
-    } else if (item.is_number_float()) {
+    } else if (item.is_number_float() || options_.problem_type == ProblemType::regression) {
       numbers_ = true;
     } else {
       integers_ = true;
@@ -111,6 +198,8 @@ class LabelCollector {
     }
   }
 
+  const LabelOptions& options_;
+  TableLabels table_;
   std::optional<bool> list_;
   bool integers_ = false, numbers_ = false;
   std::set<std::string> names_;
@@ -140,18 +229,19 @@ bool LabelledTextReader::next(LabelledText& text) {
   const json* pair = find_field(row.fields, columns_.text_pair);
   if (pair != nullptr && !pair->is_null()) text.text_pair = string_field(row, columns_.text_pair);
   text.label = required_field(row, columns_.label);
-  if (row.of_table) text.label = table_label(text.label.get_ref<const std::string&>());
+  text.of_table = row.of_table;
   return true;
 }
 
 LabelSummary collect_labels(const std::vector<std::filesystem::path>& files,
-                            const TextColumns& columns, BadRows& bad_rows) {
+                            const TextColumns& columns, const LabelOptions& options,
+                            BadRows& bad_rows) {
   LabelledTextReader reader(files, columns);
-  LabelCollector collector;
+  LabelCollector collector(options);
   LabelledText text;
   while (bad_rows.next_good([&] {
     if (!reader.next(text)) return false;
-    collector.add(text.label, text.where);
+    collector.add(text);
     return true;
   })) {
   }
@@ -164,7 +254,23 @@ LabelSummary collect_labels(const std::vector<std::filesystem::path>& files,
 }
 
 LabelParser::LabelParser(std::vector<std::string> names, ProblemType problem_type)
-    : names_(std::move(names)), problem_type_(problem_type) {}
+    : names_(std::move(names)),
+      problem_type_(problem_type),
+      numbered_(std::ranges::none_of(names_, is_class_number)) {}
+
+LabelValue LabelParser::parse(const LabelledText& text) const {
+  const std::string& where = text.where;
+  if (!text.of_table) return parse(text.label, where);
+  const auto& label = text.label.get_ref<const std::string&>();
+  if (problem_type_ == ProblemType::regression) {
+    return parse(table_number(label).value_or(text.label), where);
+  }
+  const bool named = std::ranges::find(names_, label) != names_.end();
+  const auto number = class_number(label);
+  const bool by_number = !named && numbered_ && number;
+  if (!named && !numbered_) refuse(where, label_names(names_), label);
+  return parse(by_number ? json(*number) : text.label, where);
+}
 
 LabelValue LabelParser::parse(const json& label, const std::string& where) const {
   LabelValue result;

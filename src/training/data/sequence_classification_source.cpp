@@ -91,7 +91,7 @@ SequenceClassificationSource::SequenceClassificationSource(
       parallel, bad_rows, [&](LabelledText& text) { return reader.next(text); },
       [&](const LabelledText& text) {
         Encoded result = encode_text(tokenizer, text, options.max_length);
-        result.label = labels.parse(text.label, text.where);
+        result.label = labels.parse(text);
         return result;
       },
       [&](const Encoded& encoded, const LabelledText&) {

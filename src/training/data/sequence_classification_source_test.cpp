@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -33,7 +35,26 @@ class SequenceClassificationTest : public testing::Test {
   }
   std::string file() const { return (folder_ / "train.jsonl").string(); }
   LabelSummary collect(const std::string& lines) {
-    return collect_labels({folder_.write("labels.jsonl", lines)}, {}, bad_rows_);
+    return collect_labels({folder_.write("labels.jsonl", lines)}, {}, {}, bad_rows_);
+  }
+  // Of a table whose labels are these.
+  LabelSummary collect_table(const std::vector<std::string>& labels,
+                             const LabelOptions& options = {}) {
+    return collect_labels({table(labels)}, {}, options, bad_rows_);
+  }
+  std::filesystem::path table(const std::vector<std::string>& labels) {
+    std::string rows = "text,label\n";
+    for (const std::string& label : labels) rows += "a," + label + "\n";
+    return folder_.write("table.csv", rows);
+  }
+  // The classes of a table's rows.
+  Ids classes(const std::vector<std::string>& labels) {
+    const SequenceClassificationSource source({table(labels)}, tiny_tokenizer(), options_,
+                                              Parallel(1), bad_rows_);
+    Ids all(labels.size());
+    std::iota(all.begin(), all.end(), 0);
+    const ForwardInputs inputs = source.collate(all);
+    return {inputs.labels->i64().begin(), inputs.labels->i64().end()};
   }
 
   TestFolder folder_;
@@ -227,12 +248,78 @@ TEST_F(SequenceClassificationTest, ReadsTablesByTheirColumns) {
   EXPECT_THAT(source.collate(Ids{0, 1}).labels->i64(), ElementsAre(1, 2));
   const Ids pair = tiny_tokenizer().encode_pair("two\nlines", "b").ids;
   EXPECT_EQ(source.tokens(1), std::ssize(pair));
-  const LabelSummary numbers =
-      collect_labels({folder_.write("n.tsv", "text\tlabel\na \"b\" c\t2\nd\t0\n")}, {}, bad_rows_);
+  const LabelSummary numbers = collect_labels(
+      {folder_.write("n.tsv", "text\tlabel\na \"b\" c\t2\nd\t0\n")}, {}, {}, bad_rows_);
   EXPECT_THAT(numbers.names, ElementsAre("LABEL_0", "LABEL_1", "LABEL_2"));
   const LabelSummary regression =
-      collect_labels({folder_.write("r.csv", "text,label\na,0.5\nb,2\n")}, {}, bad_rows_);
+      collect_labels({folder_.write("r.csv", "text,label\na,0.5\nb,2\n")}, {}, {}, bad_rows_);
   EXPECT_EQ(regression.problem_type, ProblemType::regression);
+}
+
+TEST_F(SequenceClassificationTest, ANameInATableWinsOverANumber) {
+  options_.labels = {"1", "2", "3"};
+  EXPECT_THAT(classes({"1", "3", "2"}), ElementsAre(0, 2, 1));
+  EXPECT_EQ(
+      message_of([&] {
+        classes({"1", "0"});
+      }),
+      (folder_ / "table.csv").string() + R"(:3: label: expected one of "1", "2", "3", got "0")");
+  options_.labels = {"2019", "2020"};
+  EXPECT_THAT(classes({"2020", "2019"}), ElementsAre(1, 0));
+  options_.labels = {"007", "abc"};
+  EXPECT_THAT(classes({"007", "abc", "1"}), ElementsAre(0, 1, 1)) << "1: a number, no name is one";
+  EXPECT_THAT(message_of([&] { classes({"7"}); }), HasSubstr("expected 0..1 or one of"));
+  options_.labels = {"LABEL_0", "LABEL_1"};
+  EXPECT_THAT(classes({"1", "0"}), ElementsAre(1, 0));
+  EXPECT_THAT(message_of([&] { classes({"01"}); }), HasSubstr("got \"01\""));
+  options_.labels = {"1", "2", "3"};
+  EXPECT_THAT(make("{\"text\": \"a\", \"label\": 1}").collate(Ids{0}).labels->i64(), ElementsAre(1))
+      << "an integer of JSON is a class's number";
+}
+
+TEST_F(SequenceClassificationTest, LabelsOfTablesAreNumbersOnlyWhereTheyCount) {
+  using Names = std::vector<std::string>;
+  const auto expect = [&](const Names& labels, ProblemType problem, const Names& names,
+                          const std::string& doubt, const LabelOptions& options = {}) {
+    const LabelSummary summary = collect_table(labels, options);
+    const std::string first = labels[0];
+    EXPECT_EQ(summary.problem_type, problem) << first;
+    EXPECT_EQ(summary.names, names) << first;
+    EXPECT_EQ(summary.doubt.empty(), doubt.empty()) << first << ": " << summary.doubt;
+    EXPECT_THAT(summary.doubt, HasSubstr(doubt)) << first;
+  };
+  constexpr auto kSingle = ProblemType::single_label_classification;
+  constexpr auto kRegression = ProblemType::regression;
+  const std::string as_names = "taken for names of classes";
+  expect({"0", "1", "1"}, kSingle, {"LABEL_0", "LABEL_1"}, "");
+  expect({"2", "0"}, kSingle, {"LABEL_0", "LABEL_1", "LABEL_2"},
+         "of the classes 0..2 that labels name, 1 have no row");
+  expect({"1", "2", "3"}, kSingle, {"1", "2", "3"}, as_names);
+  expect({"2019", "2020"}, kSingle, {"2019", "2020"}, as_names);
+  expect({"-1", "1", "0"}, kSingle, {"-1", "0", "1"}, as_names);
+  expect({"90210", "01234", "0"}, kSingle, {"0", "01234", "90210"}, "");
+  expect({"90210", "0"}, kSingle, {"0", "90210"}, as_names);
+  expect({"007", "abc"}, kSingle, {"007", "abc"}, "");
+  expect({"99999999999999999999", "0"}, kSingle, {"0", "99999999999999999999"}, as_names);
+  expect({"1.0", "1.1", "2"}, kRegression, {"LABEL_0"}, "numbers to predict");
+  expect({"1.0", "1.1", "beta"}, kSingle, {"1.0", "1.1", "beta"}, "");
+  expect({"1.0", "1.1", "2"}, kSingle, {"1.0", "1.1", "2"}, "", {.problem_type = kSingle});
+  expect({"1.0", "1.1"}, kSingle, {"1.0", "1.1"}, "", {.names = {"1.0", "1.1"}});
+  expect({"1", "4", "2"}, kRegression, {"LABEL_0"}, "", {.problem_type = kRegression});
+  options_.labels = {"LABEL_0"};
+  const SequenceClassificationSource source({table({"1", "4.5", "-2e1"})}, tiny_tokenizer(),
+                                            options_, Parallel(1), bad_rows_);
+  EXPECT_THAT(source.collate(Ids{0, 1, 2}).labels->f32(), ElementsAre(1, 4.5F, -20));
+  EXPECT_THAT(message_of([&] {
+                classes({"1", "01"});
+              }),
+              HasSubstr(":3: label: expected a number, got \"01\""));
+  EXPECT_THAT(message_of([&] {
+                collect_labels({table({"1", "2"}),
+                                folder_.write("more.jsonl", "{\"text\": \"a\", \"label\": 1}")},
+                               {}, {}, bad_rows_);
+              }),
+              HasSubstr("table.csv:2: label: expected a number as before, got \"1\""));
 }
 
 TEST_F(SequenceClassificationTest, SkipsBadRowsAsFarAsItMay) {
