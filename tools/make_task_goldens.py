@@ -80,6 +80,12 @@ QUESTIONS = [
     },
     {"question": "What?", "context": "one"},
 ]
+# Too few spans for top_k, and a token of padding in the text.
+SHORT_QUESTIONS = [
+    {"question": "x", "context": "y"},
+    {"question": " ", "context": "abc def"},
+    {"question": "who <s>?", "context": "ctx </s> <s> x <pad>"},
+]
 
 
 def adapter_config(adapter):
@@ -128,8 +134,8 @@ def load(adapter, config_fields, class_name=None):
     return model
 
 
-def tokenizer():
-    return AutoTokenizer.from_pretrained(MODEL)
+def tokenizer(**settings):
+    return AutoTokenizer.from_pretrained(MODEL, **settings)
 
 
 def classify_cases():
@@ -197,21 +203,29 @@ def embed_cases():
 
 def answer_cases():
     cases = []
-    pipe = transformers.QuestionAnsweringPipeline(model=load("xquad", {}), tokenizer=tokenizer())
-    for options in (
-        {},
-        {"top_k": 5},
-        {"top_k": 3, "max_answer_length": 4},
-        {"top_k": 3, "doc_stride": 10, "max_seq_length": 64},
-        {"top_k": 2, "max_seq_length": 100, "handle_impossible": True},
+    model = load("xquad", {})
+    left = {"padding_side": "left"}
+    for settings, inputs, options in (
+        ({}, QUESTIONS, {}),
+        ({}, QUESTIONS, {"top_k": 5}),
+        ({}, QUESTIONS, {"top_k": 3, "max_answer_length": 4}),
+        ({}, QUESTIONS, {"top_k": 3, "doc_stride": 10, "max_seq_length": 64}),
+        ({}, QUESTIONS, {"top_k": 2, "max_seq_length": 100, "handle_impossible": True}),
+        ({}, SHORT_QUESTIONS, {"top_k": 5}),
+        (left, QUESTIONS + SHORT_QUESTIONS, {}),
+        (left, QUESTIONS, {"top_k": 5}),
+        (left, QUESTIONS, {"top_k": 3, "doc_stride": 10, "max_seq_length": 64}),
+        (left, QUESTIONS, {"top_k": 2, "max_seq_length": 100, "handle_impossible": True}),
     ):
+        pipe = transformers.QuestionAnsweringPipeline(model=model, tokenizer=tokenizer(**settings))
         names = {"max_answer_length": "max_answer_len", "max_seq_length": "max_seq_len",
                  "handle_impossible": "handle_impossible_answer"}
         outputs = []
-        for item in QUESTIONS:
+        for item in inputs:
             found = pipe(**item, **{names.get(name, name): value for name, value in options.items()})
             outputs.append({"answers": found if isinstance(found, list) else [found]})
-        cases.append({"adapter": "xquad", "config": {}, "options": options, "inputs": QUESTIONS, "outputs": outputs})
+        cases.append({"adapter": "xquad", "config": {}, "tokenizer_config": settings, "options": options,
+                      "inputs": inputs, "outputs": outputs})
     return cases
 
 

@@ -103,9 +103,13 @@ class Tokenizer {
   std::optional<std::int64_t> eos_token_id() const;
   std::optional<std::int64_t> unk_token_id() const;
   std::optional<std::int64_t> cls_token_id() const;
+  std::optional<std::int64_t> pad_token_id() const;
   /// "model_max_length" of tokenizer_config.json; nothing where it is absent or stands for no
   /// limit.
   std::optional<std::int64_t> model_max_length() const;
+  /// Whether "padding_side" of tokenizer_config.json is "left"; nothing is padded by it here, but
+  /// question answering puts the context before the question then.
+  bool pads_left() const;
   /// What the model writes before each token of a word but the first ("##"); empty for most.
   std::string continuing_subword_prefix() const;
   /// Tokens, as id_to_token gives them, to text: the decoder alone (transformers'

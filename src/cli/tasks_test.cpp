@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -62,9 +64,25 @@ std::string adapter_of(const json& golden, const Folder& folder) {
   return to.string();
 }
 
+// The model, with the fields that its tokenizer_config.json gets besides.
+std::string model_of(const json& golden, const Folder& folder) {
+  const json fields = golden.value("tokenizer_config", json::object());
+  if (fields.empty()) return kTiny;
+  const std::filesystem::path to = folder / "model";
+  if (std::filesystem::create_directories(to)) {
+    for (const char* file : {"config.json", "model.safetensors", "tokenizer.json"}) {
+      std::filesystem::create_symlink(std::filesystem::path(kTiny) / file, to / file);
+    }
+  }
+  json config = read_json(kTiny + "/tokenizer_config.json");
+  config.update(fields);
+  folder.write("model/tokenizer_config.json", config.dump());
+  return to.string();
+}
+
 std::vector<std::string> arguments_of(const std::string& command, const json& golden,
                                       const Folder& folder) {
-  std::vector<std::string> arguments = {command, "-m", kTiny};
+  std::vector<std::string> arguments = {command, "-m", model_of(golden, folder)};
   if (!golden["adapter"].is_null()) {
     arguments.insert(arguments.end(), {"--adapter", adapter_of(golden, folder)});
   }
@@ -257,6 +275,41 @@ TEST(Perplexity, GivesALineADocumentAndSlidesWindows) {
   EXPECT_TRUE(documents[1]["perplexity"].is_null());
 }
 
+TEST(Perplexity, TakesOneTextByOptionAndStandardInput) {
+  const Folder folder;
+  const std::string file = folder.write("one.jsonl", "{\"text\": \"One here.\"}\n");
+  const json expected = json_lines(output_of({"perplexity", "-m", kTiny, "--json", file}))[0];
+  const std::vector<json> one =
+      json_lines(output_of({"perplexity", "-m", kTiny, "--json", "-p", "One here."}));
+  ASSERT_EQ(one.size(), 1);
+  EXPECT_EQ(one[0]["document"], "-p");
+  EXPECT_EQ(one[0]["perplexity"], expected["perplexity"]);
+  const int input = ::dup(STDIN_FILENO);
+  const int lines = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::dup2(lines, STDIN_FILENO), STDIN_FILENO);
+  const std::vector<json> read = json_lines(output_of({"perplexity", "-m", kTiny, "--json"}));
+  ::dup2(input, STDIN_FILENO);
+  ::close(lines);
+  ::close(input);
+  ASSERT_EQ(read.size(), 1);
+  EXPECT_EQ(read[0]["document"], "stdin:1");
+  EXPECT_EQ(read[0]["perplexity"], expected["perplexity"]);
+  EXPECT_THAT(
+      [&] {
+        output_of({"perplexity", "-m", kTiny, "-p", "a", "--stride", "100000"});
+      },
+      ThrowsMessage<InvalidArgument>(HasSubstr("[stride] expected 1..max_position_embeddings")));
+}
+
+TEST(Tasks, ReadWhatIsNotUtf8AsReplacements) {
+  const Folder folder;
+  const auto embedded = [&](const std::string& text) {
+    const std::string line = std::string("{\"text\": \"").append(text).append("\"}");
+    return output_of({"embed", "-m", kTiny, "-f", folder.write("inputs", line)});
+  };
+  EXPECT_EQ(embedded("a\xFFz"), embedded("a\xEF\xBF\xBDz"));
+}
+
 std::vector<json> evaluated(const std::string& adapter, std::vector<std::string> more) {
   std::vector<std::string> arguments = {"evaluate", "-m",        kTiny,
                                         "--json",   "--adapter", kTasks + "/" + adapter};
@@ -306,6 +359,14 @@ TEST(Evaluate, SkipsBadRowsAndMeasuresOtherHeads) {
   for (const char* name : {"exact_match", "f1", "has_answer_f1", "no_answer_exact_match"}) {
     EXPECT_TRUE(squad.contains(name)) << name;
   }
+  EXPECT_EQ(squad["examples"], 6) << "questions";
+  EXPECT_EQ(squad["windows"], 6);
+  const json cut =
+      evaluated("xquad", {"--set", "data.kind=squad", "--set", "data.valid=" + passages, "--set",
+                          "data.sequence_length=32", "--set", "data.doc_stride=4", "--set",
+                          "data.max_answer_length=1"})[0];
+  EXPECT_EQ(cut["examples"], 6);
+  EXPECT_GT(cut["windows"], 6);
   const Folder folder;
   const std::string bio = folder.write("a.bio", "Anna B-PER\nsleeps O\n\nbroken\n\nRome B-LOC\n");
   const std::vector<std::string> conll = {"--set", "data.kind=conll", "--set", "data.valid=" + bio};
@@ -323,6 +384,16 @@ TEST(Evaluate, SkipsBadRowsAndMeasuresOtherHeads) {
   EXPECT_NEAR(language["perplexity"].get<double>(), std::exp(language["loss"].get<double>()), 1e-4);
   EXPECT_GT(language["bits_per_byte"], 0.5);
   EXPECT_LT(language["bits_per_byte"], 4);
+  // One window holds all of a short text, and each of its tokens counts as in perplexity.
+  const std::string text = folder.write("short.jsonl", "{\"text\": \"One of few here.\"}\n");
+  const json whole =
+      json_lines(output_of({"evaluate", "-m", kTiny, "--json", "--set", "data.kind=jsonl", "--set",
+                            "data.append_eos=false", "--set", "data.valid=" + text}))[0];
+  const json by_document =
+      json_lines(output_of({"perplexity", "-m", kTiny, "--dtype", "float32", "--json", text}))[0];
+  EXPECT_EQ(whole["examples"], 1);
+  EXPECT_NEAR(whole["loss"].get<double>(), by_document["negative_log_likelihood"].get<double>(),
+              1e-5);
 }
 
 }  // namespace

@@ -49,9 +49,12 @@ class EncodedQuestion {
   /// Throws InvalidArgument for an empty question or context.
   EncodedQuestion(const Tokenizer& tokenizer, const Question& question,
                   const WindowOptions& options)
-      : context_(replace_invalid_utf8(checked(question).context)),
+      : question_(replace_invalid_utf8(checked(question).question)),
+        context_(replace_invalid_utf8(question.context)),
+        question_characters_(question_),
         characters_(context_),
-        pair_(tokenizer, question.question, context_),
+        pair_(tokenizer, question_, context_),
+        pad_(tokenizer.pad_token_id()),
         windows_(pair_.windows(options)) {}
   EncodedQuestion(const EncodedQuestion&) = delete;
   EncodedQuestion& operator=(const EncodedQuestion&) = delete;
@@ -61,18 +64,22 @@ class EncodedQuestion {
     return characters_.slice(start, end);
   }
 
+  /// Whether a window's token may be an answer's first or last: those of the context may, and, as
+  /// the pipeline has it, all where the context comes first.
+  bool may_answer(const ContextWindow& window, std::size_t token) const {
+    return pair_.context_first() || window.in_context(token);
+  }
   /// Characters of the context from the first word of a window's token `start` to the last of its
-  /// token `end`, as far as the window holds their tokens; a special token has the place 0..0.
+  /// token `end`, as far as the window holds their tokens. Where there is no such word the tokens'
+  /// own places; a token of the question has its word's number and place all the same.
   std::pair<std::int64_t, std::int64_t> word_places(const ContextWindow& window, std::size_t start,
                                                     std::size_t end) const {
-    if (!window.in_context(start) || !window.in_context(end)) return {0, 0};
-    const std::vector<std::int64_t>& words = pair_.word_ids();
-    std::size_t first = window.first + start - window.context_at;
-    std::size_t last = window.first + end - window.context_at;
-    while (first > window.first && words[first - 1] == words[first]) --first;
-    while (last + 1 < window.first + window.count && words[last + 1] == words[last]) ++last;
-    return {characters_.at_byte(pair_.offsets()[first].begin),
-            characters_.at_byte(pair_.offsets()[last].end)};
+    start = unpadded(window, start);
+    end = unpadded(window, end);
+    const auto first = first_of_word(window, pair_.word(window, start));
+    const auto last = last_of_word(window, pair_.word(window, end));
+    if (!first || !last) return {place(window, start).first, place(window, end).second};
+    return {place(window, *first).first, place(window, *last).second};
   }
 
  private:
@@ -81,10 +88,38 @@ class EncodedQuestion {
     if (question.context.empty()) throw InvalidArgument("context: expected a text, got none");
     return question;
   }
+  // The pipeline takes every pad token, those of the text too, for one that it put on the left.
+  std::size_t unpadded(const ContextWindow& window, std::size_t token) const {
+    if (!pair_.context_first() || !pad_) return token;
+    const auto pads = static_cast<std::size_t>(std::ranges::count(window.ids, *pad_));
+    return token < pads ? token + window.ids.size() - pads : token - pads;
+  }
+  // The first and the last token of a word of the context, as far as the window holds it.
+  std::optional<std::size_t> first_of_word(const ContextWindow& window, std::int64_t word) const {
+    const std::size_t end = window.context_at + window.count;
+    for (std::size_t t = window.context_at; word >= 0 && t < end; ++t) {
+      if (pair_.word(window, t) == word) return t;
+    }
+    return std::nullopt;
+  }
+  std::optional<std::size_t> last_of_word(const ContextWindow& window, std::int64_t word) const {
+    for (std::size_t t = window.context_at + window.count; word >= 0 && t > window.context_at;) {
+      if (pair_.word(window, --t) == word) return t;
+    }
+    return std::nullopt;
+  }
+  // A token's characters of its text.
+  std::pair<std::int64_t, std::int64_t> place(const ContextWindow& window,
+                                              std::size_t token) const {
+    const TokenOffset bytes = pair_.offset(window, token);
+    const Characters& characters = window.in_context(token) ? characters_ : question_characters_;
+    return {characters.at_byte(bytes.begin), characters.at_byte(bytes.end)};
+  }
 
-  std::string context_;
-  Characters characters_;
+  std::string question_, context_;
+  Characters question_characters_, characters_;
   QuestionPair pair_;
+  std::optional<std::int64_t> pad_;
   std::vector<ContextWindow> windows_;
 };
 
@@ -119,7 +154,7 @@ class AnswerCollector {
   void add_window(const ContextWindow& window, std::span<const float> logits) {
     std::vector<std::uint8_t> allowed;
     for (std::size_t t = 0; t < window.ids.size(); ++t) {
-      allowed.push_back(window.in_context(t) || window.ids[t] == cls_ ? 1 : 0);
+      allowed.push_back(question_.may_answer(window, t) || window.ids[t] == cls_ ? 1 : 0);
     }
     std::vector<float> start = probabilities(logits, 0, allowed);
     std::vector<float> end = probabilities(logits, 1, allowed);
@@ -127,7 +162,7 @@ class AnswerCollector {
     start[0] = end[0] = 0;
     // transformers looks at more than it gives, since spans of the same text become one.
     const auto most = static_cast<std::size_t>(2 * options_.top_k + 10);
-    for (const Span& span : best_spans(start, end, most)) {
+    for (const Span& span : best_spans(start, end, allowed, most)) {
       if (allowed[span.start] != 0 && allowed[span.end] != 0) add(window, span);
     }
   }
@@ -145,12 +180,10 @@ class AnswerCollector {
 
  private:
   std::vector<Span> best_spans(const std::vector<float>& start, const std::vector<float>& end,
-                               std::size_t most) const {
+                               const std::vector<std::uint8_t>& allowed, std::size_t most) const {
     std::vector<Span> spans;
     for (std::size_t s = 0; s < start.size(); ++s) {
-      const std::size_t last =
-          std::min(end.size(), s + static_cast<std::size_t>(options_.max_answer_length));
-      for (std::size_t e = s; e < last; ++e) {
+      for (std::size_t e = s; e < last_end(s, end.size()); ++e) {
         const float score = start[s] * end[e];
         if (score > 0) spans.push_back({s, e, score});
       }
@@ -161,7 +194,19 @@ class AnswerCollector {
     const auto kept = static_cast<std::ptrdiff_t>(std::min(most, spans.size()));
     std::partial_sort(spans.begin(), spans.begin() + kept, spans.end(), better);
     spans.resize(static_cast<std::size_t>(kept));
+    // Where these are few the pipeline goes on with spans of score 0, those that end before they
+    // begin among them: there is always an answer.
+    for (std::size_t s = 0; s < start.size() && spans.size() < most; ++s) {
+      for (std::size_t e = 0; e < end.size() && spans.size() < most; ++e) {
+        const bool scores = e >= s && e < last_end(s, end.size()) && start[s] * end[e] > 0;
+        if (!scores && allowed[s] != 0 && allowed[e] != 0) spans.push_back({s, e, 0});
+      }
+    }
     return spans;
+  }
+  // One past the last token that a span from token `start` may end with.
+  std::size_t last_end(std::size_t start, std::size_t size) const {
+    return std::min(size, start + static_cast<std::size_t>(options_.max_answer_length));
   }
 
   void add(const ContextWindow& window, const Span& span) {

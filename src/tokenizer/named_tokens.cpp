@@ -108,6 +108,12 @@ std::optional<std::int64_t> read_max_length(const JsonField& field) {
   return field.value().get<std::int64_t>();
 }
 
+bool read_pads_left(const JsonField& field) {
+  if (field.is_null() || field.value() == "right") return false;
+  if (field.value() != "left") field.refuse("\"right\" or \"left\"");
+  return true;
+}
+
 }  // namespace
 
 AddedToken read_added_token(const JsonField& field) {
@@ -131,6 +137,7 @@ void add_named_tokens(const NamingFile& config, const NamingFile& map, Tokenizer
   const JsonField map_fields(map_value, map.where + ": ");
   add_decoder_tokens(config_fields.at("added_tokens_decoder"), parts);
   parts.model_max_length = read_max_length(config_fields.at("model_max_length"));
+  parts.pads_left = read_pads_left(config_fields.at("padding_side"));
   add_roles(config_fields, parts);
   add_roles(map_fields, parts);
   add_more_tokens(config_fields, config.text, parts);

@@ -245,7 +245,9 @@ std::optional<std::int64_t> Tokenizer::bos_token_id() const { return impl_->bos_
 std::optional<std::int64_t> Tokenizer::eos_token_id() const { return impl_->eos_token_id; }
 std::optional<std::int64_t> Tokenizer::unk_token_id() const { return impl_->unk_token_id; }
 std::optional<std::int64_t> Tokenizer::cls_token_id() const { return impl_->cls_token_id; }
+std::optional<std::int64_t> Tokenizer::pad_token_id() const { return impl_->pad_token_id; }
 std::optional<std::int64_t> Tokenizer::model_max_length() const { return impl_->model_max_length; }
+bool Tokenizer::pads_left() const { return impl_->pads_left; }
 
 std::string Tokenizer::continuing_subword_prefix() const {
   return std::string(impl_->model->continuing_subword_prefix());

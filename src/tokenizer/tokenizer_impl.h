@@ -31,6 +31,7 @@ struct [[gnu::visibility("hidden")]] Tokenizer::Impl {
   std::optional<Padding> padding;
   std::optional<std::int64_t> bos_token_id, eos_token_id, unk_token_id, pad_token_id, cls_token_id;
   std::optional<std::int64_t> model_max_length;
+  bool pads_left = false;
 
   std::int64_t id_limit() const {
     return std::max(model->vocabulary().id_limit(), added_tokens.id_limit());

@@ -9,19 +9,31 @@
 namespace diffllama {
 
 QuestionPair::QuestionPair(const Tokenizer& tokenizer, std::string_view question,
-                           std::string_view context) {
-  Encoding pair = tokenizer.encode_pair(question, context);
+                           std::string_view context)
+    : context_first_(tokenizer.pads_left()) {
+  Encoding pair = context_first_ ? tokenizer.encode_pair(context, question)
+                                 : tokenizer.encode_pair(question, context);
   const auto& sequences = pair.sequence_ids;
-  const auto first = std::ranges::find(sequences, 1);
-  const auto last = std::find(sequences.rbegin(), sequences.rend(), 1).base();
+  const std::int64_t of_context = context_first_ ? 0 : 1;
+  const auto first = std::ranges::find(sequences, of_context);
+  const auto last = std::find(sequences.rbegin(), sequences.rend(), of_context).base();
   context_begin_ = static_cast<std::size_t>(first - sequences.begin());
   context_end_ = first == sequences.end() ? context_begin_
                                           : static_cast<std::size_t>(last - sequences.begin());
-  for (std::size_t t = context_begin_; t < context_end_; ++t) {
-    offsets_.push_back(pair.offsets[t]);
-    word_ids_.push_back(pair.word_ids[t]);
-  }
   ids_ = std::move(pair.ids);
+  offsets_ = std::move(pair.offsets);
+  word_ids_ = std::move(pair.word_ids);
+}
+
+std::vector<TokenOffset> QuestionPair::context_offsets() const {
+  return {offsets_.begin() + static_cast<std::ptrdiff_t>(context_begin_),
+          offsets_.begin() + static_cast<std::ptrdiff_t>(context_end_)};
+}
+
+std::size_t QuestionPair::of_pair(const ContextWindow& window, std::size_t token) const {
+  if (token < window.context_at) return token;
+  if (window.in_context(token)) return context_begin_ + window.first + token - window.context_at;
+  return context_end_ + token - window.context_at - window.count;
 }
 
 ContextWindow QuestionPair::cut(std::size_t first, std::size_t count) const {

@@ -26,21 +26,34 @@ struct WindowOptions {
 };
 
 /// A question and its context as the tokenizer makes a pair of them (transformers'
-/// tokenizer(question, context)), for windows of a context that is too long.
+/// tokenizer(question, context)), for windows of a context that is too long. The context comes
+/// first where the tokenizer pads on the left, as in transformers' pipeline and run_qa.py.
 class QuestionPair {
  public:
   QuestionPair(const Tokenizer& tokenizer, std::string_view question, std::string_view context);
 
-  /// Of the context's tokens: bytes, and the words that they are of.
-  const std::vector<TokenOffset>& offsets() const { return offsets_; }
-  const std::vector<std::int64_t>& word_ids() const { return word_ids_; }
-  /// One window, or several whose contexts overlap (truncation="only_second" with a stride). Throws
-  /// InvalidArgument "question: ..." where it leaves a longer context no room to go on.
+  bool context_first() const { return context_first_; }
+  /// Of the context's tokens: bytes of the context.
+  std::vector<TokenOffset> context_offsets() const;
+  /// One window, or several whose contexts overlap (truncation="only_second", or "only_first",
+  /// with a stride). Throws InvalidArgument "question: ..." where it leaves a longer context no
+  /// room to go on.
   std::vector<ContextWindow> windows(const WindowOptions& options) const;
+
+  /// Of a window's token, in the text that it is of: bytes, 0..0 for special tokens, and the word,
+  /// -1 for these.
+  TokenOffset offset(const ContextWindow& window, std::size_t token) const {
+    return offsets_[of_pair(window, token)];
+  }
+  std::int64_t word(const ContextWindow& window, std::size_t token) const {
+    return word_ids_[of_pair(window, token)];
+  }
 
  private:
   ContextWindow cut(std::size_t first, std::size_t count) const;
+  std::size_t of_pair(const ContextWindow& window, std::size_t token) const;
 
+  bool context_first_;
   std::vector<std::int64_t> ids_;
   std::size_t context_begin_, context_end_;  // among them
   std::vector<TokenOffset> offsets_;

@@ -64,7 +64,7 @@ class QuestionEncoder {
     try {
       const QuestionPair pair(tokenizer_, without_leading_spaces(question.question),
                               *question.context);
-      result.offsets = pair.offsets();
+      result.offsets = pair.context_offsets();
       for (ContextWindow& window : pair.windows(windows_)) {
         if (window.ids.empty()) throw FormatError("expected a question with tokens, got none");
         result.windows.push_back({.tokens = std::move(window)});

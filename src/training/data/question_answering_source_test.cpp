@@ -3,11 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "training/data/context_windows.h"
 #include "training/data/test_folder.h"
 
 namespace diffllama {
@@ -99,6 +102,37 @@ TEST_F(QuestionAnsweringTest, PutsTheQuestionFirst) {
   ASSERT_EQ(source.size(), 1);
   EXPECT_EQ(row(source, 0), tiny_tokenizer().encode_pair("Who built it?", kContext).ids);
   EXPECT_EQ(answered(source, 0), " the king of Israel");
+}
+
+TEST(QuestionPair, PutsTheContextFirstWhereTheTokenizerPadsOnTheLeft) {
+  const TestFolder folder;
+  folder.write("tokenizer_config.json", R"({"padding_side": "left"})");
+  std::filesystem::copy_file(tiny_directory() / "tokenizer.json", folder / "tokenizer.json");
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(folder.path());
+  const QuestionPair pair(tokenizer, "Who was it?", kContext);
+  const Encoding whole = tokenizer.encode_pair(kContext, "Who was it?");
+  EXPECT_TRUE(pair.context_first());
+  const auto windows = pair.windows({.max_length = 24, .stride = 5});
+  ASSERT_GT(windows.size(), 1U);
+  Ids context;
+  for (const ContextWindow& window : windows) {
+    EXPECT_EQ(window.context_at, 0U);
+    EXPECT_LE(window.ids.size(), 24U);
+    context.resize(window.first);
+    context.insert(context.end(), window.ids.begin(),
+                   window.ids.begin() + static_cast<std::ptrdiff_t>(window.count));
+    const std::size_t question = window.count;  // its first token
+    EXPECT_EQ(pair.offset(window, question).begin, 0U);
+    EXPECT_EQ(pair.word(window, question), 0);
+    EXPECT_EQ(pair.offset(window, 0).begin, pair.context_offsets()[window.first].begin);
+  }
+  const Ids question(windows[0].ids.begin() + static_cast<std::ptrdiff_t>(windows[0].count),
+                     windows[0].ids.end());
+  context.insert(context.end(), question.begin(), question.end());
+  EXPECT_EQ(context, whole.ids);
+  folder.write("tokenizer_config.json", R"({"padding_side": "top"})");
+  EXPECT_THAT(message_of([&] { Tokenizer::from_pretrained(folder.path()); }),
+              HasSubstr("padding_side: expected \"right\" or \"left\", got \"top\""));
 }
 
 TEST_F(QuestionAnsweringTest, CutsWindowsThatOverlap) {
