@@ -72,14 +72,17 @@ std::unique_ptr<ExampleSource> language_model(const Context& context,
       tokenize_corpus(context.tokenizer, tokenizer_fingerprint(context.tokenizer_path), options,
                       shards / name, context.parallel);
   const std::int64_t length = sequence_length(data, context.config);
-  if (corpus.tokens() < length) {
-    throw FormatError(files_text(files) + ": expected at least the " + std::to_string(length) +
-                      " tokens of one sequence (data.sequence_length), got " +
-                      std::to_string(corpus.tokens()));
+  const bool measured = std::string_view(name) == "valid";  // to the last token
+  const std::int64_t fewest = measured ? 2 : length;
+  if (corpus.tokens() < fewest) {
+    throw FormatError(files_text(files) + ": expected at least the " + std::to_string(fewest) +
+                      " tokens of one sequence" + (measured ? "" : " (data.sequence_length)") +
+                      ", got " + std::to_string(corpus.tokens()));
   }
   return std::make_unique<LanguageModelSource>(
       std::move(corpus), length, data.packing ? Packing::packed : Packing::plain,
-      std::make_shared<const TokenByteCounts>(token_bytes_of(context.tokenizer)));
+      std::make_shared<const TokenByteCounts>(token_bytes_of(context.tokenizer)),
+      measured ? LastWindow::kept : LastWindow::dropped);
 }
 
 std::unique_ptr<ExampleSource> masked_texts(const Context& context,

@@ -36,9 +36,10 @@ class LanguageModelSourceTest : public testing::Test {
     }
     options_.tokens_per_shard = 7;
   }
-  LanguageModelSource make(std::int64_t length, Packing packing) {
+  LanguageModelSource make(std::int64_t length, Packing packing,
+                           LastWindow last = LastWindow::dropped) {
     return {tokenize_corpus(tiny_tokenizer(), 1, options_, folder_ / "shards", Parallel(1)), length,
-            packing};
+            packing, nullptr, last};
   }
 
   TestFolder folder_;
@@ -95,6 +96,35 @@ TEST_F(LanguageModelSourceTest, PutsExamplesIntoRows) {
     }
     EXPECT_EQ(values(both.*member), rows);
   }
+}
+
+TEST_F(LanguageModelSourceTest, ALastShorterWindowHoldsWhatIsLeft) {
+  const auto count = std::ssize(tokens_);
+  const std::int64_t length = count / 2 - 1;  // twice, and two or three tokens
+  for (const Packing packing : {Packing::plain, Packing::packed}) {
+    const LanguageModelSource source = make(length, packing, LastWindow::kept);
+    ASSERT_EQ(source.size(), 3);
+    EXPECT_EQ(source.tokens(1), length);
+    EXPECT_EQ(source.tokens(2), count - 2 * length);
+    const ForwardInputs alone = source.collate(std::vector<std::int64_t>{2});
+    EXPECT_EQ(alone.input_ids->shape(), (Shape{1, count - 2 * length}));
+    EXPECT_EQ(alone.position_ids.has_value(), packing == Packing::packed);
+    const ForwardInputs all = source.collate(std::vector<std::int64_t>{0, 1, 2});
+    EXPECT_EQ(all.input_ids->shape(), (Shape{1, count}));
+    EXPECT_EQ(values(all.input_ids), tokens_);
+    for (std::int64_t t = 0; t < count; ++t) {
+      const auto at = static_cast<std::size_t>(t);
+      const bool ignored = t % length == 0 || (packing == Packing::packed && first_[at]);
+      EXPECT_EQ(all.labels->i64()[at], ignored ? -100 : tokens_[at]) << t;
+      if (packing == Packing::plain) {
+        EXPECT_EQ(all.position_ids->i64()[at], t % length) << t;
+      }
+    }
+    const ForwardInputs whole = source.collate(std::vector<std::int64_t>{0, 1});
+    EXPECT_EQ(whole.input_ids->shape(), (Shape{2, length})) << "as in training";
+  }
+  EXPECT_EQ(make(count - 1, Packing::plain, LastWindow::kept).size(), 1) << "one token is none";
+  EXPECT_EQ(make(1000, Packing::plain, LastWindow::kept).size(), 1);
 }
 
 TEST_F(LanguageModelSourceTest, SaysWhatCannotBe) {
