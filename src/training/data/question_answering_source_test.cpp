@@ -267,10 +267,33 @@ TEST_F(QuestionAnsweringTest, ReadsRowsAsHuggingFaceHasThem) {
     const std::string found = message_of([&] { read_squad(file, {}, bad_rows_); });
     return found.substr(std::min(found.size(), file.string().size()));
   };
+  json flat = row;  // datasets.Dataset.flatten()
+  flat.erase("answers");
+  flat["answers.text"] = {"the king"};
+  flat["answers.answer_start"] = {kKing};
+  const std::vector<SquadQuestion> flattened =
+      read_squad(folder_.write("flat.jsonl", flat.dump()), {}, bad_rows_);
+  ASSERT_EQ(flattened.size(), 1U);
+  ASSERT_EQ(flattened[0].answers.size(), 1U);
+  EXPECT_EQ(kContext.substr(flattened[0].answers[0].begin, 8), "the king");
+  flat.erase("answers.answer_start");
+  EXPECT_THAT(
+      message_of([&] { read_squad(folder_.write("flat.jsonl", flat.dump()), {}, bad_rows_); }),
+      HasSubstr(":1: expected an object with a \"answers.answer_start\""));
+  const std::vector<SquadQuestion> table =
+      read_squad(folder_.write("flat.csv",
+                               "question,context,answers.text,answers.answer_start\n"
+                               "Who?,the king,\"[\"\"king\"\"]\",[4]\n"),
+                 {}, bad_rows_);
+  EXPECT_EQ(table.at(0).answers.at(0).begin, 4U);
+
   EXPECT_EQ(bad({{"text", {"the king"}}, {"answer_start", json::array()}}),
             ":1: answers: expected as many answer_start as text, got 0 and 1");
   EXPECT_THAT(bad({{"text", {"king"}}, {"answer_start", {1}}}),
               StartsWith(":1: answers[0].text: expected what the context holds at character 1"));
+  EXPECT_EQ(bad({{"text", {"xxxx"}}, {"answer_start", {0}}}),
+            ":1: answers[0].text: expected what the context holds at character 0, "
+            "\"Caf\xC3\xA9\", got \"xxxx\"");
   EXPECT_THAT(bad(3), StartsWith(":1: answers: expected an object with \"text\", got 3"));
 }
 

@@ -1,5 +1,6 @@
 #include "training/data/squad.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 #include <utility>
@@ -67,7 +68,10 @@ SquadAnswer read_answer(const json& answer, const std::string& where, const std:
   SquadAnswer result;
   result.begin = starts[start.get<std::size_t>()];
   result.end = result.begin + text.size();
-  const std::string found = context.substr(result.begin, text.size());
+  const std::size_t last =
+      start.get<std::size_t>() + character_starts(text).size() - 1;  // as many characters as text
+  const std::string found =
+      context.substr(result.begin, starts[std::min(last, starts.size() - 1)] - result.begin);
   if (text.empty() || found != text) {
     throw FormatError(where + ".text: expected what the context holds at character " +
                       json_excerpt(start) + ", " + json_excerpt(found) + ", got " +
@@ -165,6 +169,21 @@ std::vector<SquadAnswer> read_answer_lists(const json& answers, const std::strin
   return result;
 }
 
+// A field that holds more than text; a table has it as JSON.
+json structured_field(const DataRow& row, const std::string& name) {
+  const json& value = required_field(row, name);
+  return row.of_table ? parse_json(value.get<std::string>(), row.where + ": " + name) : value;
+}
+
+// The answers' lists, in one field or, as Dataset.flatten() makes them, in one for each.
+json answers_field(const DataRow& row, const std::string& name) {
+  const bool flat =
+      find_field(row.fields, name) == nullptr && find_field(row.fields, name + ".text") != nullptr;
+  if (!flat) return structured_field(row, name);
+  return {{"text", structured_field(row, name + ".text")},
+          {"answer_start", structured_field(row, name + ".answer_start")}};
+}
+
 SquadQuestion read_row(const DataRow& row, const SquadColumns& columns) {
   SquadQuestion question;
   question.where = row.where;
@@ -172,11 +191,8 @@ SquadQuestion read_row(const DataRow& row, const SquadColumns& columns) {
   question.id = id == nullptr ? row.where : id->is_string() ? id->get<std::string>() : id->dump();
   question.question = string_field(row, columns.question);
   question.context = std::make_shared<const std::string>(string_field(row, columns.context));
-  json answers = required_field(row, columns.answers);
-  if (row.of_table)
-    answers = parse_json(answers.get<std::string>(), row.where + ": " + columns.answers);
-  question.answers =
-      read_answer_lists(answers, row.where + ": " + columns.answers, *question.context);
+  question.answers = read_answer_lists(answers_field(row, columns.answers),
+                                       row.where + ": " + columns.answers, *question.context);
   return question;
 }
 

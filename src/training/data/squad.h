@@ -30,9 +30,10 @@ struct SquadColumns {
 
 /// The questions of a file, in its order: the JSON of SQuAD 1.1 or 2.0, or rows (RowReader) as
 /// Hugging Face has them, {"id", "question", "context", "answers": {"text": [...], "answer_start":
-/// [...]}}; an id may be absent. answer_start counts characters. Throws IoError, and FormatError
-/// "WHERE: ..." for what is missing, of a wrong type, or an answer that is not in the context where
-/// it says; `bad_rows` lets such questions pass as far as it may.
+/// [...]}}, or with members "answers.text" and "answers.answer_start"; an id may be absent.
+/// answer_start counts characters. Throws IoError, and FormatError "WHERE: ..." for what is
+/// missing, of a wrong type, or an answer that is not in the context where it says; `bad_rows` lets
+/// such questions pass as far as it may.
 std::vector<SquadQuestion> read_squad(const std::filesystem::path& path,
                                       const SquadColumns& columns, BadRows& bad_rows);
 
