@@ -16,12 +16,45 @@ using nlohmann::json;
 /// Of a rendered conversation, what the assistant writes.
 using Turn = RenderedChat::Range;
 
+// Errors begin with the conversation's place.
+RenderedChat apply(const ChatTemplate& chat_template, const json& conversation,
+                   const std::string& where) {
+  try {
+    return chat_template.apply(conversation.dump(), where);
+  } catch (const FormatError& error) {
+    const std::string what = error.what();
+    if (what.starts_with(where)) throw;
+    throw FormatError(where + ": " + what);
+  }
+}
+
+void check_messages(const json& messages, const std::string& where) {
+  if (!messages.is_array()) {
+    throw FormatError(where + ": messages: expected a list, got " + json_excerpt(messages));
+  }
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const std::string place = where + ": messages[" + std::to_string(i) + "]";
+    if (!messages[i].is_object()) {
+      throw FormatError(place + ": expected an object, got " + json_excerpt(messages[i]));
+    }
+    const json role = messages[i].value("role", json());
+    if (!role.is_string()) {
+      throw FormatError(place + ".role: expected a string, got " + json_excerpt(role));
+    }
+    // A list holds parts; a message that calls tools may have none.
+    const json content = messages[i].value("content", json());
+    if (!content.is_string() && !content.is_array() && !content.is_null()) {
+      throw FormatError(place + ".content: expected a string, got " + json_excerpt(content));
+    }
+  }
+}
+
 std::string rendered(const ChatTemplate& chat_template, json conversation, std::size_t messages,
                      bool prompt, const std::string& where) {
   json& list = conversation["messages"];
   list.erase(list.begin() + static_cast<std::ptrdiff_t>(messages), list.end());
   conversation["add_generation_prompt"] = prompt;
-  return chat_template.apply(conversation.dump(), where).text;
+  return apply(chat_template, conversation, where).text;
 }
 
 // Blanks that a template writes behind the token that ends a turn belong to what comes next. Where
@@ -46,7 +79,7 @@ std::vector<Turn> assistant_turns(const ChatTemplate& chat_template, const json&
   std::vector<Turn> turns;
   const json& messages = conversation["messages"];
   for (std::size_t i = 0; i < messages.size(); ++i) {
-    if (!messages[i].is_object() || messages[i].value("role", json()) != "assistant") continue;
+    if (messages[i].value("role", json()) != "assistant") continue;
     const std::string before = rendered(chat_template, conversation, i, true, where);
     const std::string after = rendered(chat_template, conversation, i + 1, false, where);
     if (!after.starts_with(before) || !text.starts_with(after)) {
@@ -80,11 +113,8 @@ Encoding encode_rendered(const Tokenizer& tokenizer, const RenderedChat& chat) {
 
 MaskedText encode_conversation(const Tokenizer& tokenizer, const ChatTemplate& chat_template,
                                const json& conversation, const std::string& where) {
-  const json messages = conversation.value("messages", json());
-  if (!messages.is_array()) {
-    throw FormatError(where + ": messages: expected a list, got " + json_excerpt(messages));
-  }
-  const RenderedChat chat = chat_template.apply(conversation.dump(), where);
+  check_messages(conversation.value("messages", json()), where);
+  const RenderedChat chat = apply(chat_template, conversation, where);
   const std::vector<Turn> turns = assistant_turns(chat_template, conversation, chat, where);
   const Encoding encoding = encode_rendered(tokenizer, chat);
   MaskedText result = {.ids = encoding.ids, .labels = {}};

@@ -16,7 +16,9 @@ namespace diffllama {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using Ids = std::vector<std::int64_t>;
 
 const std::string kChatMl =
@@ -110,7 +112,20 @@ TEST(MaskedText, NamesWhatIsNoConversation) {
   // Forgets all but the last turn.
   EXPECT_THAT(message("{{ messages[-1].content }}", conversation()),
               HasSubstr("a:1: messages[2]: expected a template that writes what came before"));
-  EXPECT_THAT(message("{{ raise_exception('no') }}", conversation()), HasSubstr("no"));
+  EXPECT_THAT(message("{{ raise_exception('no') }}", conversation()),
+              AllOf(StartsWith("a:1: "), HasSubstr("no")));
+  // Refused only where a part of the conversation is written.
+  EXPECT_THAT(message("{% if messages|length < 4 %}{{ raise_exception('short') }}{% endif %}a",
+                      conversation()),
+              AllOf(StartsWith("a:1: "), HasSubstr("short")));
+  EXPECT_EQ(message(kPlain, {{"messages", {{{"role", "assistant"}, {"content", 5}}}}}),
+            "a:1: messages[0].content: expected a string, got 5");
+  EXPECT_EQ(message(kPlain, {{"messages", {{{"role", 1}, {"content", "a"}}}}}),
+            "a:1: messages[0].role: expected a string, got 1");
+  EXPECT_EQ(message(kPlain, {{"messages", {{{"content", "a"}}}}}),
+            "a:1: messages[0].role: expected a string, got null");
+  EXPECT_EQ(message(kPlain, {{"messages", {"a"}}}),
+            "a:1: messages[0]: expected an object, got \"a\"");
 }
 
 TEST(MaskedText, CountsTheCompletionAndEos) {
@@ -145,6 +160,23 @@ TEST_F(MaskedTextSourceTest, NoTextPredictsTheNext) {
   EXPECT_EQ(inputs.labels->i64()[first], kIgnoreLabel);
   EXPECT_NE(inputs.labels->i64()[first + 1], kIgnoreLabel);
   EXPECT_EQ(inputs.position_ids->i64()[first], 0);
+}
+
+TEST_F(MaskedTextSourceTest, NamesTheRowThatATemplateRefuses) {
+  options_.chat_template.emplace(std::map<std::string, std::string>{
+      {"default",
+       "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}"
+       "{% endif %}" +
+           kPlain}});
+  const std::string good =
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})"
+      "\n";
+  const std::string bad = R"({"messages": [{"role": "assistant", "content": "b"}]})";
+  EXPECT_THAT(message_of([&] { make(good + bad); }),
+              AllOf(StartsWith((folder_ / "a.jsonl").string() + ":2: "), HasSubstr("user first")));
+  bad_rows_ = BadRows(1);
+  EXPECT_EQ(make(good + bad).size(), 1);
+  EXPECT_THAT(bad_rows_.first(), StartsWith((folder_ / "a.jsonl").string() + ":2: "));
 }
 
 TEST_F(MaskedTextSourceTest, NamesRowsWithoutSomethingToLearn) {
