@@ -82,8 +82,9 @@ struct ConfusionMatrix {
 
 /// Of some data.
 struct Evaluation {
-  std::int64_t examples = 0;
-  double loss = 0;  // the mean over labels that count
+  std::int64_t examples = 0;            // of squad questions
+  std::optional<std::int64_t> windows;  // squad: into which these are cut, each with its loss
+  double loss = 0;                      // the mean over labels that count
   std::vector<Measure> measures;
   std::optional<ConfusionMatrix> confusion;  // classification, one label of many
 };

@@ -31,7 +31,9 @@ struct EvaluateCommand {
 };
 
 void print_json(const Evaluation& evaluation) {
-  nlohmann::ordered_json line = {{"examples", evaluation.examples}, {"loss", evaluation.loss}};
+  nlohmann::ordered_json line = {{"examples", evaluation.examples}};
+  if (evaluation.windows) line["windows"] = *evaluation.windows;
+  line["loss"] = evaluation.loss;
   for (const Measure& measure : evaluation.measures) line[measure.name] = measure.value;
   if (evaluation.confusion) {
     line["confusion_matrix"] = {{"labels", evaluation.confusion->labels},
@@ -59,8 +61,9 @@ void print_confusion(const ConfusionMatrix& confusion) {
 
 void print_text(const Evaluation& evaluation) {
   constexpr std::size_t kMostClasses = 20;  // of a matrix that fits a terminal
-  std::cout << "examples " << evaluation.examples << "\nloss " << std::setprecision(6)
-            << evaluation.loss << '\n';
+  std::cout << "examples " << evaluation.examples << '\n';
+  if (evaluation.windows) std::cout << "windows " << *evaluation.windows << '\n';
+  std::cout << "loss " << std::setprecision(6) << evaluation.loss << '\n';
   for (const Measure& measure : evaluation.measures) {
     std::cout << measure.name << ' ' << measure.value << '\n';
   }
@@ -108,7 +111,8 @@ void add_evaluate_command(CLI::App& app) {
   command->add_option("--predictions", options->predictions,
                       "File that gets a line of JSON for each prediction");
   command->add_flag("--json", options->json,
-                    "One object: examples, loss, the measures and confusion_matrix");
+                    "One object: examples, loss, the measures and confusion_matrix; of squad "
+                    "windows, too");
   command->callback([options] { run(*options); });
 }
 

@@ -140,7 +140,8 @@ std::unique_ptr<ExampleSource> open_source(const Context& context,
                           .context = data.context_column,
                           .answers = data.answers_column},
               .measured = std::string_view(name) == "valid",
-              .measures = {.no_answer_threshold = context.recipe.evaluation.no_answer_threshold}},
+              .measures = {.max_answer_length = data.max_answer_length,
+                           .no_answer_threshold = context.recipe.evaluation.no_answer_threshold}},
           context.parallel, bad_rows);
     case DataKind::conll:
     case DataKind::conllu:

@@ -44,6 +44,10 @@ std::optional<Evaluation> evaluate_source(
     Measurement::Result result = measurement->result();
     evaluation.measures = std::move(result.measures);
     evaluation.confusion = std::move(result.confusion);
+    if (result.examples) {
+      evaluation.windows = evaluation.examples;
+      evaluation.examples = *result.examples;
+    }
   }
   return evaluation;
 }

@@ -50,6 +50,7 @@ struct DataRecipe {
   TextDocuments text_documents = TextDocuments::file;
   std::int64_t doc_stride = 128;
   ConlluColumn tag_column = ConlluColumn::upos;
+  std::int64_t max_answer_length = 30;
   // What fields of rows are called.
   std::string text_column = "text", text_pair_column = "text_pair", label_column = "label";
   std::string id_column = "id", question_column = "question", context_column = "context",

@@ -288,6 +288,8 @@ void add_data(Table& table) {
             "squad: tokens that two windows of a long context share");
   table.add_name("tag_column", data(&DataRecipe::tag_column), kTagColumns, "conllu: upos or xpos");
   const auto column = [&](const char* name, auto member, const char* help) {
+  table.add("max_answer_length", data(&DataRecipe::max_answer_length), kAtLeast1,
+            "squad: the most tokens of an answer that an evaluation takes");
     table.add(name, data(member), Unbounded{}, help);
   };
   column("text_column", &DataRecipe::text_column,

@@ -32,6 +32,9 @@ class Measurement {
   struct Result {
     std::vector<Measure> measures;
     std::optional<ConfusionMatrix> confusion;
+    /// What was measured, where that is not the source's examples: questions, of which each has
+    /// one or several windows.
+    std::optional<std::int64_t> examples;
   };
 
   Measurement() = default;

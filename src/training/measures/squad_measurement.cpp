@@ -80,6 +80,7 @@ Measurement::Result SquadMeasurement::result() {
     }
   }
   Result result;
+  result.examples = static_cast<std::int64_t>(all.count);
   const auto percent = [](double sum, double count) { return count == 0 ? 0 : 100 * sum / count; };
   result.measures = {{"exact_match", percent(all.exact_match, all.count)},
                      {"f1", percent(all.f1, all.count)}};

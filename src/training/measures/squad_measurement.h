@@ -25,7 +25,7 @@ struct MeasuredWindow {
 };
 
 struct SquadMeasurementOptions {
-  std::int64_t max_answer_length = 30;  // tokens
+  std::int64_t max_answer_length = 30;  // tokens; run_qa.py's default
   /// Where the empty answer's score (of a window's first token, the least over windows) exceeds the
   /// best span's by more than this, there is no answer. Absent: the best span always is one.
   double no_answer_threshold = 0;
