@@ -127,7 +127,8 @@ std::unique_ptr<ExampleSource> open_source(const Context& context,
           SequenceClassificationOptions{.labels = config.labels,
                                         .problem_type = config.problem_type,
                                         .max_length = sequence_length(data, config),
-                                        .columns = text_columns(data)},
+                                        .columns = text_columns(data),
+                                        .lists = data.label_lists},
           context.parallel, bad_rows);
     case DataKind::squad:
       return std::make_unique<QuestionAnsweringSource>(
@@ -183,9 +184,11 @@ DataLabels data_labels(const Recipe& recipe, const std::vector<std::string>& nam
   BadRows bad_rows(recipe.data.skip_bad_rows);
   const std::vector<fs::path> files = as_paths(recipe.data.train);
   if (recipe.data.kind == DataKind::classification) {
-    LabelSummary summary =
-        collect_labels(files, text_columns(recipe.data),
-                       {.problem_type = recipe.model.problem_type, .names = names}, bad_rows);
+    LabelSummary summary = collect_labels(files, text_columns(recipe.data),
+                                          {.problem_type = recipe.model.problem_type,
+                                           .names = names,
+                                           .lists = recipe.data.label_lists},
+                                          bad_rows);
     if (!summary.doubt.empty()) {
       emit_warning(warn, files_text(recipe.data.train) + ": " + summary.doubt);
     }

@@ -14,6 +14,7 @@
 #include "diffllama/model.h"
 #include "diffllama/tokenizer.h"
 #include "diffllama/training.h"
+#include "training/data/labelled_texts.h"
 #include "training/data/tagged_sentences.h"
 #include "training/optimizer.h"
 #include "training/schedule.h"
@@ -49,10 +50,11 @@ struct DataRecipe {
   bool append_eos = true;
   TextDocuments text_documents = TextDocuments::file;
   std::int64_t doc_stride = 128;
-  ConlluColumn tag_column = ConlluColumn::upos;
   std::int64_t max_answer_length = 30;
+  ConlluColumn tag_column = ConlluColumn::upos;
   // What fields of rows are called.
   std::string text_column = "text", text_pair_column = "text_pair", label_column = "label";
+  std::optional<LabelLists> label_lists;
   std::string id_column = "id", question_column = "question", context_column = "context",
               answers_column = "answers";
   std::string words_column = "tokens", tags_column = "ner_tags";

@@ -36,6 +36,8 @@ constexpr Names<TokenizerKind, 3> kTokenizerKinds = {
      {TokenizerKind::unigram, "unigram"}}};
 constexpr Names<ConlluColumn, 2> kTagColumns = {
     {{ConlluColumn::upos, "upos"}, {ConlluColumn::xpos, "xpos"}}};
+constexpr Names<LabelLists, 2> kLabelLists = {
+    {{LabelLists::classes, "classes"}, {LabelLists::multi_hot, "multi_hot"}}};
 constexpr Names<TextDocuments, 2> kTextDocuments = {
     {{TextDocuments::file, "file"}, {TextDocuments::blank_line, "blank_line"}}};
 constexpr Names<SchedulerType, 3> kSchedulerTypes = {{{SchedulerType::linear, "linear"},
@@ -286,16 +288,19 @@ void add_data(Table& table) {
                  "to a blank one");
   table.add("doc_stride", data(&DataRecipe::doc_stride), kAtLeast1,
             "squad: tokens that two windows of a long context share");
-  table.add_name("tag_column", data(&DataRecipe::tag_column), kTagColumns, "conllu: upos or xpos");
-  const auto column = [&](const char* name, auto member, const char* help) {
   table.add("max_answer_length", data(&DataRecipe::max_answer_length), kAtLeast1,
             "squad: the most tokens of an answer that an evaluation takes");
+  table.add_name("tag_column", data(&DataRecipe::tag_column), kTagColumns, "conllu: upos or xpos");
+  const auto column = [&](const char* name, auto member, const char* help) {
     table.add(name, data(member), Unbounded{}, help);
   };
   column("text_column", &DataRecipe::text_column,
          "Rows: the column or field of the text; a.b is b inside of a, here and below");
   column("text_pair_column", &DataRecipe::text_pair_column, "classification: of a second text");
   column("label_column", &DataRecipe::label_column, "classification: of the label");
+  table.add_name("label_lists", data(&DataRecipe::label_lists), kLabelLists,
+                 "classification: what lists of integers are: classes, their numbers, or "
+                 "multi_hot, a 0 or 1 for each class; null: classes, where that is clear");
   column("id_column", &DataRecipe::id_column, "squad rows: of the question's id, if any");
   column("question_column", &DataRecipe::question_column, "squad rows: of the question");
   column("context_column", &DataRecipe::context_column, "squad rows: of the context");

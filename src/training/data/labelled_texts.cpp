@@ -179,7 +179,8 @@ class LabelCollector {
       refuse(where, "an integer, a number, a string or a list of them", label);
     } else if (!names_.empty()) {
       refuse(where, "a string as before", label);
-    } else if (item.is_number_float() || options_.problem_type == ProblemType::regression) {
+    } else if (item.is_number_float() || options_.problem_type == ProblemType::regression ||
+               (label.is_array() && options_.lists == LabelLists::multi_hot)) {
       numbers_ = true;
     } else {
       integers_ = true;
@@ -253,9 +254,11 @@ LabelSummary collect_labels(const std::vector<std::filesystem::path>& files,
   return summary;
 }
 
-LabelParser::LabelParser(std::vector<std::string> names, ProblemType problem_type)
+LabelParser::LabelParser(std::vector<std::string> names, ProblemType problem_type,
+                         std::optional<LabelLists> lists)
     : names_(std::move(names)),
       problem_type_(problem_type),
+      lists_(lists),
       numbered_(std::ranges::none_of(names_, is_class_number)) {}
 
 LabelValue LabelParser::parse(const LabelledText& text) const {
@@ -278,9 +281,10 @@ LabelValue LabelParser::parse(const json& label, const std::string& where) const
     result.label_class = class_of(label, where);
     return result;
   }
-  const bool numbers = label.is_array() && std::ranges::any_of(label, [](const json& item) {
-                         return item.is_number_float();
-                       });
+  const bool numbers =
+      label.is_array() &&
+      (lists_ == LabelLists::multi_hot ||
+       std::ranges::any_of(label, [](const json& item) { return item.is_number_float(); }));
   if (problem_type_ == ProblemType::regression || numbers) {
     const std::string expected =
         num_labels() == 1 ? "a number" : "a list of " + std::to_string(num_labels()) + " numbers";
@@ -294,6 +298,7 @@ LabelValue LabelParser::parse(const json& label, const std::string& where) const
     return result;
   }
   if (!label.is_array()) refuse(where, "a list of classes", label);
+  if (!lists_) check_list(label, where);
   result.values.resize(names_.size());
   for (const json& item : label) {
     float& value = result.values[static_cast<std::size_t>(class_of(item, where))];
@@ -301,6 +306,19 @@ LabelValue LabelParser::parse(const json& label, const std::string& where) const
     value = 1;
   }
   return result;
+}
+
+// [0, 1] may be two classes or, for two, the second alone.
+void LabelParser::check_list(const json& label, const std::string& where) const {
+  const bool doubtful = label.size() > 1 && label.size() == names_.size() &&
+                        std::ranges::all_of(label, [](const json& item) {
+                          return item.is_number_integer() && (item == 0 || item == 1);
+                        });
+  if (!doubtful) return;
+  refuse(where,
+         "a recipe that says with data.label_lists whether integers are classes or multi_hot, a 0 "
+         "or 1 for each class",
+         label);
 }
 
 std::int64_t LabelParser::class_of(const json& label, const std::string& where) const {
@@ -318,7 +336,10 @@ float LabelParser::number(const json& label, const std::string& where) const {
   const auto value = label.get<float>();
   const bool target = problem_type_ == ProblemType::multi_label_classification;
   if (!std::isfinite(value)) refuse(where, "a number that fits float32", label);
-  if (target && (value < 0 || value > 1)) refuse(where, "numbers of 0..1", label);
+  if (target && (value < 0 || value > 1)) {
+    refuse(where, "numbers of 0..1, or model.problem_type=regression for numbers to predict",
+           label);
+  }
   return value;
 }
 

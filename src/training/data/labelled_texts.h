@@ -50,10 +50,15 @@ class LabelledTextReader {
   std::unique_ptr<RowReader> rows_;
 };
 
+/// What lists of integers are: numbers of classes, or for each class a 0 or a 1.
+enum class LabelLists { classes, multi_hot };
+
 /// What a recipe says about labels.
 struct LabelOptions {
   std::optional<ProblemType> problem_type = std::nullopt;
   std::vector<std::string> names = {};  // of the classes; empty: those of the data
+  /// Absent: classes, unless a list has as many integers as there are classes, all 0 or 1.
+  std::optional<LabelLists> lists = std::nullopt;
 };
 
 /// What the labels of some files are, for a configuration that does not say.
@@ -83,7 +88,8 @@ struct LabelValue {
 /// Reads labels for a model with the classes `names`.
 class LabelParser {
  public:
-  LabelParser(std::vector<std::string> names, ProblemType problem_type);
+  LabelParser(std::vector<std::string> names, ProblemType problem_type,
+              std::optional<LabelLists> lists = std::nullopt);
   ProblemType problem_type() const { return problem_type_; }
   std::int64_t num_labels() const { return static_cast<std::int64_t>(names_.size()); }
   /// Of a table's label a class's name wins; what names none is its number, unless names are
@@ -94,9 +100,11 @@ class LabelParser {
   LabelValue parse(const nlohmann::json& label, const std::string& where) const;
   std::int64_t class_of(const nlohmann::json& label, const std::string& where) const;
   float number(const nlohmann::json& label, const std::string& where) const;
+  void check_list(const nlohmann::json& label, const std::string& where) const;
 
   std::vector<std::string> names_;
   ProblemType problem_type_;
+  std::optional<LabelLists> lists_;
   bool numbered_;  // a table may name classes by their numbers
 };
 

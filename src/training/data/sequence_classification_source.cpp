@@ -85,7 +85,7 @@ SequenceClassificationSource::SequenceClassificationSource(
       labels_(options.labels),
       num_labels_(static_cast<std::int64_t>(options.labels.size())) {
   check_max_length(options.max_length, special_tokens_around(tokenizer).count());
-  const LabelParser labels(options.labels, problem_type_);
+  const LabelParser labels(options.labels, problem_type_, options.lists);
   LabelledTextReader reader(files, options.columns);
   encode_in_order<LabelledText>(
       parallel, bad_rows, [&](LabelledText& text) { return reader.next(text); },

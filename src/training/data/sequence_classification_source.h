@@ -23,6 +23,7 @@ struct SequenceClassificationOptions {
   std::optional<ProblemType> problem_type;
   std::int64_t max_length = 512;  // tokens; longer texts lose their end, of a pair the longer one
   TextColumns columns;
+  std::optional<LabelLists> lists;
 };
 
 /// Texts with labels, in memory as tokens: as the tokenizer encodes a text, or a pair of them.

@@ -160,7 +160,34 @@ TEST_F(SequenceClassificationTest, SeveralLabelsTakeNamesClassesAndNumbers) {
   EXPECT_THAT(message(before + "{\"text\": \"a\", \"label\": [0.5]}"),
               HasSubstr("expected a list of 3 numbers, got [0.5]"));
   EXPECT_THAT(message(before + "{\"text\": \"a\", \"label\": [0.5, 0, 2]}"),
-              HasSubstr("expected numbers of 0..1, got 2"));
+              HasSubstr("expected numbers of 0..1, or model.problem_type=regression for numbers to "
+                        "predict, got 2"));
+}
+
+TEST_F(SequenceClassificationTest, ListsThatMayBeMultiHotAreRefused) {
+  options_.problem_type = ProblemType::multi_label_classification;
+  const auto line = [](const std::string& label) {
+    return R"({"text": "a", "label": )" + label + "}\n";
+  };
+  const std::string refusal =
+      ":2: label: expected a recipe that says with data.label_lists whether integers are classes "
+      "or multi_hot, a 0 or 1 for each class, got ";
+  EXPECT_EQ(message(line("[2]") + line("[0,1,1]")), file() + refusal + "[0,1,1]");
+  options_.labels = {"a", "b"};
+  EXPECT_EQ(message(line("[]") + line("[0,1]")), file() + refusal + "[0,1]");
+  options_.lists = LabelLists::classes;
+  EXPECT_THAT(make(line("[0,1]") + line("[1]")).collate(Ids{0, 1}).labels->f32(),
+              ElementsAre(1, 1, 0, 1));
+  options_.lists = LabelLists::multi_hot;
+  EXPECT_THAT(make(line("[0,1]") + line("[1,0]")).collate(Ids{0, 1}).labels->f32(),
+              ElementsAre(0, 1, 1, 0));
+  EXPECT_THAT(message(line("[0,2]")), HasSubstr("expected numbers of 0..1"));
+  EXPECT_THAT(message(line("[1]")), HasSubstr("expected a list of 2 numbers, got [1]"));
+  const LabelSummary summary =
+      collect_labels({folder_.write("hot.jsonl", line("[0,0,1]") + line("[1,0,1]"))}, {},
+                     {.lists = LabelLists::multi_hot}, bad_rows_);
+  EXPECT_EQ(summary.names.size(), 3U);
+  EXPECT_EQ(summary.problem_type, ProblemType::multi_label_classification);
 }
 
 TEST_F(SequenceClassificationTest, NamesTheLabelThatIsOutOfRange) {
