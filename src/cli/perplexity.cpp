@@ -5,6 +5,7 @@
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "cli/task_lines.h"
 #include "diffllama/documents.h"
 #include "diffllama/tokenizer.h"
 
@@ -21,8 +23,9 @@ namespace {
 
 struct PerplexityCommand {
   ModelOptions model;
-  std::string file;        // in all
-  std::string lines_file;  // a line a document
+  std::string file;                 // in all
+  std::string lines_file;           // a line a document, as for what follows
+  std::optional<std::string> text;  // nothing, as the files: standard input
   bool json = false;
   PerplexityOptions options;
 };
@@ -61,17 +64,29 @@ class DocumentLines {
 
 void add_documents(const PerplexityCommand& command, const Tokenizer& tokenizer,
                    Perplexity& perplexity) {
-  const bool by_document = command.json && !command.lines_file.empty();
-  DocumentReader reader({command.lines_file.empty() ? command.file : command.lines_file});
-  Progress progress(reader.total_bytes(), "tokens");
+  const bool by_document = command.json && command.file.empty();
   DocumentLines lines(perplexity);
   std::int64_t tokens = 0;
-  for (Document document; reader.next(document);) {
-    const auto ids = tokenizer.encode(document.text).ids;
+  const auto add = [&](const std::string& text, const std::string& where) {
+    const auto ids = tokenizer.encode(text).ids;
     perplexity.add(ids);
-    if (by_document) lines.add(document.where, ids.size());
+    if (by_document) lines.add(where, ids.size());
     tokens += static_cast<std::int64_t>(ids.size());
-    progress.update(reader.bytes_read(), tokens);
+  };
+  if (command.text) {
+    add(*command.text, "-p");
+  } else if (command.file.empty() && command.lines_file.empty()) {
+    InputLines input(std::nullopt);
+    for (std::string line; input.next(line);) {
+      add(text_field(parse_line(line, input.where()), "text", input.where()), input.where());
+    }
+  } else {
+    DocumentReader reader({command.lines_file.empty() ? command.file : command.lines_file});
+    Progress progress(reader.total_bytes(), "tokens");
+    for (Document document; reader.next(document);) {
+      add(document.text, document.where);
+      progress.update(reader.bytes_read(), tokens);
+    }
   }
   if (by_document) lines.print();
 }
@@ -83,9 +98,6 @@ void print_text(const Perplexity::Result& result, std::ostream& out) {
 }
 
 void run(const PerplexityCommand& command) {
-  if (command.file.empty() == command.lines_file.empty()) {
-    throw CLI::RequiredError("FILE or -f FILE: one of them");
-  }
   const Model model = load_model(command.model);
   const Tokenizer tokenizer = Tokenizer::from_pretrained(model_path(command.model), print_warning);
   Perplexity perplexity(model, command.options);
@@ -93,7 +105,7 @@ void run(const PerplexityCommand& command) {
   const Perplexity::Result result = perplexity.result();
   if (!command.json) {
     print_text(result, std::cout);
-  } else if (!command.lines_file.empty()) {
+  } else if (command.file.empty()) {
     print_text(result, std::cerr);
   } else {
     print_json({{"perplexity", result.perplexity},
@@ -115,12 +127,16 @@ void add_perplexity_command(CLI::App& app) {
   auto* file = command->add_option(
       "FILE", options->file,
       "Documents: JSON lines, objects with \"text\" (.jsonl, .ndjson, .json), or a text "
-      "file, which is one; a directory of such files");
-  command
-      ->add_option("-f,--file", options->lines_file,
-                   "The same; --json then gives a line a document, and the sum goes to standard "
-                   "error")
-      ->excludes(file);
+      "file, which is one; a directory of such files (default: JSON lines of standard input)");
+  auto* lines_file =
+      command
+          ->add_option("-f,--file", options->lines_file,
+                       "The same; --json then gives a line a document, as of standard input, and "
+                       "the sum goes to standard error")
+          ->excludes(file);
+  command->add_option("-p,--prompt", options->text, "One text, in place of files")
+      ->excludes(file)
+      ->excludes(lines_file);
   command
       ->add_option("--stride", options->options.stride,
                    "Tokens from the begin of one window to the next: fewer than "
@@ -129,7 +145,7 @@ void add_perplexity_command(CLI::App& app) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
   command->add_flag("--json", options->json,
                     "One object: perplexity, negative_log_likelihood (mean), tokens (predicted), "
-                    "documents; with -f one for each document");
+                    "documents; without FILE one for each document");
   command->callback([options] { run(*options); });
 }
 

@@ -55,7 +55,7 @@ class InputLines {
   std::uint64_t bytes_read_ = 0, total_bytes_ = 0;
 };
 
-/// An object of JSON lines. Throws FormatError "WHERE: ...".
+/// An object of JSON lines; what is not UTF-8 is read as U+FFFD. Throws FormatError "WHERE: ...".
 nlohmann::json parse_line(const std::string& line, const std::string& where);
 /// Its string `field`. Throws FormatError "WHERE: ...".
 std::string text_field(const nlohmann::json& object, const char* field, const std::string& where);

@@ -35,7 +35,7 @@ PerplexitySum::PerplexitySum(const ForwardModel& model, const Parallel& parallel
       forward_(model, parallel) {
   require_causal_lm("[perplexity]", model.config);
   if (stride < 0 || stride > model.config.max_position_embeddings) {
-    throw InvalidArgument("[stride] expected 0..max_position_embeddings, which is " +
+    throw InvalidArgument("[stride] expected 1..max_position_embeddings, which is " +
                           std::to_string(model.config.max_position_embeddings) + ", got " +
                           std::to_string(stride));
   }
