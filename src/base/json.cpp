@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/text.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -226,9 +227,8 @@ std::string json_excerpt(const nlohmann::json& value) {
     return std::string(value.is_array() ? "an array" : "an object") + " of " +
            std::to_string(value.size());
   }
-  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
+  const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  return text.size() > 60 ? shortened(text, 57) : text;
 }
 
 }  // namespace diffllama

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "base/text.h"
 #include "diffllama/error.h"
 
 namespace diffllama {
@@ -103,6 +104,10 @@ TEST(Json, GivesMembersToTheirReaders) {
 TEST(Json, ExcerptIsShort) {
   EXPECT_EQ(json_excerpt("abc"), "\"abc\"");
   EXPECT_EQ(json_excerpt(std::string(500, 'x')).size(), 60U);
+  std::string long_text = "\"";  // the quote makes the 57th byte one within an é
+  for (int i = 0; i < 50; ++i) long_text += "\xC3\xA9";
+  EXPECT_TRUE(is_utf8(json_excerpt(long_text))) << json_excerpt(long_text);
+  EXPECT_TRUE(is_utf8(json_excerpt(long_text.substr(1)))) << json_excerpt(long_text.substr(1));
   EXPECT_EQ(json_excerpt(nlohmann::json::array({1, 2})), "[1,2]");
 }
 

@@ -235,6 +235,8 @@ void validate(const Recipe& recipe, const std::string& where) {
   const std::vector<std::string> measures = measures_for(recipe);
   require(std::ranges::find(measures, recipe.checkpoints.best_metric) != measures.end(),
           "checkpoints.best_metric", label_names(measures).c_str(), recipe.checkpoints.best_metric);
+  require(recipe.checkpoints.best_metric == "loss" || !recipe.data.valid.empty(), "data.valid",
+          "files to evaluate on, for checkpoints.best_metric", "none");
   require(!recipe.lora || recipe.training.train_only.empty(), "training.train_only",
           "none with lora, which trains its adapter alone",
           json_excerpt(json(recipe.training.train_only)));

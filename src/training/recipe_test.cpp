@@ -183,6 +183,17 @@ TEST(Recipe, FieldsThatDoNotFitTogetherAreNamed) {
   EXPECT_THAT(without("checkpoints.output_dir", "null"), HasSubstr("checkpoints.output_dir"));
   EXPECT_THAT(without("model.labels", R"(["a"])"), HasSubstr("model.labels"));
   EXPECT_THAT(without("model.problem_type", "regression"), HasSubstr("model.problem_type"));
+  const auto best = [](const std::string& valid) {
+    return refusal([&] {
+      Recipe recipe = parse_recipe(kSmall, "r.json");
+      set_recipe_field(recipe, "checkpoints.best_metric", "perplexity");
+      set_recipe_field(recipe, "data.valid", valid);
+      validate(recipe, "r.json");
+    });
+  };
+  EXPECT_THAT(best("[]"), HasSubstr("data.valid: expected files to evaluate on, for "
+                                    "checkpoints.best_metric, got none"));
+  EXPECT_EQ(best("valid.txt"), "accepted");
   EXPECT_THAT(without("checkpoints.output_dir", "\xff"),
               HasSubstr("checkpoints.output_dir: expected UTF-8"));
   EXPECT_EQ(without("lora.r", "4"), "accepted");
