@@ -13,15 +13,18 @@ namespace {
 
 using nlohmann::json;
 
+// Between tabs, where a line has any: a word may hold spaces then.
 std::vector<std::string_view> columns_of(std::string_view line) {
   constexpr std::string_view kSpace = " \t";
+  const std::string_view separators = line.find('\t') == std::string_view::npos ? " " : "\t";
   std::vector<std::string_view> columns;
   while (true) {
     const std::size_t first = line.find_first_not_of(kSpace);
     if (first == std::string_view::npos) return columns;
     line.remove_prefix(first);
-    columns.push_back(line.substr(0, line.find_first_of(kSpace)));
-    line.remove_prefix(columns.back().size());
+    const std::string_view column = line.substr(0, line.find_first_of(separators));
+    columns.push_back(column.substr(0, column.find_last_not_of(kSpace) + 1));
+    line.remove_prefix(column.size());
   }
 }
 

@@ -11,9 +11,9 @@
 
 namespace diffllama {
 
-/// The sentences of a file with a word a line: columns between spaces or tabs, as many on every
-/// line, the first the word and the last its tag, blank lines between sentences. CoNLL-2003's lines
-/// that begin with -DOCSTART- are left out. "_" is no tag.
+/// The sentences of a file with a word a line: columns between tabs, or on a line without any
+/// between spaces, as many on every line, the first the word and the last its tag, blank lines
+/// between sentences. CoNLL-2003's lines that begin with -DOCSTART- are left out. "_" is no tag.
 class ConllReader : public SentenceReader {
  public:
   explicit ConllReader(std::filesystem::path path) : lines_(std::move(path)) {}

@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "training/data/conll.h"
 #include "training/data/conllu.h"
 #include "training/data/test_folder.h"
 #include "training/data/text_encoding.h"
@@ -208,6 +209,14 @@ TEST_F(TokenClassificationTest, ReadsColumnsAndRows) {
   EXPECT_EQ(labels_of(bio), expected);
   EXPECT_THAT(collect_tags({columns}, options_.format, bad_rows_),
               ElementsAre("B-LOC", "B-PER", "O"));
+  ConllReader reader(folder_.write("c.bio", "New York \t B-LOC\nis\t\tO\n\nNew York O\n"));
+  std::vector<TaggedWord> words;
+  ASSERT_TRUE(reader.next(words));
+  ASSERT_EQ(words.size(), 2U);
+  EXPECT_EQ(words[0].form, "New York") << "a line with tabs has its columns between them";
+  EXPECT_EQ(words[0].tag, "B-LOC");
+  EXPECT_EQ(words[1].form, "is");
+  EXPECT_THAT(message_of([&] { reader.next(words); }), HasSubstr("expected 2 columns"));
   const auto numbers = folder_.write("n.jsonl", R"({"tokens": ["a", "b"], "ner_tags": [2, -100]})");
   EXPECT_THAT(collect_tags({numbers}, options_.format, bad_rows_),
               ElementsAre("LABEL_0", "LABEL_1", "LABEL_2"));
