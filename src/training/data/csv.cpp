@@ -66,6 +66,7 @@ int CsvReader::get() {
 
 bool CsvReader::read_record(std::vector<std::string>& fields) {
   fields.clear();
+  record_bytes_ = 0;
   while (peek() == '\n' || peek() == '\r') get();  // empty lines
   record_line_ = line_;
   if (peek() == kEnd) return false;
@@ -76,19 +77,25 @@ bool CsvReader::read_record(std::vector<std::string>& fields) {
   }
 }
 
+// Takes the next byte for `field`.
+void CsvReader::append(std::string& field) {
+  if (++record_bytes_ > kLongestRow) {
+    refuse("a record of at most " + std::to_string(kLongestRow) + " bytes", "a longer one");
+  }
+  field += static_cast<char>(get());
+}
+
 std::string CsvReader::quoted_field() {
   std::string field;
   get();
   while (true) {
-    const int c = get();
+    const int c = peek();
     if (c == kEnd) refuse("a quote that ends the field", "the end of the file");
-    if (c != '"') {
-      field += static_cast<char>(c);
-    } else if (peek() == '"') {
-      field += static_cast<char>(get());
-    } else {
-      break;
+    if (c == '"') {
+      get();
+      if (peek() != '"') break;
     }
+    append(field);
   }
   const int c = peek();
   if (c != separator_ && c != '\n' && c != '\r' && c != kEnd) {
@@ -104,7 +111,7 @@ std::string CsvReader::plain_field() {
       refuse("quotes around all of a field that holds one, doubled",
              '"' + shortened(field) + R"(\"...")");
     }
-    field += static_cast<char>(get());
+    append(field);
   }
   if (peek() != separator_ && field.ends_with('\r')) field.pop_back();
   return field;

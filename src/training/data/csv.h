@@ -22,7 +22,8 @@ class CsvReader {
 
   const std::vector<std::string>& columns() const { return columns_; }
   /// Sets `fields` to the next record's, one for each column; false at the end. Throws IoError, and
-  /// FormatError "PATH:LINE: ..." for a record that is none; the next call goes on behind it.
+  /// FormatError "PATH:LINE: ..." for a record that is none or of more than kLongestRow bytes; the
+  /// next call goes on behind it.
   bool next(std::vector<std::string>& fields);
   /// "PATH:LINE" where the last record begins.
   std::string where() const;
@@ -32,6 +33,7 @@ class CsvReader {
   int peek();
   int get();
   bool read_record(std::vector<std::string>& fields);
+  void append(std::string& field);
   std::string quoted_field();
   std::string plain_field();
   bool at_line_end();
@@ -44,6 +46,7 @@ class CsvReader {
   std::vector<char> buffer_;
   std::size_t at_ = 0, end_ = 0;
   std::int64_t line_ = 1, record_line_ = 1;
+  std::size_t record_bytes_ = 0;
   std::vector<std::string> columns_;
 };
 

@@ -173,6 +173,10 @@ std::string read_data_file(const std::filesystem::path& path) {
     const std::size_t count = file.read(std::span(text).subspan(size));
     text.resize(size + count);
     if (count == 0) return text;
+    if (file.is_packed() && text.size() > kLargestPacked) {
+      throw FormatError(path.string() + ": expected packed data of at most " +
+                        std::to_string(kLargestPacked) + " bytes, got more");
+    }
   }
 }
 

@@ -9,6 +9,11 @@
 
 namespace diffllama {
 
+/// The most bytes of a line or a record of rows, and of a packed file that is read whole: a small
+/// file must not fill the memory.
+constexpr std::size_t kLongestRow = std::size_t{64} << 20;
+constexpr std::size_t kLargestPacked = std::size_t{1} << 30;
+
 /// A file of data, read from the begin to the end; what gzip (RFC 1952) or zstd (RFC 8878) packed,
 /// as its first bytes tell, is unpacked on the way.
 class DataFile {
@@ -32,7 +37,8 @@ class DataFile {
   std::unique_ptr<Reader> reader_;
 };
 
-/// All of a file, unpacked. Throws as DataFile does.
+/// All of a file, unpacked. Throws as DataFile does, and FormatError "PATH: ..." for packed data of
+/// more than kLargestPacked bytes.
 std::string read_data_file(const std::filesystem::path& path);
 
 /// The name without ".gz" or ".zst": "a.csv" for "a.csv.gz".

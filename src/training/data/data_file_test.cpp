@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "training/data/line_reader.h"
+#include "training/data/rows.h"
 #include "training/data/test_folder.h"
 
 namespace diffllama {
@@ -88,6 +89,41 @@ TEST(LineReader, CountsTheLinesOfPackedFiles) {
   EXPECT_EQ(lines.where(), (folder / "a.gz:50001").string());
   EXPECT_FALSE(lines.next(line));
   EXPECT_EQ(lines.bytes_read(), std::filesystem::file_size(folder / "a.gz"));
+}
+
+// What a small packed file may unpack to.
+TEST(DataFile, ALineThatIsTooLongIsNamedAndPassedOver) {
+  const TestFolder folder;
+  const std::string path = (folder / "bomb.jsonl.gz").string();
+  gzFile file = gzopen(path.c_str(), "wb1");
+  const std::string part(std::size_t{1} << 20, 'a');
+  gzputs(file, "{\"text\": \"one\"}\n{\"text\": \"");
+  for (std::size_t bytes = 0; bytes <= kLongestRow; bytes += part.size())
+    gzputs(file, part.c_str());
+  gzputs(file, "\"}\n{\"text\": \"three\"}\n");
+  gzclose(file);
+  const auto rows = RowReader::open(path);
+  DataRow row;
+  ASSERT_TRUE(rows->next(row));
+  EXPECT_EQ(message_of([&] { rows->next(row); }),
+            path + ":2: expected a line of at most 67108864 bytes, got a longer one");
+  ASSERT_TRUE(rows->next(row));
+  EXPECT_EQ(row.fields["text"], "three");
+  EXPECT_EQ(row.where, path + ":3");
+  EXPECT_FALSE(rows->next(row));
+
+  const std::string table = (folder / "bomb.csv.gz").string();
+  file = gzopen(table.c_str(), "wb1");
+  gzputs(file, "text\n");
+  for (std::size_t bytes = 0; bytes <= kLongestRow; bytes += part.size())
+    gzputs(file, part.c_str());
+  gzputs(file, "\nthree\n");
+  gzclose(file);
+  const auto records = RowReader::open(table);
+  EXPECT_EQ(message_of([&] { records->next(row); }),
+            table + ":2: expected a record of at most 67108864 bytes, got a longer one");
+  ASSERT_TRUE(records->next(row));
+  EXPECT_EQ(row.fields["text"], "three");
 }
 
 }  // namespace
