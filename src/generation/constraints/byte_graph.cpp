@@ -66,9 +66,11 @@ class EmptyRemover {
   std::vector<bool> run() {
     const std::size_t count = nullable_.size();
     for (Expression expression = 0; expression < count; ++expression) {
-      const Grammar::Node node = grammar_.node(expression);
-      if (node.kind != Kind::repeat || !nullable(node.parts[0])) continue;
-      grammar_.replace_repeat(expression, not_empty(node.parts[0]), 0, node.most);
+      if (grammar_.node(expression).kind != Kind::repeat) continue;
+      const Expression part = grammar_.node(expression).parts[0];
+      if (!nullable(part)) continue;
+      const std::int64_t most = grammar_.node(expression).most;
+      grammar_.replace_repeat(expression, not_empty(part), 0, most);
     }
     nullable_.resize(grammar_.size(), false);
     return nullable_;
@@ -110,6 +112,7 @@ class EmptyRemover {
         for (std::size_t i = 0; i < node.parts.size(); ++i) {
           std::vector<Expression> rest(node.parts.begin() + static_cast<std::ptrdiff_t>(i),
                                        node.parts.end());
+          grammar_.step(rest.size());
           rest[0] = not_empty(rest[0]);
           choices.push_back(grammar_.sequence(std::move(rest)));
           if (!nullable(node.parts[i])) break;
@@ -277,6 +280,7 @@ class GraphBuilder {
       return std::pair(entry->second, added);
     };
     for (const ByteSequence& sequence : utf8_sequences(set)) {
+      grammar_.step();
       std::uint32_t node = from;
       bool fresh = true;
       for (int i = 0; i < sequence.length && fresh; ++i) {

@@ -68,15 +68,31 @@ CodePoints CodePoints::of(char32_t first, char32_t last) {
 void CodePoints::add(char32_t first, char32_t last) {
   last = std::min(last, kLast);
   if (first > last) return;
-  if (first < kFirstSurrogate) {
-    ranges_.push_back({first, std::min<char32_t>(last, kFirstSurrogate - 1)});
+  if (first < kFirstSurrogate) insert({first, std::min<char32_t>(last, kFirstSurrogate - 1)});
+  if (last > kLastSurrogate) insert({std::max<char32_t>(first, kLastSurrogate + 1), last});
+}
+
+// Joins the ranges that it touches.
+void CodePoints::insert(Range range) {
+  const auto end_of = [](const Range& other) { return other.last + 1; };
+  const auto begin = std::ranges::lower_bound(ranges_, range.first, {}, end_of);
+  auto end = begin;
+  for (; end != ranges_.end() && end->first <= range.last + 1; ++end) {
+    range = {std::min(range.first, end->first), std::max(range.last, end->last)};
   }
-  if (last > kLastSurrogate)
-    ranges_.push_back({std::max<char32_t>(first, kLastSurrogate + 1), last});
-  normalize();
+  if (begin == end) {
+    ranges_.insert(begin, range);
+  } else {
+    *begin = range;
+    ranges_.erase(begin + 1, end);
+  }
 }
 
 void CodePoints::add(const CodePoints& other) {
+  if (other.ranges_.size() == 1) {
+    insert(other.ranges_[0]);
+    return;
+  }
   ranges_.insert(ranges_.end(), other.ranges_.begin(), other.ranges_.end());
   normalize();
 }
@@ -106,9 +122,14 @@ CodePoints CodePoints::complement() const {
 }
 
 CodePoints CodePoints::intersection(const CodePoints& other) const {
-  CodePoints both = complement();
-  both.add(other.complement());
-  return both.complement();
+  CodePoints both;
+  for (auto a = ranges_.begin(), b = other.ranges_.begin();
+       a != ranges_.end() && b != other.ranges_.end();) {
+    const char32_t first = std::max(a->first, b->first), last = std::min(a->last, b->last);
+    if (first <= last) both.ranges_.push_back({first, last});
+    (a->last < b->last ? a : b)++;
+  }
+  return both;
 }
 
 bool CodePoints::contains(char32_t code_point) const {

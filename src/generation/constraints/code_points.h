@@ -32,6 +32,7 @@ class CodePoints {
   bool operator==(const CodePoints&) const = default;
 
  private:
+  void insert(Range range);
   void normalize();
   std::vector<Range> ranges_;
 };

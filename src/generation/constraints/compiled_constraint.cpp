@@ -14,10 +14,16 @@ namespace {
 template <class Parse>
 std::shared_ptr<const Constraint> compile(const char* where, TokenBytes bytes,
                                           const ConstraintLimits& limits, const Parse& parse) {
-  Grammar grammar(where, limits);
-  const Grammar::Rule root = parse(grammar);
-  return std::make_shared<const Constraint>(std::make_unique<Constraint::Impl>(
-      ByteGraph::compile(grammar, root), where, limits, std::move(bytes)));
+  try {
+    Grammar grammar(where, limits);
+    const Grammar::Rule root = parse(grammar);
+    return std::make_shared<const Constraint>(std::make_unique<Constraint::Impl>(
+        ByteGraph::compile(grammar, root), where, limits, std::move(bytes)));
+  } catch (const InvalidArgument&) {
+    throw;
+  } catch (const Error& error) {  // what following alone bounds, at the beginning
+    throw InvalidArgument(error.what());
+  }
 }
 
 }  // namespace

@@ -183,6 +183,7 @@ class Parser {
         last = character();
         if (last < first) fail("a range in ascending order before");
       }
+      grammar_.step(1 + set.ranges().size() / 256);
       set.add(first, last);
     }
     return negated ? set.complement() : set;

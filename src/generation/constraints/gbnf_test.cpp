@@ -93,6 +93,9 @@ TEST(Gbnf, HostileOnes) {
     doubled += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + " r" +
                std::to_string(i + 1) + "\n";
   }
+  std::string optional = "root ::=";  // each letter may be the first
+  for (int i = 0; i < 70000; ++i) optional += " \"a\"?";
+  EXPECT_THAT(refusal(optional), HasSubstr("at most 65536 ways to go on, got more"));
   EXPECT_EQ(refusal(doubled + "r60 ::= \"a\""), "accepted");  // 2^60 letters, in 61 rules
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,8 @@ class Grammar {
   Expression characters(CodePoints set);
   /// The bytes of `text`.
   Expression text(std::string_view text);
+  /// One of the texts; what several begin with is there once.
+  Expression one_of(std::vector<std::string> texts);
   Expression sequence(std::vector<Expression> parts);
   /// Nothing matches where there are none.
   Expression alternatives(std::vector<Expression> parts);
@@ -61,12 +64,15 @@ class Grammar {
   const std::string& where() const { return where_; }
   const ConstraintLimits& limits() const { return limits_; }
 
-  /// Counts one step of compiling against the limit. Throws InvalidArgument past it.
-  void step();
+  /// Counts steps of compiling against the limit, each about half a microsecond. Throws
+  /// InvalidArgument past it.
+  void step(std::size_t count = 1);
+  std::size_t steps() const { return steps_; }
 
  private:
   static constexpr Expression kUndefined = UINT32_MAX;
   Expression push(Node node);
+  Expression one_of(std::span<const std::string> texts, std::size_t from, int depth);
 
   std::string where_;
   ConstraintLimits limits_;

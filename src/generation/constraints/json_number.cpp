@@ -1,9 +1,6 @@
 #include "generation/constraints/json_number.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
 #include <map>
 #include <string>
 #include <tuple>
@@ -24,35 +21,19 @@ struct Scaled {
   bool exact = true;
 };
 
-Scaled scale(double number, int places, bool up) {
-  // The shortest decimal that reads back as this double, which is what the schema's author wrote.
-  std::array<char, 64> text;
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), std::abs(number),
-                                 std::chars_format::scientific)
-                       .ptr;
-  const std::string_view shown(text.data(), static_cast<std::size_t>(end - text.data()));
-  const std::size_t e = shown.find('e');
-  std::string digits(1, shown[0]);
-  if (e > 2) digits += shown.substr(2, e - 2);
-  int exponent = 0;
-  const std::size_t sign = shown[e + 1] == '+' ? e + 2 : e + 1;
-  std::from_chars(shown.data() + sign, shown.data() + shown.size(), exponent);
-  // number = 0.d1d2d3... 10^(exponent+1); the integer part of it times 10^places has this many:
-  const int whole = exponent + 1 + places;
-  const bool negative = number < 0;
-  if (number == 0) return {};
+Scaled scale(const Decimal& number, int places, bool up) {
+  const std::string& digits = number.digits;
+  const bool negative = number.negative;
+  if (digits.empty()) return {};
+  // The integer part of the number times 10^places has so many digits.
+  const std::int64_t whole = number.exponent + places;
   if (whole > kDigits) return {.value = negative ? -kLimit - 1 : kLimit + 1, .exact = true};
+  const std::int64_t size = std::ssize(digits);
   std::int64_t value = 0;
-  bool rest = false;
-  for (int i = 0; i < std::max(whole, static_cast<int>(digits.size())); ++i) {
-    const int digit =
-        i < static_cast<int>(digits.size()) ? digits[static_cast<std::size_t>(i)] - '0' : 0;
-    if (i < whole) {
-      value = value * 10 + digit;
-    } else {
-      rest = rest || digit != 0;
-    }
+  for (std::int64_t i = 0; i < whole; ++i) {
+    value = value * 10 + (i < size ? digits[static_cast<std::size_t>(i)] - '0' : 0);
   }
+  const bool rest = size > whole;  // the last digit is no 0
   if (rest && up != negative) ++value;
   return {.value = negative ? -value : value, .exact = !rest};
 }
@@ -139,26 +120,24 @@ Expression not_negative(Grammar& grammar, std::int64_t low, std::int64_t high, i
   return grammar.alternatives(std::move(choices));
 }
 
-int whole_digits(double value) {
-  int digits = 1;
-  for (double rest = std::abs(value); rest >= 10 && digits < kDigits; rest /= 10) ++digits;
-  return digits;
+int whole_digits(const Decimal& value) {
+  return static_cast<int>(std::clamp<std::int64_t>(value.exponent, 1, kDigits));
 }
 
 }  // namespace
 
-void NumberBounds::at_least(double value, bool above) {
+void NumberBounds::at_least(const Decimal& value, bool above) {
   if (least && (value < *least || (value == *least && !above))) return;
   least = value;
   above_least = above;
 }
-void NumberBounds::at_most(double value, bool below) {
+void NumberBounds::at_most(const Decimal& value, bool below) {
   if (most && (value > *most || (value == *most && !below))) return;
   most = value;
   below_most = below;
 }
-bool NumberBounds::holds(double value) const {
-  if (integer && value != std::floor(value)) return false;
+bool NumberBounds::holds(const Decimal& value) const {
+  if (integer && !value.is_integer()) return false;
   if (least && (value < *least || (above_least && value == *least))) return false;
   return !(most && (value > *most || (below_most && value == *most)));
 }

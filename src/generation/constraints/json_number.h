@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "generation/constraints/decimal.h"
 #include "generation/constraints/grammar.h"
 
 namespace diffllama {
@@ -9,13 +10,13 @@ namespace diffllama {
 /// What a number must be.
 struct NumberBounds {
   bool integer = false;
-  std::optional<double> least, most;             // finite
+  std::optional<Decimal> least, most;
   bool above_least = false, below_most = false;  // the bound itself is not allowed
 
   /// Keeps the narrower of two bounds.
-  void at_least(double value, bool above);
-  void at_most(double value, bool below);
-  bool holds(double value) const;
+  void at_least(const Decimal& value, bool above);
+  void at_most(const Decimal& value, bool below);
+  bool holds(const Decimal& value) const;
 };
 
 /// Numbers within the bounds, as JSON writes them: without bounds up to 15 digits before and after

@@ -14,6 +14,7 @@
 #include "generation/constraints/regex.h"
 #include "generation/constraints/schema.h"
 #include "generation/constraints/schema_exclusion.h"
+#include "generation/constraints/schema_literals.h"
 #include "generation/constraints/schema_validator.h"
 
 namespace diffllama {
@@ -21,18 +22,6 @@ namespace {
 
 using Expression = Grammar::Expression;
 using Id = SchemaDocument::Id;
-
-// Schemas that must all hold, taken apart: `parts` ask for what can be put together, of each group
-// (a schema's anyOf or oneOf) one branch is still to be chosen.
-struct Conjunction {
-  std::vector<Id> parts;
-  std::vector<std::pair<Id, bool>> groups;  // a list of branches; whether one alone may hold
-  std::vector<std::string> absent;          // names that an object must not have
-  bool never = false;
-
-  auto operator<=>(const Conjunction&) const =
-      default;  // NOLINT(modernize-use-nullptr): clang-tidy 14
-};
 
 template <class T>
 void insert_sorted(std::vector<T>& values, T value) {
@@ -45,8 +34,9 @@ class Compiler {
   Compiler(Grammar& grammar, std::string_view text)
       : grammar_(grammar),
         document_(text, grammar.where()),
-        validator_(document_, grammar.limits(), grammar.where()),
-        exclusion_(document_, validator_) {}
+        validator_(document_, grammar),
+        exclusion_(document_, validator_, grammar),
+        literals_(grammar, document_, validator_) {}
 
   Grammar::Rule compile() {
     Conjunction whole;
@@ -97,6 +87,7 @@ class Compiler {
                                     "maximum",
                                     "exclusiveMinimum",
                                     "exclusiveMaximum"};
+    grammar_.step(conjunction.parts.size() / 16);
     if (std::ranges::any_of(kOwn, [&](const char* name) { return schema.contains(name); }) &&
         std::ranges::find(conjunction.parts, id) == conjunction.parts.end()) {
       conjunction.parts.push_back(id);  // in this order: properties come as the schema has them
@@ -130,77 +121,49 @@ class Compiler {
   }
 
   Expression choices(const Conjunction& whole) {
-    if (const SchemaJson* values = listed_values(whole)) return literals(whole, *values);
+    SchemaLiterals::Gathered gathered;
+    if (const SchemaJson* values = literals_.lister(whole)) {
+      literals_.gather(whole, *values, gathered);
+      return literals_.any_of(std::move(gathered));
+    }
     if (whole.groups.empty()) return of_types(whole);
     Conjunction rest = whole;
     const auto [list, one] = rest.groups.front();
     rest.groups.erase(rest.groups.begin());
     const SchemaJson& branches = document_.value(list);
-    std::vector<Expression> results;
     for (std::size_t i = 0; i < branches.size(); ++i) {
+      grammar_.step(1 + (rest.parts.size() + rest.groups.size() + rest.absent.size()) / 8);
       Conjunction branch = rest;
       add(branch, branches[i]);
-      if (one && !branch.never) exclude_others(branches, i, *group_owner_.at(list), branch);
-      results.push_back(value(std::move(branch)));
+      if (branch.never) continue;
+      if (one) exclude_others(list, i, branch);
+      if (const SchemaJson* values = literals_.lister(branch)) {
+        literals_.gather(branch, *values, gathered);  // of all branches together: there may be many
+      } else {
+        gathered.others.push_back(value(std::move(branch)));
+      }
     }
-    return grammar_.alternatives(std::move(results));
+    return literals_.any_of(std::move(gathered));
   }
 
   // Makes what the i-th branch gives break all the others.
-  void exclude_others(const SchemaJson& branches, std::size_t i, const SchemaJson& owner,
-                      Conjunction& branch) {
+  void exclude_others(Id list, std::size_t i, Conjunction& branch) {
+    const SchemaJson& branches = document_.value(list);
+    const auto [sorted, added] = sorted_.try_emplace(list);
+    if (added) sorted->second = exclusion_.sort(branches);
     unsigned types = kAnyType;
     for (const Id id : branch.parts) types &= schema_types(document_.value(id));
-    for (std::size_t j = 0; j < branches.size(); ++j) {
-      if (j == i || exclusion_.excludes(branches[i], branches[j], types)) continue;
+    for (const std::size_t j : SchemaExclusion::rivals(sorted->second, i, types)) {
+      if (exclusion_.excludes(branches[i], branches[j], types)) continue;
       const auto name = exclusion_.missing_name(branches[i], branches[j], types);
       if (!name) {
-        document_.fail(owner, "oneOf",
+        document_.fail(*group_owner_.at(list), "oneOf",
                        "branches that exclude each other (by type, const, enum, bounds or a "
                        "required property), not " +
                            std::to_string(i) + " and " + std::to_string(j));
       }
       insert_sorted(branch.absent, *name);
     }
-  }
-
-  const SchemaJson* listed_values(const Conjunction& whole) const {
-    for (const Id id : whole.parts) {
-      if (document_.value(id).contains("const")) return &document_.value(id);
-    }
-    for (const Id id : whole.parts) {
-      if (document_.value(id).contains("enum")) return &document_.value(id);
-    }
-    return nullptr;
-  }
-
-  // Those of the listed values that satisfy everything else.
-  Expression literals(const Conjunction& whole, const SchemaJson& lister) {
-    std::vector<Expression> texts;
-    const auto holds = [&](const SchemaJson& value) {
-      for (const Id id : whole.parts) {
-        if (!validator_.holds(document_.value(id), value)) return false;
-      }
-      for (const auto& [list, one] : whole.groups) {
-        const auto count = std::ranges::count_if(document_.value(list), [&](const auto& branch) {
-          return validator_.holds(branch, value);
-        });
-        if (count == 0 || (one && count != 1)) return false;
-      }
-      return std::ranges::none_of(whole.absent, [&](const std::string& name) {
-        return value.is_object() && value.contains(name);
-      });
-    };
-    const auto add_value = [&](const SchemaJson& value) {
-      grammar_.step();
-      if (holds(value)) texts.push_back(grammar_.text(value.dump()));
-    };
-    if (const SchemaJson* same = schema_keyword(lister, "const")) {
-      add_value(*same);
-    } else {
-      for (const SchemaJson& value : lister.at("enum")) add_value(value);
-    }
-    return grammar_.alternatives(std::move(texts));
   }
 
   Expression of_types(const Conjunction& whole) {
@@ -236,7 +199,7 @@ class Compiler {
     bounds.integer = (types & kNumber) == 0;
     for (const Id id : whole.parts) {
       const SchemaJson& schema = document_.value(id);
-      add_number_bounds(schema, bounds);
+      document_.add_number_bounds(schema, bounds);
       for (const char* keyword : {"minimum", "exclusiveMinimum"}) {
         const SchemaJson* least = schema_keyword(schema, keyword);
         if (least != nullptr && least->get<double>() >= kLargest) {
@@ -454,8 +417,10 @@ class Compiler {
   SchemaDocument document_;
   SchemaValidator validator_;
   SchemaExclusion exclusion_;
+  SchemaLiterals literals_;
   std::set<Id> open_;  // schemas that are being added
   std::map<Id, const SchemaJson*> group_owner_;
+  std::map<Id, SchemaExclusion::Branches> sorted_;  // of each oneOf
   std::map<Conjunction, Grammar::Rule> rules_;
   std::optional<Grammar::Rule> any_value_;
   int depth_ = 0;

@@ -172,6 +172,52 @@ TEST(JsonSchema, ReferencesAndCombinations) {
           {R"({"x":1})"}}});
 }
 
+// As they are written: doubles would be other numbers.
+TEST(JsonSchema, LongNumbers) {
+  check({{R"({"const":12345678901234567890123})",
+          {"12345678901234567890123"},
+          {"1.2345678901234568e+22", "12345678901234567890124"}},
+         {R"({"enum":[-9223372036854775809,18446744073709551616,0.1234567890123456789]})",
+          {"-9223372036854775809", "18446744073709551616", "0.1234567890123456789"},
+          {"-9223372036854775808", "0.12345678901234568"}},
+         {R"({"const":[12345678901234567890123,{"a":12345678901234567890124}]})",
+          {R"([12345678901234567890123,{"a":12345678901234567890124}])"},
+          {}},
+         {R"({"allOf":[{"enum":[12345678901234567890123,12345678901234567890124]},
+                       {"const":12345678901234567890124}]})",
+          {"12345678901234567890124"},
+          {"12345678901234567890123"}},
+         {R"({"oneOf":[{"const":12345678901234567890123},{"const":12345678901234567890124}]})",
+          {"12345678901234567890123", "12345678901234567890124"},
+          {}},
+         {R"({"enum":[9007199254740992,9007199254740993],"maximum":9007199254740992})",
+          {"9007199254740992"},
+          {"9007199254740993"}},
+         {R"({"enum":[12345678901234567890123.5,12345678901234567890123],"type":"integer"})",
+          {"12345678901234567890123"},
+          {"12345678901234567890123.5"}},
+         {R"({"enum":[1.0,2.5,3],"type":"integer"})", {"1.0", "3"}, {"2.5"}}});
+}
+
+TEST(JsonSchema, ListedValuesAreWrittenAsOthers) {
+  check({{R"({"const":{"b":[1,2.5],"a\n":"\u00e9\""}})",
+          {R"({"b":[1,2.5],"a\n":"é\""})", R"({"b": [1, 2.5], "a\n": "é\""})"},
+          {R"({"a\n":"é\"","b":[1,2.5]})", R"({"b":[1,2.5 ],"a\n":"é\""})"}},
+         {R"({"enum":["a","ab","abc","b","",1,12,[],null]})",
+          {R"("a")", R"("ab")", R"("abc")", R"("b")", R"("")", "1", "12", "[]", "null"},
+          {R"("abcd")", R"("c")", "2", "\"", "nul"}}});
+}
+
+TEST(JsonSchema, ReferencesByName) {
+  check(
+      {{R"({"$id":"https://x.y/s.json","type":"object","$defs":{"n":{"$anchor":"num","type":"null"}},
+              "properties":{"a":{"$ref":"#num"},"b":{"$ref":"https://x.y/s.json#/$defs/n"},
+                            "c":{"$ref":"s.json#num"},"d":{"$ref":"https://x.y/s.json"}}})",
+        {R"({"a":null,"b":null,"c":null,"d":{"a":null}})"},
+        {R"({"a":1})", R"({"b":1})", R"({"c":1})", R"({"d":1})"}},
+       {R"({"type":"array","items":{"const":1},"uniqueItems":false})", {"[1,1]"}, {"[2]"}}});
+}
+
 TEST(JsonSchema, RefusesByPath) {
   const std::pair<const char*, const char*> cases[] = {
       {"{", "json_schema: expected JSON"},
@@ -187,6 +233,10 @@ TEST(JsonSchema, RefusesByPath) {
       {R"({"oneOf":[{"type":"integer"},{"minimum":2}]})",
        "#/oneOf: expected branches that exclude each other"},
       {R"({"$ref":"http://x"})", "#/$ref: expected a reference into this document"},
+      {R"({"$ref":"#nope"})", "#/$ref: expected an $anchor that is in the document"},
+      {R"({"$ref":"#a","allOf":[{"$anchor":"a"},{"$anchor":"a","type":"null"}]})",
+       "#/$ref: expected an $anchor that is in the document once"},
+      {R"({"$id":"s.json","$ref":"s.jsonx"})", "#/$ref: expected a reference into this document"},
       {R"({"$ref":"#/nope"})", "#/$ref: expected a place that is in the document"},
       {R"({"minLength":-1})", "#/minLength: expected an integer from 0 to 1000000, got -1"},
       {R"({"pattern":"("})", "#/pattern: expected a pattern that can be read"},
@@ -221,6 +271,50 @@ TEST(JsonSchema, NestedOneOfCompilesInFewSteps) {
   }
   schema += "}}";
   EXPECT_EQ(refusal(schema, {.steps = 20000}), "accepted");
+}
+
+// {"oneOf": [...]} of `count` branches.
+template <class Branch>
+std::string one_of(int count, const Branch& branch) {
+  std::string text = R"({"oneOf":[)";
+  for (int i = 0; i < count; ++i) text.append(i == 0 ? "" : ",").append(branch(std::to_string(i)));
+  return text + "]}";
+}
+
+// What tells branches apart by their values is not looked for in all pairs; what is, counts.
+TEST(JsonSchema, ManyBranchesAndValues) {
+  const auto constant = [](const std::string& i) {
+    return std::string(R"({"const":)").append(i).append("}");
+  };
+  const auto constraint =
+      compile_json_schema(one_of(20000, constant), test_vocabulary(), {.steps = 1'000'000});
+  EXPECT_TRUE(constraint->accepts("19999"));
+  EXPECT_FALSE(constraint->accepts("20000"));
+  const auto tagged = [](const std::string& i) {
+    return std::string(R"({"type":"object","properties":{"k":{"const":")")
+        .append(i)
+        .append(R"("}},"required":["k"]})");
+  };
+  EXPECT_EQ(refusal(one_of(1000, tagged), {.steps = 200'000}), "accepted");
+  const auto ranges = [](const std::string& i) {
+    return std::string(R"({"type":"integer","minimum":1)")
+        .append(i)
+        .append("0,\"maximum\":1")
+        .append(i)
+        .append("9}");
+  };
+  EXPECT_EQ(refusal(one_of(40, ranges), {.steps = 200'000}), "accepted");
+  EXPECT_THAT(refusal(one_of(400, ranges), {.steps = 200'000}), HasSubstr("steps, got more"));
+  EXPECT_THAT(refusal(one_of(2, [](const std::string&) { return R"({"const":1})"; })),
+              HasSubstr("exclude each other"));
+
+  std::string list = R"({"enum":[)";
+  for (int i = 0; i < 70000; ++i) {
+    list.append(i == 0 ? "\"" : ",\"").append("value ").append(std::to_string(i)).append("\"");
+  }
+  const auto values = compile_json_schema(list + "]}", test_vocabulary(), {});
+  EXPECT_TRUE(values->accepts(R"("value 69999")"));
+  EXPECT_FALSE(values->accepts(R"("value 70000")"));
 }
 
 TEST(JsonSchema, HostileOnes) {

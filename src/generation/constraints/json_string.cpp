@@ -39,6 +39,7 @@ class TextMachine {
     }
   }
   Places next(const Places& places, char32_t c) const {
+    grammar_.step(3);
     Places targets;
     for (const std::uint32_t place : places) {
       for (const auto& [set, target] : nodes_[place].edges) {

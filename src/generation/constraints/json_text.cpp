@@ -101,7 +101,8 @@ Expression json_string_of_length(Grammar& grammar, std::int64_t least, std::int6
 
 Expression json_escaped(Grammar& grammar, const CodePoints& set) {
   std::vector<Expression> choices = {grammar.characters(set.intersection(plain()))};
-  const CodePoints others = set.intersection(plain().complement());
+  static const CodePoints not_plain = plain().complement();
+  const CodePoints others = set.intersection(not_plain);
   for (const auto& [first, last] : others.ranges()) {
     for (char32_t c = first; c <= last; ++c) choices.push_back(grammar.text(escaped(c)));
   }

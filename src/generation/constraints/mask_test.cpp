@@ -63,7 +63,8 @@ TEST(Masks, RandomSchemas) {
     const auto constraint = compile_json_schema(schema, bytes, {});
     expect_exact_masks(*constraint, bytes, source.random());
     SchemaDocument document(schema, "schema");
-    SchemaValidator validator(document, {}, "schema");
+    Grammar steps("schema", {});
+    SchemaValidator validator(document, steps);
     for (int n = 0; n < 3; ++n) {
       const auto [complete, text] = random_text(*constraint, bytes, source.random(), 300);
       if (!complete) continue;

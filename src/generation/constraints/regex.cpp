@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <functional>
+#include <map>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,11 +25,8 @@ CodePoints set_of(std::initializer_list<CodePoints::Range> ranges) {
   return set;
 }
 
-// The code points whose general category is, or begins with, `name` ("Lu", "L").
-std::optional<CodePoints> category(std::string_view name) {
-  if (name.empty() || name.size() > 2) return std::nullopt;
+CodePoints find_category(std::string_view name) {
   CodePoints set;
-  bool known = false;
   char32_t first = 0;
   bool inside = false;
   for (char32_t c = 0; c <= CodePoints::kLast + 1; ++c) {
@@ -35,13 +34,26 @@ std::optional<CodePoints> category(std::string_view name) {
                     std::string_view(utf8proc_category_string(static_cast<utf8proc_int32_t>(c)))
                         .starts_with(name);
     if (in && !inside) first = c;
-    if (!in && inside) {
-      set.add(first, c - 1);
-      known = true;
-    }
+    if (!in && inside) set.add(first, c - 1);
     inside = in;
   }
-  return known ? std::optional(std::move(set)) : std::nullopt;
+  return set;
+}
+
+// The code points whose general category is, or begins with, `name` ("Lu", "L"); none of others.
+// Each is found once: that takes milliseconds.
+CodePoints category(std::string_view name) {
+  static std::mutex mutex;
+  static std::map<std::string, CodePoints, std::less<>> found;
+  if (name.empty() || name.size() > 2) return {};
+  const std::scoped_lock lock(mutex);
+  auto entry = found.find(name);
+  if (entry == found.end()) {
+    CodePoints set = find_category(name);
+    if (set.empty()) return set;
+    entry = found.emplace(name, std::move(set)).first;
+  }
+  return entry->second;
 }
 
 // What \\d, \\w and \\s stand for. ECMA-262 and Python's re, which others check texts with, differ
@@ -49,14 +61,14 @@ std::optional<CodePoints> category(std::string_view name) {
 // other.
 CodePoints digits(bool all) {
   CodePoints set = CodePoints::of('0', '9');
-  if (all) set.add(*category("Nd"));
+  if (all) set.add(category("Nd"));
   return set;
 }
 CodePoints word(bool all) {
   CodePoints set = set_of({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}});
   if (!all) return set;
-  set.add(*category("L"));
-  set.add(*category("N"));
+  set.add(category("L"));
+  set.add(category("N"));
   return set;
 }
 CodePoints spaces(bool all) {
@@ -246,6 +258,10 @@ class Parser {
     while (!take("]")) {
       if (rest_.empty()) fail("]");
       const CodePoints first = class_atom(negated);
+      // What adding it to the set takes.
+      const std::size_t others = set.ranges().size();
+      grammar_.step(1 + others / 256 +
+                    (is_single(first) ? 0 : (others + first.ranges().size()) / 8));
       if (!rest_.starts_with("-") || rest_.starts_with("-]")) {
         set.add(first);
         continue;
@@ -369,10 +385,10 @@ class Parser {
     for (const std::string_view prefix : {"General_Category=", "gc="}) {
       if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
     }
-    auto set = category(name);
-    if (!set) fail("a general category such as L or Lu");
+    CodePoints set = category(name);
+    if (set.empty()) fail("a general category such as L or Lu");
     rest_.remove_prefix(end);
-    return *std::move(set);
+    return set;
   }
 
   Grammar& grammar_;

@@ -142,6 +142,9 @@ TEST(Regex, HostileOnes) {
   EXPECT_TRUE(matches(nested, "aaaa"));
   std::string many;
   for (int i = 0; i < 50000; ++i) many += "a{0,1000}";
+  std::string classes;
+  for (int i = 0; i < 1000; ++i) classes += R"([\W\p{L}])";
+  EXPECT_THAT(refusal(classes, {.steps = 200000}), HasSubstr("in 200000 steps, got more"));
   EXPECT_THAT(refusal(many, {.steps = 10000}), HasSubstr("in 10000 steps, got more"));
   EXPECT_FALSE(matches("(a|a)*(a|a)*(a|a)*b", std::string(2000, 'a')));
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/json.h"
 #include "diffllama/error.h"
@@ -23,6 +24,7 @@ constexpr Keyword kKeywords[] = {
     // What asks for nothing.
     {"$schema", Takes::anything},
     {"$id", Takes::anything},
+    {"$anchor", Takes::text},
     {"$comment", Takes::anything},
     {"title", Takes::anything},
     {"description", Takes::anything},
@@ -63,6 +65,31 @@ constexpr std::pair<std::string_view, unsigned> kTypes[] = {
     {"integer", kInteger}, {"number", kNumber | kInteger},
     {"string", kString},   {"array", kArray},
     {"object", kObject}};
+
+// The numbers of a text that do not fit into 64 bits of an integer, as they stand in it.
+struct NumberTexts {
+  std::vector<std::string> texts = {};
+
+  bool number_float(double /*value*/, const std::string& text) {
+    texts.push_back(text);
+    return true;
+  }
+  static bool null() { return true; }
+  static bool boolean(bool /*value*/) { return true; }
+  static bool number_integer(std::int64_t /*value*/) { return true; }
+  static bool number_unsigned(std::uint64_t /*value*/) { return true; }
+  static bool string(const std::string& /*value*/) { return true; }
+  static bool binary(const SchemaJson::binary_t& /*value*/) { return true; }
+  static bool start_object(std::size_t /*size*/) { return true; }
+  static bool key(const std::string& /*name*/) { return true; }
+  static bool end_object() { return true; }
+  static bool start_array(std::size_t /*size*/) { return true; }
+  static bool end_array() { return true; }
+  static bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
+                          const SchemaJson::exception& /*error*/) {
+    return false;
+  }
+};
 
 bool is_schema(const SchemaJson& value) { return value.is_object() || value.is_boolean(); }
 
@@ -161,34 +188,106 @@ SchemaDocument::SchemaDocument(std::string_view text, std::string where)
     throw InvalidArgument(error.what());
   }
   if (!is_schema(root_)) throw InvalidArgument(where_ + ": #: expected a schema");
-  number(root_, "#");
+  read_number_texts(text);
+  number(root_, nullptr);
   checked_.resize(values_.size(), false);
 }
 
-SchemaDocument::Id SchemaDocument::number(const SchemaJson& value, std::string path) {
+void SchemaDocument::read_number_texts(std::string_view text) {
+  NumberTexts found;
+  SchemaJson::sax_parse(text.begin(), text.end(), &found);
+  if (found.texts.empty()) return;
+  std::size_t next = 0;
+  const auto walk = [&](const auto& self, const SchemaJson& value) -> void {
+    if (value.is_number_float()) number_texts_[&value] = std::move(found.texts[next++]);
+    if (!value.is_structured()) return;
+    for (const SchemaJson& part : value) self(self, part);
+  };
+  walk(walk, root_);
+}
+
+SchemaDocument::Id SchemaDocument::number(const SchemaJson& value, const Place* place) {
   std::string key;
+  const auto below = [&](const SchemaJson& part, const std::string* name, std::size_t item) {
+    places_.push_back({.above = place, .name = name, .item = item});
+    key += std::to_string(number(part, &places_.back())) + ",";
+  };
   if (value.is_object()) {
     key = "{";
-    for (const auto& [name, member] : value.items()) {
-      key += std::to_string(name.size()) + ":" + name;
-      key += std::to_string(number(member, path + "/" + escape_pointer(name))) + ",";
+    for (auto member = value.begin(); member != value.end(); ++member) {
+      key += std::to_string(member.key().size()) + ":" + member.key();
+      below(*member, &member.key(), 0);
+    }
+    if (const SchemaJson* anchor = schema_keyword(value, "$anchor");
+        anchor != nullptr && anchor->is_string()) {
+      anchors_.emplace(anchor->get<std::string>(), &value);
     }
   } else if (value.is_array()) {
     key = "[";
-    std::size_t index = 0;
-    for (const SchemaJson& item : value) {
-      key += std::to_string(number(item, path + "/" + std::to_string(index++))) + ",";
-    }
+    for (std::size_t i = 0; i < value.size(); ++i) below(value[i], nullptr, i);
   } else {
-    key = value.dump();
+    key = value.is_number() ? number_text(value) : value.dump();
   }
   const auto [entry, added] = known_.try_emplace(std::move(key), static_cast<Id>(values_.size()));
   if (added) {
     values_.push_back(&value);
-    paths_.push_back(std::move(path));
+    paths_.push_back(place);
   }
   ids_[&value] = entry->second;
   return entry->second;
+}
+
+std::string SchemaDocument::path(Id id) const {
+  constexpr std::size_t kMostBytes = 300;
+  std::string path;
+  for (const Place* place = paths_[id]; place != nullptr; place = place->above) {
+    const std::string name =
+        place->name != nullptr ? escape_pointer(*place->name) : std::to_string(place->item);
+    if (path.size() + name.size() > kMostBytes) return "#/..." + path;
+    path.insert(0, "/" + name);
+  }
+  return "#" + path;
+}
+
+std::string SchemaDocument::number_text(const SchemaJson& value) const {
+  const auto known = number_texts_.find(&value);
+  return known != number_texts_.end() ? known->second : value.dump();
+}
+
+unsigned SchemaDocument::value_types(const SchemaJson& value) const {
+  if (value.is_null()) return kNull;
+  if (value.is_boolean()) return kBoolean;
+  if (value.is_string()) return kString;
+  if (value.is_array()) return kArray;
+  if (value.is_object()) return kObject;
+  return decimal(value).is_integer() ? kInteger | kNumber : kNumber;
+}
+
+void SchemaDocument::add_number_bounds(const SchemaJson& schema, NumberBounds& bounds) const {
+  const auto with = [&](const char* keyword, const auto& add) {
+    if (const SchemaJson* value = schema_keyword(schema, keyword)) add(decimal(*value));
+  };
+  with("minimum", [&](const Decimal& value) { bounds.at_least(value, false); });
+  with("exclusiveMinimum", [&](const Decimal& value) { bounds.at_least(value, true); });
+  with("maximum", [&](const Decimal& value) { bounds.at_most(value, false); });
+  with("exclusiveMaximum", [&](const Decimal& value) { bounds.at_most(value, true); });
+}
+
+std::string SchemaDocument::value_key(const SchemaJson& value) const {
+  if (value.is_number()) {
+    const Decimal number = decimal(value);
+    return (number.negative ? "-." : ".") + number.digits + "e" + std::to_string(number.exponent);
+  }
+  if (!value.is_structured()) return value.dump();
+  std::vector<std::string> parts;
+  for (auto part = value.begin(); part != value.end(); ++part) {
+    parts.push_back((value.is_object() ? SchemaJson(part.key()).dump() + ":" : "") +
+                    value_key(*part));
+  }
+  if (value.is_object()) std::ranges::sort(parts);
+  std::string key(1, value.is_object() ? '{' : '[');
+  for (const std::string& part : parts) key.append(part).append(1, ',');
+  return key + (value.is_object() ? '}' : ']');
 }
 
 void SchemaDocument::fail(const SchemaJson& schema, const std::string& keyword,
@@ -208,7 +307,7 @@ void SchemaDocument::check(const SchemaJson& schema) {
   for (const auto& [name, value] : schema.items()) {
     const auto keyword = std::ranges::find(kKeywords, name, &Keyword::name);
     if (keyword == std::end(kKeywords)) {
-      if (name.starts_with("x-")) continue;
+      if (name.starts_with("x-") || (name == "uniqueItems" && value == false)) continue;
       fail(schema, name, "a keyword that is supported");
     }
     if (name == "$id" && &schema != &root_) fail(schema, name, "no $id but the document's own");
@@ -218,13 +317,37 @@ void SchemaDocument::check(const SchemaJson& schema) {
   }
 }
 
+// The schema of an $anchor.
+const SchemaJson* SchemaDocument::named_place(std::string_view reference,
+                                              const SchemaJson& schema) const {
+  const auto [first, last] = anchors_.equal_range(std::string(reference));
+  if (first == last) fail(schema, "$ref", "an $anchor that is in the document");
+  if (std::next(first) != last) fail(schema, "$ref", "an $anchor that is in the document once");
+  return first->second;
+}
+
 const SchemaJson& SchemaDocument::target(const SchemaJson& schema) const {
   const std::string reference = schema.at("$ref").get<std::string>();
-  if (reference != "#" && !reference.starts_with("#/")) {
+  std::string_view rest = reference;
+  // The document's own $id, whole or its last part, is where it is.
+  if (const SchemaJson* own = schema_keyword(root_, "$id"); own != nullptr && own->is_string()) {
+    std::string_view id = own->get_ref<const std::string&>();
+    if (id.ends_with('#')) id.remove_suffix(1);
+    const std::string_view file = id.substr(id.rfind('/') + 1);
+    for (const std::string_view name : {id, file}) {
+      if (name.empty() || !rest.starts_with(name)) continue;
+      const std::string_view behind = rest.substr(name.size());
+      if (!behind.empty() && !behind.starts_with('#')) continue;
+      rest = behind.empty() ? std::string_view("#") : behind;
+      break;
+    }
+  }
+  if (!rest.starts_with('#')) {
     fail(schema, "$ref", "a reference into this document, #/...");
   }
+  rest.remove_prefix(1);
+  if (!rest.empty() && !rest.starts_with('/')) return *named_place(rest, schema);
   const SchemaJson* value = &root_;
-  std::string_view rest = std::string_view(reference).substr(1);
   while (!rest.empty()) {
     rest.remove_prefix(1);
     const std::size_t end = std::min(rest.find('/'), rest.size());
@@ -264,26 +387,6 @@ unsigned schema_types(const SchemaJson& schema) {
     add(*found);
   }
   return types;
-}
-
-unsigned value_types(const SchemaJson& value) {
-  if (value.is_null()) return kNull;
-  if (value.is_boolean()) return kBoolean;
-  if (value.is_string()) return kString;
-  if (value.is_array()) return kArray;
-  if (value.is_object()) return kObject;
-  const double number = value.get<double>();
-  return number == std::floor(number) ? kInteger | kNumber : static_cast<unsigned>(kNumber);
-}
-
-void add_number_bounds(const SchemaJson& schema, NumberBounds& bounds) {
-  const auto with = [&](const char* keyword, const auto& add) {
-    if (const SchemaJson* value = schema_keyword(schema, keyword)) add(value->get<double>());
-  };
-  with("minimum", [&](double value) { bounds.at_least(value, false); });
-  with("exclusiveMinimum", [&](double value) { bounds.at_least(value, true); });
-  with("maximum", [&](double value) { bounds.at_most(value, false); });
-  with("exclusiveMaximum", [&](double value) { bounds.at_most(value, true); });
 }
 
 std::int64_t schema_count(const SchemaJson& schema, const char* keyword, std::int64_t absent) {

@@ -1,8 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <optional>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -30,25 +29,47 @@ class SchemaDocument {
   /// The number of a value of the document; equal values have the same.
   Id id(const SchemaJson& value) const { return ids_.at(&value); }
   const SchemaJson& value(Id id) const { return *values_[id]; }
-  /// The first place of a value, "#/properties/a".
-  const std::string& path(Id id) const { return paths_[id]; }
+  /// The first place of a value, "#/properties/a"; of a long one the end.
+  std::string path(Id id) const;
   /// What the schema's $ref points to.
   const SchemaJson& target(const SchemaJson& schema) const;
   /// Checks the keywords of one schema: throws InvalidArgument that names the path of one that is
   /// not supported, or has a value that is not allowed.
   void check(const SchemaJson& schema);
 
+  // Numbers as the document writes them: a double would make others of long ones. Values from
+  // elsewhere are taken as they are.
+  std::string number_text(const SchemaJson& value) const;
+  Decimal decimal(const SchemaJson& value) const { return Decimal::of(number_text(value)); }
+  /// Adds the schema's bounds.
+  void add_number_bounds(const SchemaJson& schema, NumberBounds& bounds) const;
+  /// The type bits that a value satisfies.
+  unsigned value_types(const SchemaJson& value) const;
+  /// The same text for equal values: 1 and 1.0, objects in any order.
+  std::string value_key(const SchemaJson& value) const;
+
   [[noreturn]] void fail(const SchemaJson& schema, const std::string& keyword,
                          const std::string& expected) const;
 
  private:
-  Id number(const SchemaJson& value, std::string path);
+  // One step of a path: the member's name, or the item's number.
+  struct Place {
+    const Place* above = nullptr;
+    const std::string* name = nullptr;
+    std::size_t item = 0;
+  };
+  Id number(const SchemaJson& value, const Place* place);
+  void read_number_texts(std::string_view text);
+  const SchemaJson* named_place(std::string_view reference, const SchemaJson& schema) const;
 
   std::string where_;
   SchemaJson root_;
   std::unordered_map<const SchemaJson*, Id> ids_;
   std::vector<const SchemaJson*> values_;
-  std::vector<std::string> paths_;
+  std::deque<Place> places_;
+  std::vector<const Place*> paths_;
+  std::unordered_map<const SchemaJson*, std::string> number_texts_;  // of what JSON makes a double
+  std::unordered_multimap<std::string, const SchemaJson*> anchors_;
   std::unordered_map<std::string, Id> known_;
   std::vector<bool> checked_;
 };
@@ -65,10 +86,6 @@ inline constexpr unsigned kAnyType = 127;
 
 /// The bits of the schema's "type"; all without one.
 unsigned schema_types(const SchemaJson& schema);
-/// The type bits that a value satisfies.
-unsigned value_types(const SchemaJson& value);
-/// Adds the schema's bounds.
-void add_number_bounds(const SchemaJson& schema, NumberBounds& bounds);
 /// A keyword's integer, or `absent`.
 std::int64_t schema_count(const SchemaJson& schema, const char* keyword, std::int64_t absent);
 /// The keyword's value, or nothing.

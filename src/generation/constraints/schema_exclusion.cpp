@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -27,11 +28,11 @@ bool apart(const std::pair<std::int64_t, std::int64_t>& a,
   return a.second < b.first || b.second < a.first;
 }
 
-bool numbers_apart(const std::vector<const SchemaJson*>& a,
+bool numbers_apart(const SchemaDocument& document, const std::vector<const SchemaJson*>& a,
                    const std::vector<const SchemaJson*>& b) {
   NumberBounds both;
   for (const auto* schemas : {&a, &b}) {
-    for (const SchemaJson* schema : *schemas) add_number_bounds(*schema, both);
+    for (const SchemaJson* schema : *schemas) document.add_number_bounds(*schema, both);
   }
   if (!both.least || !both.most) return false;
   return *both.least > *both.most ||
@@ -48,20 +49,6 @@ std::set<std::string> required_names(const std::vector<const SchemaJson*>& schem
   return names;
 }
 
-// What the schemas ask of a property by its name.
-std::vector<const SchemaJson*> property_schemas(const std::vector<const SchemaJson*>& schemas,
-                                                const std::string& name) {
-  std::vector<const SchemaJson*> found;
-  for (const SchemaJson* schema : schemas) {
-    const SchemaJson* properties = schema_keyword(*schema, "properties");
-    const SchemaJson* own =
-        properties == nullptr ? nullptr : schema_keyword(*properties, name.c_str());
-    if (own == nullptr) own = schema_keyword(*schema, "additionalProperties");
-    if (own != nullptr) found.push_back(own);
-  }
-  return found;
-}
-
 }  // namespace
 
 std::vector<SchemaExclusion::Flat> SchemaExclusion::ways(const SchemaJson& schema) {
@@ -76,6 +63,7 @@ void SchemaExclusion::expand(const SchemaJson& schema, std::vector<Flat>& ways, 
     return;
   }
   document_.check(schema);
+  grammar_.step(1 + ways.size());
   if (depth > kMostDepth) return;  // what is left out makes a way hold more often
   for (Flat& way : ways) way.push_back(&schema);
   if (schema.contains("$ref")) expand(document_.target(schema), ways, depth + 1);
@@ -112,10 +100,26 @@ bool SchemaExclusion::lists_exclude(const Flat& lister, const Flat& other) {
   return false;
 }
 
+// What the schemas ask of a property by its name.
+std::vector<const SchemaJson*> SchemaExclusion::property_schemas(const Flat& schemas,
+                                                                 const std::string& name) {
+  std::vector<const SchemaJson*> found;
+  for (const SchemaJson* schema : schemas) {
+    const SchemaJson* properties = schema_keyword(*schema, "properties");
+    grammar_.step(1 + (properties == nullptr ? 0 : properties->size() / 64));
+    const SchemaJson* own =
+        properties == nullptr ? nullptr : schema_keyword(*properties, name.c_str());
+    if (own == nullptr) own = schema_keyword(*schema, "additionalProperties");
+    if (own != nullptr) found.push_back(own);
+  }
+  return found;
+}
+
 bool SchemaExclusion::objects_exclude(const Flat& a, const Flat& b) {
   // A property that both must look at, and cannot both like.
   std::set<std::string> names = required_names(a);
   names.merge(required_names(b));
+  grammar_.step(names.size());
   for (const std::string& name : names) {
     for (const SchemaJson* x : property_schemas(a, name)) {
       if (*x == false) return true;
@@ -131,11 +135,12 @@ bool SchemaExclusion::objects_exclude(const Flat& a, const Flat& b) {
 }
 
 unsigned SchemaExclusion::common_types(const Flat& a, const Flat& b, unsigned types) {
+  grammar_.step(4);
   for (const Flat* flat : {&a, &b}) {
     for (const SchemaJson* schema : *flat) types &= schema_types(*schema);
   }
   if (types == 0 || lists_exclude(a, b) || lists_exclude(b, a)) return 0;
-  if (numbers_apart(a, b)) types &= ~unsigned{kInteger | kNumber};
+  if (numbers_apart(document_, a, b)) types &= ~unsigned{kInteger | kNumber};
   if (apart(count_bounds(a, "minLength", "maxLength"), count_bounds(b, "minLength", "maxLength"))) {
     types &= ~unsigned{kString};
   }
@@ -147,6 +152,7 @@ unsigned SchemaExclusion::common_types(const Flat& a, const Flat& b, unsigned ty
 }
 
 bool SchemaExclusion::excludes(const SchemaJson& a, const SchemaJson& b, unsigned types) {
+  grammar_.step();
   if (depth_ >= kMostDepth) return false;
   const auto key = std::tuple(document_.id(a), document_.id(b), types);
   if (const auto known = known_.find(key); known != known_.end()) return known->second;
@@ -170,6 +176,7 @@ std::optional<std::string> SchemaExclusion::missing_name(const SchemaJson& a, co
       if (both == 0) continue;
       if (both != kObject) return std::nullopt;
       const std::set<std::string> names = required_names(y);
+      grammar_.step(names.size());
       if (!candidates) {
         candidates = names;
       } else {
@@ -182,6 +189,101 @@ std::optional<std::string> SchemaExclusion::missing_name(const SchemaJson& a, co
     if (!needed_by_a.contains(name)) return name;
   }
   return std::nullopt;
+}
+
+std::optional<SchemaExclusion::Keys> SchemaExclusion::listed(const Flat& way) const {
+  for (const SchemaJson* schema : way) {
+    if (const SchemaJson* same = schema_keyword(*schema, "const")) {
+      return Keys{document_.value_key(*same)};
+    }
+    const SchemaJson* list = schema_keyword(*schema, "enum");
+    if (list == nullptr) continue;
+    grammar_.step(list->size());
+    Keys keys;
+    for (const SchemaJson& value : *list) keys.push_back(document_.value_key(value));
+    return keys;
+  }
+  return std::nullopt;
+}
+
+std::optional<SchemaExclusion::Keys> SchemaExclusion::listed(const SchemaJson& schema) {
+  Keys all;
+  for (const Flat& way : ways(schema)) {
+    const std::optional<Keys> keys = listed(way);
+    if (!keys) return std::nullopt;
+    all.insert(all.end(), keys->begin(), keys->end());
+  }
+  return all;
+}
+
+std::map<std::string, SchemaExclusion::Keys> SchemaExclusion::listed_properties(
+    const SchemaJson& schema) {
+  std::map<std::string, Keys> all;
+  bool first = true;
+  for (const Flat& way : ways(schema)) {
+    std::map<std::string, Keys> here;
+    for (const std::string& name : required_names(way)) {
+      if (!first && !all.contains(name)) continue;
+      for (const SchemaJson* property : property_schemas(way, name)) {
+        const std::optional<Keys> keys = listed(*property);
+        if (!keys) continue;
+        Keys& found = here[name] = all[name];
+        found.insert(found.end(), keys->begin(), keys->end());
+        break;
+      }
+    }
+    all = std::move(here);  // what every way lists
+    first = false;
+  }
+  return all;
+}
+
+SchemaExclusion::Branches SchemaExclusion::sort(const SchemaJson& branches) {
+  std::vector<std::map<std::string, Keys>> properties;
+  std::map<std::string, std::size_t> uses;
+  for (const SchemaJson& branch : branches) {
+    properties.push_back(listed_properties(branch));
+    for (const auto& [name, keys] : properties.back()) ++uses[name];
+  }
+  const auto most = std::ranges::max_element(uses, {}, [](const auto& use) { return use.second; });
+  Branches sorted;
+  for (std::size_t i = 0; i < branches.size(); ++i) {
+    std::optional<Keys> keys = listed(branches[i]);
+    int group = keys ? Branches::kValues : Branches::kOthers;
+    if (!keys && most != uses.end() && properties[i].contains(most->first)) {
+      group = Branches::kProperty;
+      keys = std::move(properties[i][most->first]);
+    }
+    for (const int other : {Branches::kValues, Branches::kProperty}) {
+      if (group != other) sorted.outside[other].push_back(i);
+    }
+    for (const std::string& key : keys.value_or(Keys())) {
+      sorted.with_value[group][key].push_back(i);
+    }
+    sorted.group.push_back(group);
+    sorted.values.push_back(keys.value_or(Keys()));
+  }
+  return sorted;
+}
+
+std::vector<std::size_t> SchemaExclusion::rivals(const Branches& branches, std::size_t i,
+                                                 unsigned types) {
+  const int group = branches.group[i];
+  std::vector<std::size_t> found;
+  if (group == Branches::kValues || (group == Branches::kProperty && types == kObject)) {
+    found = branches.outside[group];
+    for (const std::string& value : branches.values[i]) {
+      const std::vector<std::size_t>& same = branches.with_value[group].at(value);
+      found.insert(found.end(), same.begin(), same.end());
+    }
+  } else {
+    found.resize(branches.group.size());
+    std::iota(found.begin(), found.end(), std::size_t{0});
+  }
+  std::erase(found, i);
+  std::ranges::sort(found);
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
 }
 
 }  // namespace diffllama

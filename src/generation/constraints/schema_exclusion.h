@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 #include <vector>
 
 #include "generation/constraints/schema_validator.h"
@@ -15,8 +16,23 @@ namespace diffllama {
 /// it does not know, it says that both may hold.
 class SchemaExclusion {
  public:
-  SchemaExclusion(SchemaDocument& document, SchemaValidator& validator)
-      : document_(document), validator_(validator) {}
+  /// What it does counts as steps of `grammar`.
+  SchemaExclusion(SchemaDocument& document, SchemaValidator& validator, Grammar& grammar)
+      : document_(document), validator_(validator), grammar_(grammar) {}
+
+  /// Branches of a oneOf by what tells many of them apart at once: each group has the branches that
+  /// list values, of their own or of one property that objects must have.
+  struct Branches {
+    static constexpr int kOthers = 0, kValues = 1, kProperty = 2, kGroups = 3;
+    std::vector<int> group;                        // by branch
+    std::vector<std::vector<std::string>> values;  // by branch, as keys
+    std::unordered_map<std::string, std::vector<std::size_t>> with_value[kGroups];
+    std::vector<std::size_t> outside[kGroups];  // the branches that are not of the group
+  };
+  Branches sort(const SchemaJson& branches);
+  /// The branches that a value of the i-th, of these types, may satisfy as far as the groups tell;
+  /// ascending.
+  static std::vector<std::size_t> rivals(const Branches& branches, std::size_t i, unsigned types);
 
   /// No value of these types satisfies both.
   bool excludes(const SchemaJson& a, const SchemaJson& b, unsigned types = kAnyType);
@@ -34,9 +50,17 @@ class SchemaExclusion {
   unsigned common_types(const Flat& a, const Flat& b, unsigned types);
   bool lists_exclude(const Flat& lister, const Flat& other);
   bool objects_exclude(const Flat& a, const Flat& b);
+  std::vector<const SchemaJson*> property_schemas(const Flat& schemas, const std::string& name);
+  using Keys = std::vector<std::string>;
+  /// The keys of the values that a schema has at most, where it lists them.
+  std::optional<Keys> listed(const SchemaJson& schema);
+  std::optional<Keys> listed(const Flat& way) const;
+  /// Those of each property that an object must have.
+  std::map<std::string, Keys> listed_properties(const SchemaJson& schema);
 
   SchemaDocument& document_;
   SchemaValidator& validator_;
+  Grammar& grammar_;
   std::map<std::tuple<SchemaDocument::Id, SchemaDocument::Id, unsigned>, bool> known_;
   int depth_ = 0;
 };

@@ -1,9 +1,9 @@
 #include "generation/constraints/schema_validator.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "diffllama/error.h"
-#include "generation/constraints/automaton.h"
 #include "generation/constraints/regex.h"
 
 namespace diffllama {
@@ -31,11 +31,6 @@ std::string time_regex() {
          "(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
 }
 
-// Objects are equal whatever the order of their members.
-bool equal(const SchemaJson& a, const SchemaJson& b) {
-  return a.is_structured() ? nlohmann::json(a) == nlohmann::json(b) : a == b;
-}
-
 }  // namespace
 
 std::optional<std::string> format_regex(std::string_view format) {
@@ -51,22 +46,47 @@ std::optional<std::string> format_regex(std::string_view format) {
   return std::nullopt;
 }
 
+SchemaValidator::Pattern& SchemaValidator::compiled(const std::string& pattern, bool search) {
+  const auto [entry, added] = patterns_.try_emplace({pattern, search});
+  if (added) {
+    ConstraintLimits limits = grammar_.limits();
+    limits.steps -= grammar_.steps();
+    Grammar grammar(grammar_.where(), limits);
+    const Grammar::Rule rule = grammar.add_rule("pattern");
+    grammar.define(rule, parse_regex(grammar, pattern, search));
+    entry->second.graph = ByteGraph::compile(grammar, rule);
+    entry->second.automaton =
+        std::make_unique<Automaton>(entry->second.graph, grammar_.where(), limits.memory);
+    grammar_.step(grammar.steps());
+  }
+  return entry->second;
+}
+
 bool SchemaValidator::matches(const std::string& pattern, const std::string& text, bool search) {
-  Grammar grammar(where_, limits_);
-  const Grammar::Rule rule = grammar.add_rule("pattern");
-  grammar.define(rule, parse_regex(grammar, pattern, search));
-  const ByteGraph graph = ByteGraph::compile(grammar, rule);
-  Automaton automaton(graph, where_, limits_.memory);
+  Automaton& automaton = *compiled(pattern, search).automaton;
   Automaton::State state = automaton.start();
   for (const char c : text) {
+    grammar_.step();
+    const std::size_t known = automaton.size();
     state = automaton.next(state, static_cast<std::uint8_t>(c));
     if (state == Automaton::kDead) return false;
+    grammar_.step(16 * (automaton.size() - known));
   }
   return automaton.accepts(state);
 }
 
+const std::unordered_set<std::string>& SchemaValidator::keys_of(const SchemaJson& list) {
+  const auto [entry, added] = keys_.try_emplace(document_.id(list));
+  if (added) {
+    for (const SchemaJson& value : list) entry->second.insert(document_.value_key(value));
+    grammar_.step(list.size());
+  }
+  return entry->second;
+}
+
 bool SchemaValidator::holds(const SchemaJson& schema, const SchemaJson& value) {
   if (schema.is_boolean()) return schema.get<bool>();
+  grammar_.step();
   document_.check(schema);
   if (++depth_ > kMostDepth) {
     document_.fail(schema, "", "a schema that does not refer to itself without end");
@@ -79,14 +99,12 @@ bool SchemaValidator::holds(const SchemaJson& schema, const SchemaJson& value) {
 bool SchemaValidator::holds_here(const SchemaJson& schema, const SchemaJson& value) {
   const auto holds_of = [&](const SchemaJson& part) { return holds(part, value); };
   if (schema.contains("$ref") && !holds(document_.target(schema), value)) return false;
-  if ((schema_types(schema) & value_types(value)) == 0) return false;
+  if ((schema_types(schema) & document_.value_types(value)) == 0) return false;
   if (const SchemaJson* list = schema_keyword(schema, "enum")) {
-    const auto same = [&](const SchemaJson& item) { return equal(item, value); };
-    if (std::ranges::none_of(*list, same)) return false;
+    if (!keys_of(*list).contains(document_.value_key(value))) return false;
   }
-  if (const SchemaJson* same = schema_keyword(schema, "const");
-      same != nullptr && !equal(*same, value)) {
-    return false;
+  if (const SchemaJson* same = schema_keyword(schema, "const")) {
+    if (document_.value_key(*same) != document_.value_key(value)) return false;
   }
   if (const SchemaJson* all = schema_keyword(schema, "allOf")) {
     if (!std::ranges::all_of(*all, holds_of)) return false;
@@ -99,8 +117,8 @@ bool SchemaValidator::holds_here(const SchemaJson& schema, const SchemaJson& val
   }
   if (value.is_number()) {
     NumberBounds bounds;
-    add_number_bounds(schema, bounds);
-    return bounds.holds(value.get<double>());
+    document_.add_number_bounds(schema, bounds);
+    return bounds.holds(document_.decimal(value));
   }
   if (value.is_string()) return holds_string(schema, value.get<std::string>());
   if (value.is_array()) return holds_array(schema, value);
@@ -138,14 +156,17 @@ bool SchemaValidator::holds_array(const SchemaJson& schema, const SchemaJson& va
 
 bool SchemaValidator::holds_object(const SchemaJson& schema, const SchemaJson& value) {
   if (const SchemaJson* required = schema_keyword(schema, "required")) {
+    grammar_.step(required->size() * (1 + value.size() / 64));  // members are looked for in a list
     for (const SchemaJson& name : *required) {
       if (!value.contains(name.get<std::string>())) return false;
     }
   }
   const SchemaJson* properties = schema_keyword(schema, "properties");
   const SchemaJson* others = schema_keyword(schema, "additionalProperties");
+  if (properties == nullptr && others == nullptr) return true;
   // NOLINTNEXTLINE(readability-use-anyofallof): std::ranges does not take items() for a range
   for (const auto& [name, member] : value.items()) {
+    grammar_.step(1 + (properties != nullptr ? properties->size() / 64 : 0));
     const SchemaJson* own =
         properties != nullptr ? schema_keyword(*properties, name.c_str()) : nullptr;
     const SchemaJson* asked = own != nullptr ? own : others;

@@ -1,8 +1,13 @@
 #pragma once
 
+#include <map>
+#include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
+#include "generation/constraints/automaton.h"
 #include "generation/constraints/schema.h"
 
 namespace diffllama {
@@ -11,8 +16,9 @@ namespace diffllama {
 /// are told apart.
 class SchemaValidator {
  public:
-  SchemaValidator(SchemaDocument& document, const ConstraintLimits& limits, std::string where)
-      : document_(document), limits_(limits), where_(std::move(where)) {}
+  /// What it does counts as steps of `grammar`.
+  SchemaValidator(SchemaDocument& document, Grammar& grammar)
+      : document_(document), grammar_(grammar) {}
 
   /// Throws InvalidArgument for schemas that are not supported, or refer to themselves without end.
   bool holds(const SchemaJson& schema, const SchemaJson& value);
@@ -26,9 +32,19 @@ class SchemaValidator {
   bool holds_array(const SchemaJson& schema, const SchemaJson& value);
   bool holds_object(const SchemaJson& schema, const SchemaJson& value);
 
+  /// The keys of a list's values (SchemaDocument::value_key).
+  const std::unordered_set<std::string>& keys_of(const SchemaJson& list);
+
+  struct Pattern {
+    ByteGraph graph;
+    std::unique_ptr<Automaton> automaton;
+  };
+  Pattern& compiled(const std::string& pattern, bool search);
+
   SchemaDocument& document_;
-  ConstraintLimits limits_;
-  std::string where_;
+  Grammar& grammar_;
+  std::unordered_map<SchemaDocument::Id, std::unordered_set<std::string>> keys_;
+  std::map<std::pair<std::string, bool>, Pattern> patterns_;
   int depth_ = 0;
 };
 
