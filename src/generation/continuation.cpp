@@ -14,6 +14,7 @@ struct [[gnu::visibility("hidden")]] Continuation::Impl {
   Impl(const GenerationConfig& config, std::vector<std::int64_t> prompt, const Tokenizer* tokenizer)
       : eos(config.ignore_eos ? std::vector<std::int64_t>() : config.eos_token_ids),
         selector(config, eos),
+        constrained(config.constraint != nullptr),
         ids(std::move(prompt)),
         prompt_length(std::ssize(ids)),
         most(config.max_length ? *config.max_length - prompt_length : config.max_new_tokens) {
@@ -31,6 +32,7 @@ struct [[gnu::visibility("hidden")]] Continuation::Impl {
 
   std::vector<std::int64_t> eos;
   TokenSelector selector;
+  bool constrained;
   std::vector<std::int64_t> ids;
   std::int64_t prompt_length, most;
   std::uint64_t stream = 0;
@@ -80,7 +82,8 @@ Continuation::Token Continuation::push(std::int64_t id) {
   Token token{.id = id, .text = {}};
   impl.ids.push_back(token.id);
   const bool eos = std::ranges::find(impl.eos, token.id) != impl.eos.end();
-  if (impl.text) token.text = impl.text->push(token.id);
+  // The end of a constrained text is no part of it.
+  if (impl.text && !(eos && impl.constrained)) token.text = impl.text->push(token.id);
   if (eos) {
     impl.stop_reason = StopReason::eos;
   } else if (impl.text && impl.text->stopped()) {

@@ -68,6 +68,15 @@ void cut_below(std::span<float> scores, std::span<const std::int32_t> candidates
 
 void apply_temperature(std::span<float> scores, double temperature) {
   const auto divisor = static_cast<float>(temperature);
+  const float largest = std::ranges::max(scores);
+  if (std::isfinite(largest) && !std::isfinite(largest / divisor)) {
+    // So small that scores overflow: their distances from the largest say the same.
+    for (float& score : scores) {
+      const double distance = static_cast<double>(score) - largest;
+      score = distance == 0 ? 0 : static_cast<float>(distance / temperature);
+    }
+    return;
+  }
   for (float& score : scores) score /= divisor;
 }
 

@@ -144,15 +144,11 @@ void TokenSelector::process(std::span<float> scores, const SelectionContext& con
 }
 
 void TokenSelector::ban(std::span<float> scores, const SelectionContext& context) {
-  const auto length = static_cast<std::int64_t>(context.ids.size());
   if (config_.no_repeat_ngram_size > 0) {
     no_repeat_ngram(scores, context.ids, config_.no_repeat_ngram_size);
   }
   if (!bad_words_.empty()) sequence_bias(scores, context.ids, bad_words_, scratch_);
-  const bool too_short = config_.min_length
-                             ? length < *config_.min_length
-                             : length - context.prompt_length < config_.min_new_tokens;
-  if (too_short) rule_out(scores, eos_token_ids_);
+  if (is_too_short(context)) rule_out(scores, eos_token_ids_);
 }
 
 void TokenSelector::force_ends(std::span<float> scores, const SelectionContext& context) {
@@ -178,13 +174,13 @@ void TokenSelector::constrain(std::span<float> scores, const SelectionContext& c
   ConstraintCursor& cursor = cursors_.try_emplace(context.stream, config_.constraint).first->second;
   cursor.follow(context.ids.subspan(static_cast<std::size_t>(context.prompt_length)));
   cursor.allowed(allowed_);
-  if (cursor.complete()) {
-    for (const std::int64_t id : eos_token_ids_) {
-      const auto word = static_cast<std::size_t>(id) / 64;
-      if (id < 0 || id >= static_cast<std::int64_t>(scores.size())) continue;
-      if (word >= allowed_.size()) allowed_.resize(word + 1, 0);
-      allowed_[word] |= std::uint64_t{1} << (id % 64);
-    }
+  // What ends a sequence ends the text, and is no part of it, whatever its own text is.
+  for (const std::int64_t id : eos_token_ids_) {
+    const auto word = static_cast<std::size_t>(id) / 64;
+    if (id < 0 || id >= static_cast<std::int64_t>(scores.size())) continue;
+    if (word >= allowed_.size()) allowed_.resize(word + 1, 0);
+    const std::uint64_t bit = std::uint64_t{1} << (id % 64);
+    allowed_[word] = cursor.complete() ? allowed_[word] | bit : allowed_[word] & ~bit;
   }
   bool any = false;
   for (std::size_t id = 0; id < scores.size(); ++id) {
@@ -193,11 +189,34 @@ void TokenSelector::constrain(std::span<float> scores, const SelectionContext& c
     any = any || scores[id] > kRuledOut;
   }
   if (any) return;
-  throw Error(std::string("[generate] constraint: expected a token that goes on, got ") +
-              (cursor.complete() ? "a whole text and no EOS token to end it"
-                                 : "every one that may follow ruled out by other options, or "
-                                   "absent from the vocabulary") +
-              " after " + std::to_string(context.ids.size()) + " tokens");
+  const auto count = static_cast<std::int64_t>(context.ids.size()) - context.prompt_length;
+  throw Error("[generate] constraint: expected a token that goes on, got " +
+              (cursor.complete() ? "a whole text " + no_end(context)
+                                 : std::string("every one that may follow ruled out by other "
+                                               "options, or absent from the vocabulary")) +
+              ", after " + std::to_string(count) + (count == 1 ? " new token" : " new tokens"));
+}
+
+// Why a text that is whole cannot end.
+std::string TokenSelector::no_end(const SelectionContext& context) const {
+  if (eos_token_ids_.empty()) return "and no EOS token to end it";
+  const auto suppressed = [&](std::int64_t id) {
+    return std::ranges::find(config_.suppress_tokens, id) != config_.suppress_tokens.end();
+  };
+  std::string by = "other options";
+  if (is_too_short(context)) {
+    by = config_.min_length ? "min_length " + std::to_string(*config_.min_length)
+                            : "min_new_tokens " + std::to_string(config_.min_new_tokens);
+  } else if (std::ranges::all_of(eos_token_ids_, suppressed)) {
+    by = "suppress_tokens";
+  }
+  return "whose end, EOS, is ruled out by " + by;
+}
+
+bool TokenSelector::is_too_short(const SelectionContext& context) const {
+  const auto length = static_cast<std::int64_t>(context.ids.size());
+  return config_.min_length ? length < *config_.min_length
+                            : length - context.prompt_length < config_.min_new_tokens;
 }
 
 // As transformers: a beam that does not end must be left where every token that ends is taken.

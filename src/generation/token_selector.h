@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "diffllama/generation_config.h"
@@ -67,6 +68,8 @@ class TokenSelector {
   void ban(std::span<float> scores, const SelectionContext& context);
   void force_ends(std::span<float> scores, const SelectionContext& context);
   void constrain(std::span<float> scores, const SelectionContext& context);
+  bool is_too_short(const SelectionContext& context) const;
+  std::string no_end(const SelectionContext& context) const;
   void warp_for_sampling(std::span<float> scores);
   /// The likeliest tokens that are never ruled out by what sampling alone uses.
   std::int64_t least_kept() const;

@@ -237,5 +237,62 @@ TEST(TokenSelector, KeepsToTheConstraint) {
       ThrowsMessage<Error>(HasSubstr("a whole text and no EOS token to end it")));
 }
 
+// Where an ordinary token ends sequences, it comes as the end alone.
+TEST(TokenSelector, EndsAConstrainedTextWithAnOrdinaryToken) {
+  TokenBytes bytes = {.tokens = {"a", "b", "ab"}, .first_tokens = {}};
+  GenerationConfig config;
+  config.constraint = compile_regex("(ab)+", bytes, {});
+  TokenSelector selector(config, {2});
+  const auto choose = [&](const std::vector<std::int64_t>& ids) {
+    std::vector<float> scores = {1, 1, 9};
+    return selector.select(scores, {.ids = ids, .prompt_length = 0});
+  };
+  EXPECT_EQ(choose({}), 0);  // not "ab", which would end the sequence
+  EXPECT_EQ(choose({0, 1}), 2);
+}
+
+TEST(TokenSelector, SaysWhatKeepsAWholeTextFromEnding) {
+  TokenBytes bytes = {.tokens = {"a", "b", ""}, .first_tokens = {}};
+  const auto expect = [&](GenerationConfig config, const char* message) {
+    config.constraint = compile_regex("ab", bytes, {});
+    TokenSelector selector(config, {2});
+    std::vector<float> scores(3, 0);
+    const std::vector<std::int64_t> ids = {1, 1, 1, 0, 1};
+    EXPECT_THAT([&] { selector.select(scores, {.ids = ids, .prompt_length = 3}); },
+                ThrowsMessage<Error>(HasSubstr(message)));
+  };
+  GenerationConfig config;
+  config.min_new_tokens = 8;
+  expect(config,
+         "a whole text whose end, EOS, is ruled out by min_new_tokens 8, after 2 new tokens");
+  config = {};
+  config.min_length = 6;
+  expect(config, "is ruled out by min_length 6, after 2 new tokens");
+  config = {};
+  config.suppress_tokens = {2};
+  expect(config, "is ruled out by suppress_tokens, after 2 new tokens");
+}
+
+// Scores would overflow: the likeliest is drawn, of equal ones each.
+TEST(TokenSelector, TakesTheSmallestTemperatures) {
+  for (const double temperature : {1e-300, 1e-44, 1e-38}) {
+    GenerationConfig config;
+    config.do_sample = true;
+    config.temperature = temperature;
+    std::vector<int> counts(4);
+    for (std::uint64_t stream = 0; stream < 40; ++stream) {
+      TokenSelector selector(config, {});
+      std::vector<float> scores = {-3, 5, 4.999F, 5};
+      const std::vector<std::int64_t> ids = {0};
+      ++counts[static_cast<std::size_t>(
+          selector.select(scores, {.ids = ids, .prompt_length = 1, .stream = stream}))];
+      scores = {-3, -5, -INFINITY, -3.001F};
+      EXPECT_EQ(selector.select(scores, {.ids = ids, .prompt_length = 1, .stream = stream}), 0);
+    }
+    EXPECT_EQ(counts[0] + counts[2], 0) << temperature;
+    EXPECT_GT(std::min(counts[1], counts[3]), 0) << temperature;
+  }
+}
+
 }  // namespace
 }  // namespace diffllama
