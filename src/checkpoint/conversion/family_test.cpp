@@ -62,13 +62,11 @@ class FamilyRange : public testing::Test {
     write_safetensors(made / "model.safetensors", std::move(tensors));
     return made;
   }
-  void make(const fs::path& in, const std::string& out, FamilyOptions family,
-            DType expanded = DType::float32) {
+  void make(const fs::path& in, const std::string& out, const FamilyOptions& family) {
     warnings_.clear();
-    convert_family(in, path(out), family,
-                   {.expanded = expanded,
-                    .warn = [this](const std::string& text) { warnings_.push_back(text); },
-                    .progress = {}});
+    convert_family(
+        in, path(out), family,
+        {.warn = [this](const std::string& text) { warnings_.push_back(text); }, .progress = {}});
   }
   static std::vector<float> first_row(const fs::path& model, const char* tensor) {
     const Checkpoint made = Checkpoint::open(model, [](const std::string&) {});
