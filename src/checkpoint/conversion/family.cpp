@@ -239,11 +239,11 @@ void add_noise(const Random& random, double deviation, std::int64_t row, std::sp
 
 class FamilyWriter {
  public:
-  FamilyWriter(std::shared_ptr<const Checkpoint> checkpoint, Plan plan, const FamilyOptions& family,
+  FamilyWriter(std::shared_ptr<const Checkpoint> checkpoint, Plan plan, FamilyOptions family,
                const ConvertOptions& options)
       : checkpoint_(std::move(checkpoint)),
         plan_(std::make_shared<const Plan>(std::move(plan))),
-        family_(family),
+        family_(std::move(family)),
         expanded_(options.expanded),
         warn_(options.warn) {}
 
