@@ -95,6 +95,7 @@ struct Ending {
   StopReason reason = StopReason::length;
   /// Of beam search: the sum of what its tokens added to its score (log-probabilities, where no
   /// processor changed them), divided by length^length_penalty; the first sequence has the largest.
+  /// Minus infinity: a constraint has fewer texts than were asked for, and this is none.
   float score = 0;
 };
 

@@ -348,6 +348,7 @@ void run(const ChatOptions& options) {
   const ChatTemplate chat_template = choose_template(options, editor, config);
   const Tokenizer tokenizer = Tokenizer::from_pretrained(model_path(options.model), print_warning);
   const Model model = load_model(options.model);
+  check_given_eos(options.given, config, model.config().vocab_size);
   ChatSession session(model, tokenizer, chat_template, config, end_ids(model, tokenizer, config));
   catch_interrupts();
   Chat(options, editor, session).run();

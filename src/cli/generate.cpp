@@ -187,6 +187,7 @@ void run(const GenerateOptions& options) {
   const auto prompts = read_token_ids(options, path, tokenizer);
   config.constraint = make_constraint(options, tokenizer);
   const Model model = load_model(options.model);
+  check_given_eos(options.given, config, model.config().vocab_size);
   std::optional<Model> assistant;
   if (!options.assistant_model.empty()) {
     ModelOptions draft = options.model;
@@ -278,7 +279,8 @@ void add_generate_command(CLI::App& app) {
                       "every token stays the same");
   command->add_flag("--json", options->json,
                     "An object a line for each sequence: index (of the prompt), ids, text, "
-                    "stop_reason (eos, length, stop_string), timings, and of beam search score");
+                    "stop_reason (eos, length, stop_string), timings, and of beam search score "
+                    "(null of a sequence that there is not)");
   command->callback([options] { run(*options); });
 }
 

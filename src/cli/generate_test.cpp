@@ -246,6 +246,13 @@ TEST(GenerateCommand, RefusesWhatTheModelCannotDo) {
   expect("[[4096]]", "expected 0..4095, got 4096");
   expect("[[-1]]", "expected 0..4095, got -1");
   expect("[[]]", "expected at least one token");
+  for (const char* ids : {"-1", "2,4096"}) {
+    EXPECT_THAT(([&] {
+                  run({"generate", "-m", kTiny, "-p", "a", "--eos-token-id", ids});
+                }),
+                ThrowsMessage<CLI::ValidationError>(
+                    HasSubstr("eos_token_id: expected ids 0..4095 of the model's vocabulary, got")));
+  }
   EXPECT_THAT(
       [] {
         run({"generate", "-m", kTiny, "-f", "/nowhere/at/all"});

@@ -118,4 +118,15 @@ void set_generation_options(const nlohmann::json& given, const std::string& comm
   }
 }
 
+void check_given_eos(const nlohmann::json& given, const GenerationConfig& config,
+                     std::int64_t vocab_size) {
+  if (!given.contains("eos_token_id")) return;
+  for (const std::int64_t id : config.eos_token_ids) {
+    if (id >= 0 && id < vocab_size) continue;
+    throw CLI::ValidationError("eos_token_id: expected ids 0.." + std::to_string(vocab_size - 1) +
+                                   " of the model's vocabulary, got " + std::to_string(id),
+                               CLI::ExitCodes::ValidationError);
+  }
+}
+
 }  // namespace diffllama::cli

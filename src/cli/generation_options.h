@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,5 +22,10 @@ void add_generation_options(CLI::App& command, nlohmann::json& given,
 /// of values of a wrong type. Throws CLI::ValidationError for values that are not allowed.
 void set_generation_options(const nlohmann::json& given, const std::string& command,
                             GenerationConfig& config);
+
+/// Throws CLI::ValidationError for EOS ids that were given and are outside the model's vocabulary.
+/// Those of a file may be of a tokenizer with more tokens.
+void check_given_eos(const nlohmann::json& given, const GenerationConfig& config,
+                     std::int64_t vocab_size);
 
 }  // namespace diffllama::cli

@@ -445,6 +445,50 @@ TEST(Generate, RefusesWhatItCannotContinue) {
   expect({{1}}, config, "expected a tokenizer");
 }
 
+TEST(Generate, RefusesIdsOutsideTheVocabulary) {
+  const auto model = small_model();  // 61 tokens
+  for (const char* options :
+       {R"({"sequence_bias": [[[5, 61], 1.0]]})", R"({"logit_bias": {"61": 5}})",
+        R"({"bad_words_ids": [[61]]})", R"({"forced_bos_token_id": 61})",
+        R"({"forced_eos_token_id": [2, 61]})", R"({"suppress_tokens": [61]})",
+        R"({"begin_suppress_tokens": [61]})"}) {
+    SCOPED_TRACE(options);
+    GenerationConfig config;
+    read_generation_fields(nlohmann::json::parse(options), "options", config);
+    EXPECT_THAT([&] { run(*model, {{1}}, config); },
+                ThrowsMessage<InvalidArgument>(
+                    HasSubstr(": expected ids 0..60 of the model's vocabulary, got 61")));
+  }
+  // Of a tokenizer with more tokens than the model.
+  GenerationConfig config = options(3, false);
+  config.eos_token_ids = {99, -1};
+  EXPECT_EQ(run(*model, {{1}}, config)[0].ids.size(), 3U);
+}
+
+// A constrained text is whole without the text of the token that ends it; with fewer texts than
+// beams are asked for, the others have none.
+TEST(Generate, EndsAConstrainedTextWithAnOrdinaryToken) {
+  const auto model = TestModel::open(kTiny);
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(kTiny);
+  GenerationConfig config = options(12, false);
+  config.constraint = Constraint::from_regex("[0-9]{2}", tokenizer);
+  config.eos_token_ids = {900};  // " speak"
+  const Ids prompt = {1, 1305, 3899, 28};
+  for (const std::int64_t beams : {1, 4}) {
+    config.num_beams = beams;
+    const auto result = run(*model, {prompt}, config, {.tokenizer = &tokenizer})[0];
+    EXPECT_EQ(result.ids.back(), 900);
+    EXPECT_EQ(result.stop_reason, StopReason::eos);
+    EXPECT_TRUE(config.constraint->accepts(result.text)) << result.text;
+  }
+  config.num_return_sequences = 4;
+  config.constraint = Constraint::from_regex("a|b", tokenizer);
+  const auto results = run(*model, {prompt}, config, {.tokenizer = &tokenizer});
+  EXPECT_TRUE(std::isfinite(results[0].score));
+  EXPECT_TRUE(results[3].ids.empty());
+  EXPECT_EQ(results[3].score, -std::numeric_limits<float>::infinity());
+}
+
 TEST(Generate, RefusesOtherHeads) {
   for (const Architecture architecture :
        {Architecture::base_model, Architecture::sequence_classification,

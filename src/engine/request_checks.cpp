@@ -15,6 +15,26 @@ void check_count(const char* name, const std::optional<std::int64_t>& count,
                         std::to_string(vocab_size) + ", got " + std::to_string(*count));
 }
 
+// EOS ids may be of a tokenizer with more tokens than the model: they never come, and that is all.
+void check_vocabulary(const GenerationConfig& config, std::int64_t vocab_size,
+                      const std::string& who) {
+  const auto check = [&](const char* name, std::int64_t id) {
+    if (id >= 0 && id < vocab_size) return;
+    throw InvalidArgument(who + " " + name + ": expected ids 0.." + std::to_string(vocab_size - 1) +
+                          " of the model's vocabulary, got " + std::to_string(id));
+  };
+  const auto check_all = [&](const char* name, const std::vector<std::int64_t>& ids) {
+    for (const std::int64_t id : ids) check(name, id);
+  };
+  for (const SequenceBias& bias : config.sequence_bias) check_all("sequence_bias", bias.ids);
+  for (const auto& [id, bias] : config.logit_bias) check("logit_bias", id);
+  for (const auto& ids : config.bad_words_ids) check_all("bad_words_ids", ids);
+  if (config.forced_bos_token_id) check("forced_bos_token_id", *config.forced_bos_token_id);
+  check_all("forced_eos_token_id", config.forced_eos_token_ids);
+  check_all("suppress_tokens", config.suppress_tokens);
+  check_all("begin_suppress_tokens", config.begin_suppress_tokens);
+}
+
 }  // namespace
 
 void check_generation(const ForwardModel& model, const GenerationConfig& config,
@@ -23,6 +43,7 @@ void check_generation(const ForwardModel& model, const GenerationConfig& config,
   if (const std::string problem = find_problem(config); !problem.empty()) {
     throw InvalidArgument(who + " " + problem);
   }
+  check_vocabulary(config, model.config.vocab_size, who);
   if (!config.stop_strings.empty() && tokenizer == nullptr) {
     throw InvalidArgument(who + " stop_strings: expected a tokenizer to find them with, got none");
   }

@@ -65,6 +65,10 @@ struct ActiveRequest {
   bool ends_with(std::int64_t token) const {
     return std::ranges::find(eos_token_ids, token) != eos_token_ids.end();
   }
+  /// Whether the token's text is part of the sequence's: the end of a constrained text is none.
+  bool has_text(std::int64_t token) const {
+    return wanted.config.constraint == nullptr || !ends_with(token);
+  }
   std::int64_t prompt_length() const { return std::ssize(wanted.ids); }
   /// Of a sequence; the last new token never enters the cache.
   std::int64_t max_keys() const {

@@ -368,7 +368,7 @@ void StepLoop::choose(ActiveSequence& sequence, std::span<float> logits) {
   }
   sequence.ids.push_back(token.id);
   if (sequence.partner != nullptr) sequence.partner->ids.push_back(token.id);
-  if (sequence.text) token.text += sequence.text->push(token.id);
+  if (sequence.text && request.has_text(token.id)) token.text += sequence.text->push(token.id);
   const std::optional<StopReason> reason = stop_reason(sequence, token.id);
   if (reason && sequence.text) token.text += sequence.text->finish();
   if (!wanted.text) token.text.clear();

@@ -2,6 +2,7 @@
 // share blocks. Each gets its scores when its last token went through the model, in whatever step
 // that is; with the last of them BeamSearch says how they go on.
 #include <exception>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -121,12 +122,15 @@ void StepLoop::continue_beams(ActiveRequest& request) {
 }
 
 // The best that ended, all of their tokens at once. Where a constraint has fewer texts than are
-// asked for, the others have no tokens.
+// asked for, the others have no tokens, and a score below all.
 void StepLoop::hand_out_beams(ActiveRequest& request) {
   const Request& wanted = request.wanted;
   const BeamSearch& beams = *request.beams;
   for (std::int64_t rank = 0; rank < wanted.config.num_return_sequences; ++rank) {
-    Ending ending{.request = request.id, .sequence = rank, .reason = StopReason::length};
+    Ending ending{.request = request.id,
+                  .sequence = rank,
+                  .reason = StopReason::length,
+                  .score = -std::numeric_limits<float>::infinity()};
     if (rank < std::ssize(beams.finished())) {
       const BeamSearch::Finished& finished = beams.finished()[static_cast<std::size_t>(rank)];
       ending.score = finished.score;
@@ -139,7 +143,7 @@ void StepLoop::hand_out_beams(ActiveRequest& request) {
         token.request = request.id;
         token.sequence = rank;
         token.id = beams.node(node).id;
-        if (text) token.text += text->push(token.id);
+        if (text && request.has_text(token.id)) token.text += text->push(token.id);
         const bool last = node == finished.node;
         if (last && request.ends_with(token.id)) ending.reason = StopReason::eos;
         if (last && text && ending.reason != StopReason::eos && text->stopped()) {
