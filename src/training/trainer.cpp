@@ -276,9 +276,10 @@ std::optional<EvaluationMetrics> Trainer::evaluate() const {
 
 bool Trainer::update_best(const EvaluationMetrics& evaluation) {
   const std::string& name = options_.best_metric;
-  const std::optional<double> value = measure_value(
-      {.examples = 0, .loss = evaluation.loss, .measures = evaluation.measures, .confusion = {}},
-      name);
+  Evaluation measured;
+  measured.loss = evaluation.loss;
+  measured.measures = evaluation.measures;
+  const std::optional<double> value = measure_value(measured, name);
   if (!value) {
     throw ConfigError("checkpoints.best_metric: expected what this evaluation gives, got " + name);
   }

@@ -90,7 +90,11 @@ class MeasuredSource : public CountingSource {
      public:
       explicit Told(double value) : value_(value) {}
       void add(const MeasuredBatch& /*batch*/) override {}
-      Result result() override { return {.measures = {{"f1", value_}}, .confusion = {}}; }
+      Result result() override {
+        Result result;
+        result.measures = {{"f1", value_}};
+        return result;
+      }
 
      private:
       double value_;
