@@ -20,12 +20,15 @@ def goldens(name: str) -> list[Any]:
 
 
 def pipeline(task: str, golden: Any, folder: Path) -> Any:
-    """On the golden's adapter, with what its config gets besides."""
+    """On the golden's adapter, with what its config and the tokenizer's get besides."""
     adapter = shutil.copytree(TASKS / golden["adapter"], folder / "adapter")
-    config = json.loads((adapter / "config.json").read_text())
-    (adapter / "config.json").write_text(json.dumps({**config, **golden["config"]}))
-    options = {"dtype": "float32", "model_kwargs": {"adapter": adapter}}
-    return diffllama.pipeline(task, ROOT / "models" / "diffllama-tiny", **options)
+    model = shutil.copytree(ROOT / "models" / "diffllama-tiny", folder / "model")
+    for path, changes in [
+        (adapter / "config.json", golden["config"]),
+        (model / "tokenizer_config.json", golden.get("tokenizer_config", {})),
+    ]:
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return diffllama.pipeline(task, model, dtype="float32", model_kwargs={"adapter": adapter})
 
 
 def expect_equal(got: Any, expected: Any) -> None:
