@@ -250,8 +250,8 @@ TEST(GenerateCommand, RefusesWhatTheModelCannotDo) {
     EXPECT_THAT(([&] {
                   run({"generate", "-m", kTiny, "-p", "a", "--eos-token-id", ids});
                 }),
-                ThrowsMessage<CLI::ValidationError>(
-                    HasSubstr("eos_token_id: expected ids 0..4095 of the model's vocabulary, got")));
+                ThrowsMessage<CLI::ValidationError>(HasSubstr(
+                    "eos_token_id: expected ids 0..4095 of the model's vocabulary, got")));
   }
   EXPECT_THAT(
       [] {
