@@ -35,7 +35,7 @@ struct TagCommand {
 
 TagInput read_input(const nlohmann::json& object, const std::string& where) {
   if (object.contains("text") == object.contains("words")) {
-    throw FormatError(where + ": expected an object with either \"text\" or \"words\", got " +
+    throw FormatError(where + R"(: expected an object with either "text" or "words", got )" +
                       json_excerpt(object));
   }
   if (object.contains("text")) {

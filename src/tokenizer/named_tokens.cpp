@@ -110,7 +110,7 @@ std::optional<std::int64_t> read_max_length(const JsonField& field) {
 
 bool read_pads_left(const JsonField& field) {
   if (field.is_null() || field.value() == "right") return false;
-  if (field.value() != "left") field.refuse("\"right\" or \"left\"");
+  if (field.value() != "left") field.refuse(R"("right" or "left")");
   return true;
 }
 

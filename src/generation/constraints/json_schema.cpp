@@ -366,7 +366,7 @@ class Compiler {
     std::vector<std::string> taken = whole.absent;
     for (const Property& property : named) taken.push_back(property.name);
     const Expression name = taken.empty() ? json_string_of_length(grammar_, 0, Grammar::kUnbounded)
-                                          : json_string_but(grammar_, std::move(taken));
+                                          : json_string_but(grammar_, taken);
     return grammar_.sequence({name, json_colon(grammar_), value(schemas)});
   }
 

@@ -87,7 +87,7 @@ TEST(Masks, GrammarsAndExpressions) {
     expect_exact_masks(*compile_regex(regex, bytes, {}), bytes, random);
   }
   for (const char* grammar :
-       {"root ::= \"[\" (root (\",\" root)*)? \"]\" | [0-9]{1,3}",
+       {R"(root ::= "[" (root ("," root)*)? "]" | [0-9]{1,3})",
         "root ::= word (\" \" word){1,40}\nword ::= [a-z]+ | \"\\\"\" . \"\\\"\""}) {
     SCOPED_TRACE(grammar);
     expect_exact_masks(*compile_grammar(grammar, bytes, {}), bytes, random);

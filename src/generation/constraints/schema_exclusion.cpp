@@ -255,10 +255,10 @@ SchemaExclusion::Branches SchemaExclusion::sort(const SchemaJson& branches) {
       keys = std::move(properties[i][most->first]);
     }
     for (const int other : {Branches::kValues, Branches::kProperty}) {
-      if (group != other) sorted.outside[other].push_back(i);
+      if (group != other) sorted.outside.at(other).push_back(i);
     }
     for (const std::string& key : keys.value_or(Keys())) {
-      sorted.with_value[group][key].push_back(i);
+      sorted.with_value.at(group)[key].push_back(i);
     }
     sorted.group.push_back(group);
     sorted.values.push_back(keys.value_or(Keys()));
@@ -271,9 +271,9 @@ std::vector<std::size_t> SchemaExclusion::rivals(const Branches& branches, std::
   const int group = branches.group[i];
   std::vector<std::size_t> found;
   if (group == Branches::kValues || (group == Branches::kProperty && types == kObject)) {
-    found = branches.outside[group];
+    found = branches.outside.at(group);
     for (const std::string& value : branches.values[i]) {
-      const std::vector<std::size_t>& same = branches.with_value[group].at(value);
+      const std::vector<std::size_t>& same = branches.with_value.at(group).at(value);
       found.insert(found.end(), same.begin(), same.end());
     }
   } else {

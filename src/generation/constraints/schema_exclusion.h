@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
@@ -26,8 +27,9 @@ class SchemaExclusion {
     static constexpr int kOthers = 0, kValues = 1, kProperty = 2, kGroups = 3;
     std::vector<int> group;                        // by branch
     std::vector<std::vector<std::string>> values;  // by branch, as keys
-    std::unordered_map<std::string, std::vector<std::size_t>> with_value[kGroups];
-    std::vector<std::size_t> outside[kGroups];  // the branches that are not of the group
+    // By group: the branches that list a value, and those that are not of the group.
+    std::array<std::unordered_map<std::string, std::vector<std::size_t>>, kGroups> with_value;
+    std::array<std::vector<std::size_t>, kGroups> outside;
   };
   Branches sort(const SchemaJson& branches);
   /// The branches that a value of the i-th, of these types, may satisfy as far as the groups tell;
