@@ -39,6 +39,21 @@ float largest_of(std::span<const float> scores) {
   return *std::ranges::max_element(lanes);
 }
 
+// Leaves the scores whose bits are set.
+void rule_out_others(std::span<float> scores, std::span<const std::uint64_t> allowed) {
+  for (std::size_t first = 0; first < scores.size(); first += 64) {
+    const auto block = scores.subspan(first, std::min<std::size_t>(64, scores.size() - first));
+    const std::uint64_t word = first / 64 < allowed.size() ? allowed[first / 64] : 0;
+    if (word == 0) {
+      std::ranges::fill(block, kRuledOut);
+    } else {
+      for (std::size_t i = 0; i < block.size(); ++i) {
+        block[i] = (word >> i & 1) != 0 ? block[i] : kRuledOut;
+      }
+    }
+  }
+}
+
 // Of biases for the same sequence the last one counts, as in a Python dictionary.
 std::vector<SequenceBias> each_once(const std::vector<SequenceBias>& biases) {
   std::map<std::vector<std::int64_t>, double> last;
@@ -182,13 +197,8 @@ void TokenSelector::constrain(std::span<float> scores, const SelectionContext& c
     const std::uint64_t bit = std::uint64_t{1} << (id % 64);
     allowed_[word] = cursor.complete() ? allowed_[word] | bit : allowed_[word] & ~bit;
   }
-  bool any = false;
-  for (std::size_t id = 0; id < scores.size(); ++id) {
-    const bool allowed = id / 64 < allowed_.size() && (allowed_[id / 64] >> (id % 64) & 1) != 0;
-    if (!allowed) scores[id] = kRuledOut;
-    any = any || scores[id] > kRuledOut;
-  }
-  if (any) return;
+  rule_out_others(scores, allowed_);
+  if (largest_of(scores) > kRuledOut) return;
   const auto count = static_cast<std::int64_t>(context.ids.size()) - context.prompt_length;
   throw Error("[generate] constraint: expected a token that goes on, got " +
               (cursor.complete() ? "a whole text " + no_end(context)
