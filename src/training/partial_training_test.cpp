@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "diffllama/error.h"
+#include "training/test_sequences.h"
 #include "training/trainer.h"
 
 namespace diffllama {
@@ -18,45 +19,18 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-constexpr std::int64_t kTokens = 8;
-
-ModelConfig small_config(bool dex) {
-  ModelConfig config;
-  config.model_type = dex ? ModelType::llama : ModelType::diffllama;
-  config.vocab_size = 19;
-  config.hidden_size = 16;
-  config.intermediate_size = 24;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 4;
-  config.num_key_value_heads = 2;
-  config.head_dim = 4;
-  config.max_position_embeddings = 16;
+ModelConfig partly_trained(bool dex) {
+  ModelConfig config = small_config();
   config.initializer_range = 0.3;
-  if (dex) config.dex = {{.layer = 0, .heads = {1, 3}}, {.layer = 1, .heads = {2}}};
+  if (!dex) return config;
+  config.model_type = ModelType::llama;
+  config.dex = {{.layer = 0, .heads = {1, 3}}, {.layer = 1, .heads = {2}}};
   return config;
 }
 
-/// Sequences that count upwards.
-class CountingSource : public ExampleSource {
- public:
-  std::int64_t size() const override { return 10; }
-  std::int64_t tokens(std::int64_t /*example*/) const override { return kTokens; }
-  ForwardInputs collate(std::span<const std::int64_t> examples) const override {
-    Tensor ids(DType::int64, {std::ssize(examples), kTokens});
-    for (std::int64_t i = 0; i < ids.size(); ++i) {
-      const std::int64_t example = examples[static_cast<std::size_t>(i / kTokens)];
-      ids.i64()[static_cast<std::size_t>(i)] = (example * 5 + i % kTokens) % 19;
-    }
-    ForwardInputs inputs;
-    inputs.labels = ids;
-    inputs.input_ids = std::move(ids);
-    return inputs;
-  }
-};
-
 ForwardInputs one_batch() {
   const std::vector<std::int64_t> examples = {1, 2};
-  return CountingSource().collate(examples);
+  return CountingSource(10).collate(examples);
 }
 
 std::vector<float> parameter(const TrainingModel& model, const std::string& name) {
@@ -81,7 +55,7 @@ TrainerOptions small_options() {
 }
 
 TEST(PartialTraining, WhatIsFrozenKeepsItsBits) {
-  const ModelConfig config = small_config(false);
+  const ModelConfig config = partly_trained(false);
   const Parameters initial = initial_parameters(config, 3);
   const std::set<std::string> trained = {"model.layers.0.self_attn.lambda_q1",
                                          "model.layers.1.mlp.up_proj.weight"};
@@ -94,7 +68,7 @@ TEST(PartialTraining, WhatIsFrozenKeepsItsBits) {
   }
   for (const std::string& name : trained) EXPECT_EQ(gradient(part, name), gradient(whole, name));
 
-  const CountingSource source;
+  const CountingSource source(10);
   Trainer trainer(part, source, nullptr, small_options(), {});
   for (int step = 0; step < 4; ++step) trainer.step();
   for (const auto& [name, before] : initial) {
@@ -122,7 +96,7 @@ double loss(const TrainingModel& model) {
 }
 
 TEST(PartialTraining, AScaledLambdaHasTheGradientOfTheLoss) {
-  const ModelConfig config = small_config(true);
+  const ModelConfig config = partly_trained(true);
   TrainingModel model(config, initial_parameters(config, 3), {.threads = 1});
   with_lambdas(model).set_dex_scale(0.25F);
   model.zero_gradients();
@@ -153,10 +127,10 @@ struct Member {
 };
 
 std::vector<Member> members() {
-  std::vector<Member> all = {{"dex", small_config(true)}};
+  std::vector<Member> all = {{"dex", partly_trained(true)}};
   for (const ModelType type : {ModelType::diff_transformer, ModelType::diff_transformer_v2,
                                ModelType::motif, ModelType::llama}) {
-    Member& member = all.emplace_back(Member{"qk_norm", small_config(false)});
+    Member& member = all.emplace_back(Member{"qk_norm", partly_trained(false)});
     member.config.model_type = type;
     if (type == ModelType::diff_transformer) member.name = "v1";
     if (type == ModelType::diff_transformer_v2) member.name = "v2";
@@ -203,7 +177,7 @@ TEST(PartialTraining, AnAdapterOfEachMemberHasTheGradientOfTheLoss) {
 }
 
 TEST(PartialTraining, LambdaCountsByItsScale) {
-  const ModelConfig config = small_config(true);
+  const ModelConfig config = partly_trained(true);
   TrainingModel zero(config, initial_parameters(config, 3), {.threads = 1});
   TrainingModel model(config, initial_parameters(config, 3), {.threads = 1});
   with_lambdas(model);
@@ -219,10 +193,10 @@ TEST(PartialTraining, LambdaCountsByItsScale) {
 
 // Step s of the warm-up sees lambda times s / lambda_warmup_steps.
 TEST(PartialTraining, TheTrainerWarmsLambdaUp) {
-  const ModelConfig config = small_config(true);
+  const ModelConfig config = partly_trained(true);
   TrainingModel warmed(config, initial_parameters(config, 3), {.threads = 1});
   with_lambdas(warmed);
-  const CountingSource source;
+  const CountingSource source(10);
   TrainerOptions options = small_options();
   options.schedule.learning_rate = 0;
   options.lambda_warmup_steps = 2;

@@ -18,6 +18,7 @@
 #include "checkpoint/save.h"
 #include "checkpoint/test_files.h"
 #include "training/data/shuffle.h"
+#include "training/test_sequences.h"
 
 namespace diffllama {
 namespace {
@@ -25,66 +26,34 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-ModelConfig small_config() {
-  ModelConfig config;
-  config.vocab_size = 19;
-  config.hidden_size = 16;
-  config.intermediate_size = 24;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 4;
-  config.num_key_value_heads = 2;
-  config.head_dim = 4;
-  config.max_position_embeddings = 16;
-  config.initializer_range = 0.2;
-  return config;
-}
-
-/// Sequences that count upwards from a start: easy to learn.
-class CountingSource : public ExampleSource {
+/// The same with examples that are labelled in part, wrongly or not at all.
+class FlawedSource : public CountingSource {
  public:
-  explicit CountingSource(std::int64_t size) : size_(size) {}
-  std::int64_t size() const override { return size_; }
-  std::int64_t tokens(std::int64_t /*example*/) const override { return kLength; }
+  using CountingSource::CountingSource;
   ForwardInputs collate(std::span<const std::int64_t> examples) const override {
     check_examples(examples);
-    const auto batch = static_cast<std::int64_t>(examples.size());
-    Tensor ids(DType::int64, {batch, kLength});
-    for (std::int64_t row = 0; row < batch; ++row) {
-      for (std::int64_t t = 0; t < kLength; ++t) {
-        ids.i64()[static_cast<std::size_t>(row * kLength + t)] =
-            (examples[static_cast<std::size_t>(row)] * 5 + t) % 19;
-      }
+    ForwardInputs inputs = CountingSource::collate(examples);
+    for (std::int64_t i = 0; i < inputs.labels->size(); ++i) {
+      const std::int64_t example = examples[static_cast<std::size_t>(i / kLength)];
+      auto& label = inputs.labels->i64()[static_cast<std::size_t>(i)];
+      if (example == uncounted || uncounted == kAll) label = -100;
+      if (example == mislabelled) label = 19;
+      // Few labels in some examples: means of batches are then not the mean of all.
+      if (example % 3 == 0 && i % kLength > 2) label = -100;
     }
-    ForwardInputs inputs;
-    inputs.labels = ids;
-    for (std::int64_t row = 0; row < batch; ++row) {
-      const std::int64_t example = examples[static_cast<std::size_t>(row)];
-      for (std::int64_t t = 0; t < kLength; ++t) {
-        auto& label = inputs.labels->i64()[static_cast<std::size_t>(row * kLength + t)];
-        if (example == uncounted || uncounted == kAll) label = -100;
-        if (example == mislabelled) label = 19;
-        // Few labels in some examples: means of batches are then not the mean of all.
-        if (example % 3 == 0 && t > 2) label = -100;
-      }
-    }
-    inputs.input_ids = std::move(ids);
     collated.insert(collated.end(), examples.begin(), examples.end());
     return inputs;
   }
 
-  static constexpr std::int64_t kLength = 8;
   static constexpr std::int64_t kAll = -2;
   std::int64_t uncounted = -1, mislabelled = -1;
   mutable std::vector<std::int64_t> collated;  // in order
-
- private:
-  std::int64_t size_;
 };
 
 /// The same with a measure that takes what it is told to, evaluation by evaluation.
-class MeasuredSource : public CountingSource {
+class MeasuredSource : public FlawedSource {
  public:
-  using CountingSource::CountingSource;
+  using FlawedSource::FlawedSource;
   std::unique_ptr<Measurement> measurement(PredictionSink /*sink*/) const override {
     class Told : public Measurement {
      public:
@@ -151,7 +120,7 @@ struct Fixture {
   }
 
   TrainingModel model;
-  CountingSource train{10};
+  FlawedSource train{10};
   MeasuredSource valid{4};
   TrainerHooks hooks;
   std::int64_t stop_at = -1;
@@ -282,7 +251,7 @@ TEST(Trainer, AccumulatedBatchesAreOneLargeBatch) {
 
 TEST(Trainer, BatchesWithoutLabelsAreSkipped) {
   Fixture fixture;
-  fixture.train.uncounted = CountingSource::kAll;
+  fixture.train.uncounted = FlawedSource::kAll;
   const std::vector<float> before = fixture.values();
   const StepMetrics metrics = fixture.trainer->step();
   EXPECT_TRUE(metrics.skipped);
