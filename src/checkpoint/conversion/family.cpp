@@ -94,8 +94,7 @@ class Planner {
         !(from_llama && options_.to == FamilyTarget::diffllama)) {
       throw InvalidArgument(
           "[convert] expected --mirror or --split-heads only with a llama to diffllama, got one "
-          "with "
-          "a " +
+          "with a " +
           std::string(model_type_name(old_.model_type)) + " to " + target_name(options_.to));
     }
     switch (options_.to) {
