@@ -1,36 +1,16 @@
 #include "base/text.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstdio>
 #include <numeric>
 #include <vector>
 
+#include "base/utf8.h"
+
 namespace diffllama {
 namespace {
 
-struct Character {
-  std::uint32_t code = 0;
-  std::size_t length = 0;  // bytes; 0: not UTF-8
-};
-
-Character first_character(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text[0]);
-  if (lead < 0x80) return {lead, 1};
-  const std::size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return {};
-  std::uint32_t code = lead & (0x7fU >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    const auto next = static_cast<unsigned char>(text[i]);
-    if ((next & 0xc0U) != 0x80) return {};
-    code = code << 6 | (next & 0x3fU);
-  }
-  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-  const bool surrogate = code >= 0xd800 && code < 0xe000;
-  return overlong || surrogate || code > 0x10ffff ? Character{} : Character{code, length};
-}
-
-bool acts_on_terminal(std::uint32_t code) {
+bool acts_on_terminal(char32_t code) {
   return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x200e && code <= 0x200f) ||
          (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
@@ -38,18 +18,18 @@ bool acts_on_terminal(std::uint32_t code) {
 std::string without_controls(std::string_view text) {
   std::string clean;
   while (!text.empty()) {
-    const Character character = first_character(text);
-    const std::size_t length = character.length == 0 ? 1 : character.length;
-    if (character.length == 0) {
-      clean += "\xef\xbf\xbd";
-    } else if (acts_on_terminal(character.code)) {
+    const Utf8Step step = utf8_step(text);
+    const char32_t code = step.valid ? code_point_at(text, 0).value : 0;
+    if (!step.valid) {
+      clean += kReplacement;
+    } else if (acts_on_terminal(code)) {
       char escaped[16];
-      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(character.code));
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(code));
       clean += escaped;
     } else {
-      clean += text.substr(0, length);
+      clean += text.substr(0, step.length);
     }
-    text.remove_prefix(length);
+    text.remove_prefix(step.length);
   }
   return clean;
 }
@@ -67,10 +47,6 @@ std::string without_middle(std::string_view text, std::size_t most) {
   while (tail < text.size() && is_continuation(text[tail])) ++tail;
   return std::string(text.substr(0, head)) + gap + std::string(text.substr(tail));
 }
-
-}  // namespace
-
-namespace {
 
 // Letters to insert, delete or replace until `a` is `b`.
 std::size_t edits(std::string_view a, std::string_view b) {
@@ -97,14 +73,7 @@ std::size_t nearest_of(std::string_view name, std::span<const std::string> known
   return static_cast<std::size_t>(found - known.begin());
 }
 
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t length = first_character(text).length;
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
-}
+bool is_utf8(std::string_view text) { return valid_utf8_bytes(text) == text.size(); }
 
 std::string printable(std::string_view text, std::size_t most) {
   constexpr std::size_t kLongestWord = 400;

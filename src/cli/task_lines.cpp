@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "base/json.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
 
 namespace diffllama::cli {
@@ -75,19 +75,8 @@ bool InputLines::ready() const {
 
 std::string InputLines::where() const { return path_ + ":" + std::to_string(number_); }
 
-namespace {
-
-// With U+FFFD for what is not UTF-8.
-std::string with_replacements(const std::string& text) {
-  using nlohmann::json;
-  return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace))
-      .get<std::string>();
-}
-
-}  // namespace
-
 nlohmann::json parse_line(const std::string& line, const std::string& where) {
-  nlohmann::json object = parse_json(is_utf8(line) ? line : with_replacements(line), where);
+  nlohmann::json object = parse_json(replace_invalid_utf8(line), where);
   if (!object.is_object()) {
     throw FormatError(where + ": expected a JSON object, got " + json_excerpt(object));
   }

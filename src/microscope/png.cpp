@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "microscope/glyphs.h"
 #include "microscope/report.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

@@ -10,9 +10,9 @@
 #include <tuple>
 #include <utility>
 
+#include "base/utf8.h"
 #include "tasks/characters.h"
 #include "tasks/ragged_forward.h"
-#include "tokenizer/unicode.h"
 #include "training/data/context_windows.h"
 
 namespace diffllama {

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "tasks/characters.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

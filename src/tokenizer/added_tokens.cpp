@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/expansion.h"
 #include "tokenizer/unicode.h"

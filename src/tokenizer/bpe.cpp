@@ -4,10 +4,10 @@
 #include <functional>
 #include <random>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/first_word.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

@@ -5,7 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "tokenizer/unicode.h"
+#include "base/utf8.h"
 
 namespace diffllama {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "tokenizer/unicode.h"
+#include "base/utf8.h"
 
 namespace diffllama {
 namespace {

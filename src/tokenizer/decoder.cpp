@@ -6,10 +6,10 @@
 #include <string_view>
 #include <utility>
 
+#include "base/utf8.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/expansion.h"
 #include "tokenizer/pattern.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

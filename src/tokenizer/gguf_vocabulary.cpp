@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_level.h"
@@ -14,7 +15,6 @@
 #include "tokenizer/gguf_spm.h"
 #include "tokenizer/load_tokenizer.h"
 #include "tokenizer/tokenizer_impl.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_level.h"
@@ -11,7 +12,6 @@
 #include "tokenizer/sentencepiece_file.h"
 #include "tokenizer/tiktoken_file.h"
 #include "tokenizer/tokenizer_impl.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

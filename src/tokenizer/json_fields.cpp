@@ -1,8 +1,8 @@
 #include "tokenizer/json_fields.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 

@@ -9,8 +9,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

@@ -9,10 +9,10 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/oniguruma_regex.h"
 #include "tokenizer/oniguruma_syntax.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

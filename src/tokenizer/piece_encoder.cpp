@@ -5,8 +5,8 @@
 #include <new>
 #include <utility>
 
+#include "base/utf8.h"
 #include "tokenizer/byte_level.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/unicode.h"
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "base/base64.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/expansion.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

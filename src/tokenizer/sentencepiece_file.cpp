@@ -4,8 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
 #include "tokenizer/vocabulary.h"
 
 namespace diffllama {

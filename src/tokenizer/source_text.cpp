@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 

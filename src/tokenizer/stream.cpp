@@ -1,8 +1,8 @@
 #include <utility>
 
+#include "base/utf8.h"
 #include "diffllama/tokenizer.h"
 #include "tokenizer/tokenizer_impl.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

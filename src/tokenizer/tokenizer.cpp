@@ -5,11 +5,11 @@
 #include <limits>
 
 #include "base/parallel.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/expansion.h"
 #include "tokenizer/source_text.h"
 #include "tokenizer/tokenizer_impl.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

@@ -6,9 +6,9 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/utf8.h"
 #include "tokenizer/expansion.h"
 #include "tokenizer/source_text.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/utf8.h"
 #include "tokenizer/unicode.h"
 
 namespace diffllama {

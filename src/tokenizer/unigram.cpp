@@ -5,9 +5,9 @@
 #include <string>
 #include <utility>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
 #include "tokenizer/byte_level.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 class Unigram::UnigramEncoder : public TokenizerModel::Encoder {

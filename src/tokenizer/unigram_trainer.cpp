@@ -8,8 +8,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/utf8.h"
 #include "tokenizer/trie.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

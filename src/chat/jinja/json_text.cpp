@@ -81,7 +81,7 @@ class JsonWriter {
     const std::string& bytes = text.bytes();
     for (std::size_t at = 0; at < bytes.size();) {
       const std::size_t size = character_size(bytes, at);
-      const std::string escaped = escape(code_point_at(bytes, at), style_.ensure_ascii);
+      const std::string escaped = escape(character_at(bytes, at), style_.ensure_ascii);
       if (!escaped.empty()) {
         out_.add(text, begin, at);
         out_.add(escaped, text.content_at(at));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/utf8.h"
 #include "chat/jinja/functions.h"
 #include "chat/jinja/text.h"
 #include "diffllama/error.h"
@@ -83,7 +84,7 @@ class Lexer {
   }
 
   std::size_t skip_spaces(std::size_t i) const {
-    while (i < source_.size() && is_space(code_point_at(source_, i))) {
+    while (i < source_.size() && is_space(character_at(source_, i))) {
       i += character_size(source_, i);
     }
     return i;
@@ -109,7 +110,7 @@ class Lexer {
   static std::size_t trimmed_end(const std::string& data) {
     std::size_t end = 0;
     for (std::size_t i = 0; i < data.size();) {
-      const bool space = is_space(code_point_at(data, i));
+      const bool space = is_space(character_at(data, i));
       i += character_size(data, i);
       if (!space) end = i;
     }
@@ -277,7 +278,7 @@ class Lexer {
       // goes on in the next line
     } else if (c == 'x' || c == 'u' || c == 'U') {
       const std::size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : 8;
-      append_code_point(text, code_of(raw, i + 1, digits, 16));
+      append_utf8(text, code_of(raw, i + 1, digits, 16));
       return i + digits;
     } else if (c >= '0' && c <= '7') {
       std::size_t digits = 1;
@@ -285,7 +286,7 @@ class Lexer {
              raw[i + digits] <= '7') {
         ++digits;
       }
-      append_code_point(text, code_of(raw, i, digits, 8));
+      append_utf8(text, code_of(raw, i, digits, 8));
       return i + digits - 1;
     } else {
       text += '\\';

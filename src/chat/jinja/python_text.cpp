@@ -51,7 +51,7 @@ void write_quoted(TextWriter& out, const Text& text) {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t size = character_size(text.bytes(), at);
     const auto bytes = std::string_view(text.bytes()).substr(at, size);
-    out.add(escaped(code_point_at(text.bytes(), at), bytes, quote), text.content_at(at));
+    out.add(escaped(character_at(text.bytes(), at), bytes, quote), text.content_at(at));
     at += size;
   }
   out.add(mark);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "chat/jinja/functions.h"
 #include "chat/jinja/sizes.h"
 
@@ -19,7 +20,7 @@ Text map_characters(Context& context, const Text& text, const Change& change) {
   std::string bytes;
   for (std::size_t at = 0; at < text.size(); at += character_size(text.bytes(), at)) {
     bytes.clear();
-    change(code_point_at(text.bytes(), at), bytes, at);
+    change(character_at(text.bytes(), at), bytes, at);
     out.add(bytes, text.content_at(at));
   }
   return out.take();
@@ -29,11 +30,11 @@ void append_upper(std::string& bytes, char32_t code) {
   if (code == U'ß') {
     bytes += "SS";
   } else {
-    append_code_point(bytes, static_cast<char32_t>(utf8proc_toupper(as_code(code))));
+    append_utf8(bytes, static_cast<char32_t>(utf8proc_toupper(as_code(code))));
   }
 }
 void append_lower(std::string& bytes, char32_t code) {
-  append_code_point(bytes, static_cast<char32_t>(utf8proc_tolower(as_code(code))));
+  append_utf8(bytes, static_cast<char32_t>(utf8proc_tolower(as_code(code))));
 }
 
 bool is_letter(char32_t code) {
@@ -84,7 +85,7 @@ template <class Test>
 Value every(const Value& self, const Test& test) {
   const std::string& bytes = self.text()->bytes();
   for (std::size_t at = 0; at < bytes.size(); at += character_size(bytes, at)) {
-    if (!test(code_point_at(bytes, at))) return false;
+    if (!test(character_at(bytes, at))) return false;
   }
   return !bytes.empty();
 }
@@ -94,7 +95,7 @@ Value cased(const Value& self, bool (*wanted)(char32_t), bool (*other)(char32_t)
   const std::string& bytes = self.text()->bytes();
   bool found = false;
   for (std::size_t at = 0; at < bytes.size(); at += character_size(bytes, at)) {
-    const char32_t code = code_point_at(bytes, at);
+    const char32_t code = character_at(bytes, at);
     if (other(code)) return false;
     found = found || wanted(code);
   }
@@ -105,7 +106,7 @@ bool is_title(const std::string& bytes) {
   bool inside = false;
   bool found = false;
   for (std::size_t at = 0; at < bytes.size(); at += character_size(bytes, at)) {
-    const char32_t code = code_point_at(bytes, at);
+    const char32_t code = character_at(bytes, at);
     if (is_upper(code) && inside) return false;
     if (is_lower(code) && !inside) return false;
     inside = is_upper(code) || is_lower(code);
@@ -118,7 +119,7 @@ bool is_identifier_part(char32_t code) { return code == '_' || is_letter(code) |
 
 Value is_identifier(Context& /*context*/, const Value& self, const Arguments& /*arguments*/) {
   const std::string& bytes = self.text()->bytes();
-  return is_true(every(self, is_identifier_part)) && !is_digit(code_point_at(bytes, 0));
+  return is_true(every(self, is_identifier_part)) && !is_digit(character_at(bytes, 0));
 }
 
 constexpr Function kMethods[] = {

@@ -56,7 +56,7 @@ Value title(Context& context, const Value& self, const Arguments& arguments) {
     const std::size_t next = at + character_size(bytes, at);
     const Text character = text.slice(at, next);
     const bool separates = std::string_view("-({[<").find(bytes[at]) != std::string_view::npos ||
-                           is_space(code_point_at(bytes, at));
+                           is_space(character_at(bytes, at));
     out.add(at_start ? upper_text(context, character) : lower_text(context, character));
     at_start = separates;
     at = next;
@@ -141,7 +141,7 @@ Value wordcount(Context& context, const Value& self, const Arguments& arguments)
   Integer words = 0;
   bool inside = false;
   for (std::size_t at = 0; at < bytes.size(); at += character_size(bytes, at)) {
-    const bool word = is_word(code_point_at(bytes, at));
+    const bool word = is_word(character_at(bytes, at));
     if (word && !inside) ++words;
     inside = word;
   }

@@ -27,7 +27,7 @@ Text stripped(const Text& text, const std::optional<Value>& characters, Ends end
   const std::string& bytes = text.bytes();
   const std::string set = characters ? expect_text(*characters, "chars").bytes() : "";
   const auto goes = [&](std::size_t at) {
-    if (!characters) return is_space(code_point_at(bytes, at));
+    if (!characters) return is_space(character_at(bytes, at));
     const auto size = character_size(bytes, at);
     for (std::size_t i = 0; i < set.size(); i += character_size(set, i)) {
       if (set.compare(i, character_size(set, i), bytes, at, size) == 0) return true;
@@ -97,7 +97,7 @@ Strings split_at_spaces(Context& context, const Text& text, Integer most) {
   Strings parts;
   std::size_t at = 0;
   const auto skip = [&](bool spaces) {
-    while (at < bytes.size() && is_space(code_point_at(bytes, at)) == spaces) {
+    while (at < bytes.size() && is_space(character_at(bytes, at)) == spaces) {
       at += character_size(bytes, at);
     }
   };
@@ -204,7 +204,7 @@ std::vector<Text> split_lines(const Text& text, bool keep_ends) {
   std::size_t begin = 0;
   for (std::size_t at = 0; at < bytes.size();) {
     std::size_t next = at + character_size(bytes, at);
-    if (!ends_line(code_point_at(bytes, at))) {
+    if (!ends_line(character_at(bytes, at))) {
       at = next;
       continue;
     }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace diffllama::jinja {
 
 Text::Text(std::string bytes, bool content) : bytes_(std::move(bytes)) {
@@ -45,17 +47,7 @@ Text Text::slice(std::size_t begin, std::size_t end) const {
 }
 
 std::size_t character_size(std::string_view text, std::size_t at) {
-  const auto lead = static_cast<unsigned char>(text[at]);
-  const std::size_t size = lead < 0xc2   ? 1
-                           : lead < 0xe0 ? 2
-                           : lead < 0xf0 ? 3
-                           : lead < 0xf5 ? 4
-                                         : 1;
-  if (at + size > text.size()) return 1;
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((static_cast<unsigned char>(text[at + i]) & 0xc0) != 0x80) return 1;
-  }
-  return size;
+  return utf8_step(text.substr(at)).length;
 }
 
 std::size_t count_characters(std::string_view text) {
@@ -70,34 +62,8 @@ std::size_t byte_of_character(std::string_view text, std::size_t character) {
   return at;
 }
 
-char32_t code_point_at(std::string_view text, std::size_t at) {
-  const std::size_t size = character_size(text, at);
-  const auto lead = static_cast<unsigned char>(text[at]);
-  if (size == 1) return lead < 0x80 ? lead : U'\ufffd';
-  char32_t code = lead & (0x7fU >> size);
-  for (std::size_t i = 1; i < size; ++i) {
-    code = code << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3fU);
-  }
-  return code;
-}
-
-void append_code_point(std::string& text, char32_t code) {
-  const auto put = [&](char32_t byte) { text.push_back(static_cast<char>(byte)); };
-  if (code < 0x80) {
-    put(code);
-  } else if (code < 0x800) {
-    put(0xc0 | code >> 6);
-    put(0x80 | (code & 0x3f));
-  } else if (code < 0x10000) {
-    put(0xe0 | code >> 12);
-    put(0x80 | (code >> 6 & 0x3f));
-    put(0x80 | (code & 0x3f));
-  } else {
-    put(0xf0 | code >> 18);
-    put(0x80 | (code >> 12 & 0x3f));
-    put(0x80 | (code >> 6 & 0x3f));
-    put(0x80 | (code & 0x3f));
-  }
+char32_t character_at(std::string_view text, std::size_t at) {
+  return utf8_step(text.substr(at)).valid ? code_point_at(text, at).value : U'\ufffd';
 }
 
 }  // namespace diffllama::jinja

@@ -45,14 +45,13 @@ class Text {
   bool markup_ = false;
 };
 
-/// Bytes of the character that starts at `at`; 1 for a byte that starts none.
+/// Bytes of the character that starts at `at`, or of those that are no part of one.
 std::size_t character_size(std::string_view text, std::size_t at);
 /// Characters (code points) of UTF-8.
 std::size_t count_characters(std::string_view text);
 /// Where the character of this number begins, or the end.
 std::size_t byte_of_character(std::string_view text, std::size_t character);
 /// The code point that starts at `at`, U+FFFD where none does.
-char32_t code_point_at(std::string_view text, std::size_t at);
-void append_code_point(std::string& text, char32_t code);
+char32_t character_at(std::string_view text, std::size_t at);
 
 }  // namespace diffllama::jinja

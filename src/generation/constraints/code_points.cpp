@@ -2,36 +2,13 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
+
 namespace diffllama {
 namespace {
 
 constexpr char32_t kFirstSurrogate = 0xD800;
 constexpr char32_t kLastSurrogate = 0xDFFF;
-
-int encode(char32_t code_point, std::uint8_t* bytes) {
-  const auto byte = [](char32_t value) { return static_cast<std::uint8_t>(value); };
-  const auto tail = [&](int shift) { return byte(0x80 | ((code_point >> shift) & 0x3F)); };
-  if (code_point < 0x80) {
-    bytes[0] = byte(code_point);
-    return 1;
-  }
-  if (code_point < 0x800) {
-    bytes[0] = byte(0xC0 | (code_point >> 6));
-    bytes[1] = tail(0);
-    return 2;
-  }
-  if (code_point < 0x10000) {
-    bytes[0] = byte(0xE0 | (code_point >> 12));
-    bytes[1] = tail(6);
-    bytes[2] = tail(0);
-    return 3;
-  }
-  bytes[0] = byte(0xF0 | (code_point >> 18));
-  bytes[1] = tail(12);
-  bytes[2] = tail(6);
-  bytes[3] = tail(0);
-  return 4;
-}
 
 // Cuts a range of code points of one length so that each piece is a product of byte ranges.
 void add_sequences(char32_t first, char32_t last, std::vector<ByteSequence>& sequences) {
@@ -49,11 +26,17 @@ void add_sequences(char32_t first, char32_t last, std::vector<ByteSequence>& seq
       return;
     }
   }
-  std::uint8_t low[4], high[4];
+  std::string low;
+  std::string high;
+  append_utf8(low, first);
+  append_utf8(high, last);
   ByteSequence sequence;
-  sequence.length = encode(first, low);
-  encode(last, high);
-  for (int i = 0; i < sequence.length; ++i) sequence.bytes[i] = {low[i], high[i]};
+  const auto byte = [](char value) { return static_cast<std::uint8_t>(value); };
+  for (const char first_byte : low) {
+    sequence.bytes[sequence.length] = {byte(first_byte),
+                                       byte(high[static_cast<std::size_t>(sequence.length)])};
+    ++sequence.length;
+  }
   sequences.push_back(sequence);
 }
 
@@ -152,21 +135,10 @@ std::vector<ByteSequence> utf8_sequences(const CodePoints& set) {
 }
 
 std::optional<char32_t> take_code_point(std::string_view& text) {
-  if (text.empty()) return std::nullopt;
-  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
-  const std::size_t length = byte(0) < 0x80 ? 1 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : 4;
-  if (byte(0) >= 0x80 && (byte(0) < 0xC2 || byte(0) > 0xF4)) return std::nullopt;
-  if (text.size() < length) return std::nullopt;
-  char32_t value = length == 1 ? byte(0) : byte(0) & (0x7F >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return std::nullopt;
-    value = value << 6 | (byte(i) & 0x3F);
-  }
-  constexpr char32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = value >= kFirstSurrogate && value <= kLastSurrogate;
-  if (value < kLeast[length] || value > CodePoints::kLast || surrogate) return std::nullopt;
-  text.remove_prefix(length);
-  return value;
+  if (text.empty() || !utf8_step(text).valid) return std::nullopt;
+  const CodePoint found = code_point_at(text, 0);
+  text.remove_prefix(found.length);
+  return found.value;
 }
 
 }  // namespace diffllama

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/utf8.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

@@ -6,8 +6,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/utf8.h"
 #include "generation/constraints/json_number.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

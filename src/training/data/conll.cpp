@@ -5,8 +5,8 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
 
 namespace diffllama {
 namespace {

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
 #include "training/data/csv.h"
 #include "training/data/data_file.h"
 #include "training/data/line_reader.h"

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "diffllama/error.h"
-#include "tokenizer/unicode.h"
 #include "training/data/data_file.h"
 #include "training/data/rows.h"
 

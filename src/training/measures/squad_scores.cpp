@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <map>
 
+#include "base/utf8.h"
 #include "tokenizer/unicode.h"
 
 namespace diffllama {
