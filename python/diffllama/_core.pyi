@@ -84,6 +84,9 @@ class Tokenizer:
     def encode(
         self, text: str, pair: str | None = None, add_special_tokens: bool = True
     ) -> tuple[list[int], list[tuple[int, int]], list[int], list[int], list[int], list[int]]: ...
+    def encode_untrusted(
+        self, text: str
+    ) -> tuple[list[int], list[tuple[int, int]], list[int], list[int], list[int], list[int]]: ...
     def encode_batch(
         self, texts: Sequence[str], add_special_tokens: bool = True, threads: int = 1
     ) -> list[list[int]]: ...

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from . import _core
 from .arrays import as_tensors
@@ -23,6 +25,7 @@ class EncodingMixin:
     model_input_names: list[str]
     pad_token_type_id: int
     pad_token_id: int | None
+    split_special_tokens: bool
 
     def __call__(
         self,
@@ -46,6 +49,7 @@ class EncodingMixin:
         return_offsets_mapping: bool = False,
         return_length: bool = False,
         verbose: bool = True,
+        split_special_tokens: bool | None = None,
         **kwargs: Any,
     ) -> BatchEncoding:
         """Encodes a text, or a list of them.
@@ -57,19 +61,23 @@ class EncodingMixin:
         "only_first", "only_second", False, to max_length (model_max_length) tokens; max_length alone
         truncates too. stride: tokens that overflowing pieces share; of a pair of which both texts
         are cut there is a piece for each two of theirs. return_tensors: "np", "pt", "jax", or None
-        for lists. return_offsets_mapping: characters [begin, end) of each token. Returns
-        BatchEncoding. Raises ValueError for options that do not fit.
+        for lists. return_offsets_mapping: characters [begin, end) of each token.
+        split_special_tokens: special tokens that are written in a text are ordinary text (None: as the
+        tokenizer's attribute says). Returns BatchEncoding. Raises ValueError for options that do not fit.
         """
         if text is None and text_target is not None:
             text, text_target = text_target, None
         texts, pairs, batched = _texts(text, text_pair, is_split_into_words)
         strategy, limit = self._truncation(truncation, max_length, padding)
-        if strategy is not None and padding is not False and pad_to_multiple_of and limit % pad_to_multiple_of:
+        if strategy is not None and padding not in (False, "do_not_pad") and pad_to_multiple_of and limit % pad_to_multiple_of:
             raise ValueError(f"max_length: expected a multiple of pad_to_multiple_of {pad_to_multiple_of}, got {limit}")
+        room = limit - self.num_special_tokens_to_add() if strategy is not None and stride else stride
+        if 0 <= room < stride:
+            raise ValueError(f"stride: expected at most the {room} tokens of text that max_length leaves, got {stride}")
         pieces: list[EncodedText] = []
         sources: list[int] = []
         for number, (first, second) in enumerate(zip(texts, pairs)):
-            encoded = self._encode(first, second, add_special_tokens)
+            encoded = self._encode(first, second, add_special_tokens, split_special_tokens)
             cut = [encoded] if strategy is None else self._truncate(encoded, strategy, limit, stride)
             cut[0].overflowing = cut[1:]
             kept = cut if return_overflowing_tokens else cut[:1]
@@ -95,11 +103,11 @@ class EncodingMixin:
             data = {name: values if name == "length" else values[0] for name, values in data.items()}
         elif return_tensors is not None:
             _check_lengths(pieces)
-            data = {name: as_tensors(values, return_tensors) for name, values in data.items()}
+            data = {name: _as_tensors(values, return_tensors) for name, values in data.items()}
         if text_target is not None:
             target = self(
                 text_target, text_pair_target, None, None, add_special_tokens, padding, truncation, max_length,
-                return_tensors=return_tensors,
+                return_tensors=return_tensors, split_special_tokens=split_special_tokens,
             )
             data["labels"] = target["input_ids"]
         return BatchEncoding(data, pieces)
@@ -122,19 +130,42 @@ class EncodingMixin:
 
     batch_encode_plus = encode_plus
 
-    def _encode(self, text: Any, pair: Any, add_special_tokens: bool) -> EncodedText:
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """How many special tokens an empty text, or pair of texts, gets."""
+        return len(self.engine.encode("", "" if pair else None, True)[0])
+
+    def _encode(self, text: Any, pair: Any, add_special_tokens: bool, split_special_tokens: bool | None = None) -> EncodedText:
         tokenizer: Any = self
+        splits = self.split_special_tokens if split_special_tokens is None else split_special_tokens
         try:
             if isinstance(text, list):
-                return self._encode_words(text, pair, add_special_tokens)
+                return self._encode_words(text, pair, add_special_tokens, splits)
+            if splits:
+                return self._encode_parts([text], None if pair is None else [pair], add_special_tokens, self._untrusted)
             return EncodedText(tokenizer, self.engine.encode(text, pair, add_special_tokens))
         except (TypeError, UnicodeError):
             for each in (*text, *(pair or ())) if isinstance(text, list) else (text, pair):
                 _check_text(each)
             raise
 
-    def _encode_words(self, words: list[str], pair: list[str] | None, add_special_tokens: bool) -> EncodedText:
-        """Words that were cut before, each alone, where a text would stand among the special tokens."""
+    def _untrusted(self, text: str) -> list[list[Any]]:
+        return list(self.engine.encode_untrusted(text))
+
+    def _encode_words(self, words: list[str], pair: list[str] | None, add_special_tokens: bool, splits: bool) -> EncodedText:
+        """Words that were cut before, each alone."""
+        def encode(word: str) -> list[list[Any]]:
+            return self._untrusted(word) if splits else list(self.engine.encode(word, None, False))
+
+        return self._encode_parts(words, pair, add_special_tokens, encode, number_words=True)
+
+    def _encode_parts(
+        self, parts: list[str], pair: list[str] | None, add_special_tokens: bool, encode: Callable[[str], list[list[Any]]],
+        number_words: bool = False,
+    ) -> EncodedText:
+        """Parts that `encode` turns into tokens, where a text, or its pair, would stand among the special tokens.
+
+        number_words: each is a word.
+        """
         around: Any = self.engine.encode("a", None if pair is None else "a", add_special_tokens)
         joined: list[list[Any]] = [[], [], [], [], [], []]
         sequences = around[4]
@@ -143,10 +174,12 @@ class EncodingMixin:
                 for values, own in zip(joined, around):
                     values.append(own[i])
             elif i == 0 or sequences[i - 1] != sequence:
-                for number, word in enumerate(words if sequence == 0 else pair or []):
-                    one: list[list[Any]] = list(self.engine.encode(word, None, False))
+                for number, part in enumerate(parts if sequence == 0 else pair or []):
+                    one = encode(part)
                     count = len(one[0])
-                    one[2], one[3], one[4] = [around[2][i]] * count, [number] * count, [sequence] * count
+                    one[2], one[4] = [around[2][i]] * count, [sequence] * count
+                    if number_words:
+                        one[3] = [number] * count
                     for values, own in zip(joined, one):
                         values.extend(own)
         tokenizer: Any = self
@@ -182,7 +215,9 @@ class EncodingMixin:
         else:
             number = 0 if strategy == "only_first" else 1
             kept = [count - (excess if i == number else 0) for i, count in enumerate(counts)]
-            if kept[number] <= 0:
+            if limit == len(special):  # no room for either: the strategy says nothing
+                kept = [0, 0]
+            elif kept[number] <= 0:
                 raise ValueError(f"max_length: expected room for a token of the text that is cut, got {limit}")
         for count, width in zip(counts, kept):
             if width < count and stride >= max(1, width):
@@ -297,7 +332,7 @@ def _texts(text: Any, pair: Any, is_split: bool) -> tuple[list[Any], list[Any], 
     batched = isinstance(text, (list, tuple)) and (not is_split or (len(text) > 0 and isinstance(text[0], (list, tuple))))
     if not batched:
         check(words(text))
-        return [words(text)], [words(pair)], False
+        return [words(text)], [words(pair) or None], False  # as transformers: an empty pair is none
     if isinstance(pair, str):
         raise ValueError("text_pair: expected a list as text is one, got str")
     if pair is None and len(text) > 0 and isinstance(text[0], (tuple, list)) and not is_split:
@@ -309,6 +344,12 @@ def _texts(text: Any, pair: Any, is_split: bool) -> tuple[list[Any], list[Any], 
     for value in texts:
         check(value)
     return texts, pairs, True
+
+
+def _as_tensors(values: Any, kind: str) -> Any:
+    """as_tensors, of int64 where there is no token too."""
+    array = np.asarray(values)
+    return as_tensors(array.astype(np.int64) if array.size == 0 else array, kind)
 
 
 def _check_lengths(pieces: list[EncodedText]) -> None:

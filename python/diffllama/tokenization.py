@@ -15,14 +15,13 @@ from .added_tokens import AddedToken, added_to_json, added_to_settings, template
 from .arrays import numpy_array
 from .chat_templates import TEMPLATE_FOLDERS, ChatMixin, write_templates
 from .text_encoding import EncodingMixin
+from .tokenizer_files import TOKENIZER_FILES, json_bytes, read_file, read_files, read_json, write_files
 
-# What makes a tokenizer; save_pretrained and pickling take those that are there.
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "config.json",
-)
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_SETTINGS = ("padding_side", "truncation_side", "model_max_length", "model_input_names", "clean_up_tokenization_spaces")
+_SETTINGS = (
+    "padding_side", "truncation_side", "model_max_length", "model_input_names", "clean_up_tokenization_spaces",
+    "split_special_tokens",
+)
 
 
 class PreTrainedTokenizer(ChatMixin, EncodingMixin):
@@ -30,15 +29,36 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
 
     padding_side, truncation_side, model_max_length, bos_token, eos_token, pad_token and the others
     come from tokenizer_config.json, and may be set; add_bos_token and add_eos_token say what is put
-    around a text. Safe from any number of threads while nothing is set.
+    around a text. split_special_tokens: special tokens that are written in a text are ordinary text.
+    Safe from any number of threads while nothing is set.
+
+    path: a directory, tokenizer.json or .gguf file; or tokenizer_file, a tokenizer.json alone; or
+    tokenizer_object, of the tokenizers library. kwargs: attributes; special tokens that the
+    vocabulary lacks are added to it, additional_special_tokens and extra_special_tokens (a list, or
+    a dictionary whose keys become attributes) too.
     """
 
-    def __init__(self, path: Path, **kwargs: Any) -> None:
-        self.name_or_path = str(path)
-        self._open(path)
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, tokenizer_file: str | os.PathLike[str] | None = None,
+        tokenizer_object: Any = None, **kwargs: Any,
+    ) -> None:
+        self.name_or_path = "" if path is None else str(path)
+        if path is not None:
+            self._open(Path(path))
+        elif tokenizer_file is not None:
+            self._reopen({"tokenizer.json": read_file(Path(tokenizer_file))})
+        elif tokenizer_object is not None:
+            self._reopen({"tokenizer.json": tokenizer_object.to_str().encode()})
+        else:
+            raise _core.InvalidArgument("tokenizer: expected a path, a tokenizer_file or a tokenizer_object, got none")
         self._read_settings()
+        if "additional_special_tokens" in kwargs:
+            kwargs.setdefault("extra_special_tokens", kwargs.pop("additional_special_tokens"))
+        special = {name: kwargs.pop(name) for name in (*_SPECIAL, "extra_special_tokens") if kwargs.get(name) is not None}
         for name, value in kwargs.items():
             setattr(self, name, value)
+        if special:
+            self.add_special_tokens(special)
 
     def _open(self, path: Path) -> None:
         self.engine = _core.Tokenizer(path)
@@ -48,14 +68,14 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         self._json: dict[str, Any] | None = None
 
     def _read_settings(self) -> None:
-        settings = _read_json(self._directory, "tokenizer_config.json")
-        tokens = {**_read_json(self._directory, "special_tokens_map.json"), **settings}
+        settings = read_json(self._directory, "tokenizer_config.json")
+        tokens = {**read_json(self._directory, "special_tokens_map.json"), **settings}
         for name in _SPECIAL:
             value = tokens.get(name)
             setattr(self, name, value.get("content") if isinstance(value, dict) else value)
         extra = tokens.get("extra_special_tokens") or tokens.get("additional_special_tokens") or []
-        names = extra.values() if isinstance(extra, dict) else extra
-        self.extra_special_tokens: list[str] = [each["content"] if isinstance(each, dict) else each for each in names]
+        self.extra_special_tokens: list[str] = []
+        self._set_extra(extra, [])
         if self._directory is None:
             self.bos_token = self._token(self.engine.bos_token_id)
             self.eos_token = self._token(self.engine.eos_token_id)
@@ -64,6 +84,7 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         self.model_max_length: int = int(settings.get("model_max_length", 1e30))
         self.model_input_names: list[str] = settings.get("model_input_names", ["input_ids", "attention_mask"])
         self.clean_up_tokenization_spaces: bool = bool(settings.get("clean_up_tokenization_spaces", False))
+        self.split_special_tokens: bool = bool(settings.get("split_special_tokens", False))
         self.pad_token_type_id = 0
         self._loaded = self._changeable()
 
@@ -117,11 +138,11 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
             if template is not None:
                 settings.pop("chat_template", None)
                 files = {name: data for name, data in files.items() if not name.endswith(".jinja")}
-            files["tokenizer_config.json"] = _json_bytes(settings)
+            files["tokenizer_config.json"] = json_bytes(settings)
             if "special_tokens_map.json" in files:
                 tokens = {name: value for name, value in changed.items() if name in _SPECIAL}
-                files["special_tokens_map.json"] = _json_bytes({**json.loads(files["special_tokens_map.json"]), **tokens})
-        written = _write_files(target, files)
+                files["special_tokens_map.json"] = json_bytes({**json.loads(files["special_tokens_map.json"]), **tokens})
+        written = write_files(target, files)
         if template is not None:
             for file in (target / "chat_template.jinja", *(f for d in TEMPLATE_FOLDERS for f in (target / d).glob("*.jinja"))):
                 file.unlink(missing_ok=True)
@@ -133,8 +154,8 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         if self._directory is None:
             with tempfile.TemporaryDirectory(prefix="diffllama-tokenizer-") as folder:
                 _core.convert_model(self._template_path, Path(folder) / "model")
-                return _read_files(Path(folder) / "model")
-        files = _read_files(self._directory)
+                return read_files(Path(folder) / "model")
+        files = read_files(self._directory)
         if self._template_path.suffix == ".json":  # by whatever name
             files["tokenizer.json"] = self._template_path.read_bytes()
         return files
@@ -142,7 +163,7 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
     def _reopen(self, files: dict[str, bytes]) -> None:
         """Becomes the tokenizer of other files, which are kept as long as it lives."""
         held = tempfile.TemporaryDirectory(prefix="diffllama-tokenizer-")
-        _write_files(Path(held.name), files)
+        write_files(Path(held.name), files)
         self._open(Path(held.name))
         self._held = held
 
@@ -170,7 +191,7 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
             if path.suffix == ".json":
                 self._json = hub.read_json(path)
             else:
-                self._json = _read_json(self._directory, "tokenizer.json")
+                self._json = read_json(self._directory, "tokenizer.json")
         return self._json
 
     @property
@@ -204,7 +225,7 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         """The tokens beside the vocabulary's own, special ones among them, by their ids."""
         found = {int(each["id"]): AddedToken.of(each) for each in self._tokenizer_json().get("added_tokens", [])}
         if not found:
-            given = _read_json(self._directory, "tokenizer_config.json").get("added_tokens_decoder", {})
+            given = read_json(self._directory, "tokenizer_config.json").get("added_tokens_decoder", {})
             found = {int(number): AddedToken.of(each) for number, each in given.items()}
         return dict(sorted(found.items()))
 
@@ -261,16 +282,20 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         for role, value in roles.items():
             if role not in (*_SPECIAL, "extra_special_tokens"):
                 raise ValueError(f"add_special_tokens: expected one of {', '.join(_SPECIAL)}, extra_special_tokens, got {role}")
-            tokens += value if role == "extra_special_tokens" else [value]
+            tokens += _extra_tokens(value).values() if role == "extra_special_tokens" else [value]
         count = self.add_tokens(tokens, special_tokens=True)
         for role, value in roles.items():
             if role == "extra_special_tokens":
-                names = [AddedToken.of(each).content for each in value]
-                kept = [] if replace_extra_special_tokens else self.extra_special_tokens
-                self.extra_special_tokens = list(dict.fromkeys([*kept, *names]))
+                self._set_extra(value, [] if replace_extra_special_tokens else self.extra_special_tokens)
             else:
                 setattr(self, role, AddedToken.of(value).content)
         return count
+
+    def _set_extra(self, tokens: Any, kept: list[str]) -> None:
+        """extra_special_tokens behind those that are kept; named ones become attributes."""
+        named = {name: AddedToken.of(each).content for name, each in _extra_tokens(tokens).items()}
+        self._named_tokens = {name: token for name, token in named.items() if isinstance(name, str)}
+        self.extra_special_tokens = list(dict.fromkeys([*kept, *named.values()]))
 
     def _token(self, token_id: int | None) -> str | None:
         return None if token_id is None else self.engine.id_to_token(token_id)
@@ -279,6 +304,11 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         if name.endswith("_token_id") and name[:-3] in _SPECIAL:
             token = self.__dict__.get(name[:-3])
             return None if token is None else self.engine.token_to_id(token)
+        named: dict[str, str] = self.__dict__.get("_named_tokens", {})
+        if name in named:
+            return named[name]
+        if name.endswith("_id") and name[:-3] in named:
+            return self.engine.token_to_id(named[name[:-3]])
         if name == "extra_special_tokens_ids":
             return [self.engine.token_to_id(token) for token in self.__dict__.get("extra_special_tokens", [])]
         if name in ("add_bos_token", "add_eos_token"):
@@ -309,10 +339,10 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         if "tokenizer.json" in files:
             document = json.loads(files["tokenizer.json"])
             document["post_processor"] = template_processor(bos, eos)
-            files["tokenizer.json"] = _json_bytes(document)
+            files["tokenizer.json"] = json_bytes(document)
         settings = json.loads(files.get("tokenizer_config.json", b"{}"))
         settings.update(add_bos_token=add_bos_token, add_eos_token=add_eos_token)
-        files["tokenizer_config.json"] = _json_bytes(settings)
+        files["tokenizer_config.json"] = json_bytes(settings)
         self._reopen(files)
 
     @property
@@ -361,13 +391,12 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
             raise _core.InvalidArgument(f"convert_tokens_to_string: expected tokens of the vocabulary, got {unknown!r}")
         return self.engine.decode([number for number in ids if number is not None], False)
 
-    def tokenize(self, text: str, pair: str | None = None, add_special_tokens: bool = False, **kwargs: Any) -> list[str]:
-        """The tokens of a text, as the vocabulary writes them."""
-        return self._encode(text, pair, add_special_tokens).tokens
-
-    def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """How many special tokens an empty text, or pair of texts, gets."""
-        return len(self.engine.encode("", "" if pair else None, True)[0])
+    def tokenize(
+        self, text: str, pair: str | None = None, add_special_tokens: bool = False,
+        split_special_tokens: bool | None = None, **kwargs: Any,
+    ) -> list[str]:
+        """The tokens of a text, as the vocabulary writes them; arguments as calling it has them."""
+        return self._encode(text, pair, add_special_tokens, split_special_tokens).tokens
 
     # Ids to text
 
@@ -405,6 +434,7 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
 
 
 PreTrainedTokenizerFast = PreTrainedTokenizer
+PreTrainedTokenizerBase = PreTrainedTokenizer
 
 
 class AutoTokenizer:
@@ -428,30 +458,9 @@ def _plain_ids(ids: Any) -> list[int]:
     return [int(i) for i in values.reshape(-1)]
 
 
-def _read_json(directory: Path | None, name: str) -> dict[str, Any]:
-    if directory is None or not (directory / name).is_file():
-        return {}
-    return hub.read_json(directory / name)
-
-
-def _json_bytes(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _read_files(directory: Path) -> dict[str, bytes]:
-    files = [directory / name for name in TOKENIZER_FILES]
-    files += [file for folder in TEMPLATE_FOLDERS for file in sorted((directory / folder).glob("*.jinja"))]
-    return {str(file.relative_to(directory)): file.read_bytes() for file in files if file.is_file()}
-
-
-def _write_files(directory: Path, files: dict[str, bytes]) -> list[Path]:
-    written = []
-    for name, content in files.items():
-        file = directory / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(content)
-        written.append(file)
-    return written
+def _extra_tokens(tokens: Any) -> dict[Any, Any]:
+    """Tokens by their names, or by their numbers where they are a list."""
+    return dict(tokens) if isinstance(tokens, dict) else dict(enumerate(tokens))
 
 
 def _clean_up(text: str) -> str:

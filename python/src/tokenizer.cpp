@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "bindings.h"
@@ -68,6 +69,17 @@ nb::tuple encode(const TokenizerHolder& self, std::string_view text,
   return to_tuple(encoding, text, pair.value_or(""));
 }
 
+// Without special tokens, those written in the text included: they are ordinary text.
+nb::tuple encode_untrusted(const TokenizerHolder& self, std::string_view text) {
+  Encoding encoding;
+  {
+    const nb::gil_scoped_release release;
+    const TextPart part{.text = text, .trusted = false};
+    encoding = self.tokenizer.encode(std::span(&part, 1), false);
+  }
+  return to_tuple(encoding, text, "");
+}
+
 std::vector<std::vector<std::int64_t>> encode_batch(const TokenizerHolder& self,
                                                     const std::vector<std::string>& texts,
                                                     bool add_special_tokens, int threads) {
@@ -124,6 +136,7 @@ void bind_tokenizer(nb::module_& module) {
           },
           "path"_a)
       .def("encode", &encode, "text"_a, "pair"_a = nb::none(), "add_special_tokens"_a = true)
+      .def("encode_untrusted", &encode_untrusted, "text"_a)
       .def("encode_batch", &encode_batch, "texts"_a, "add_special_tokens"_a = true, "threads"_a = 1,
            nb::call_guard<nb::gil_scoped_release>())
       .def("encode_chat", &encode_rendered, "chat"_a, "allow_special_in_content"_a = false,
