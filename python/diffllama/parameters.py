@@ -89,6 +89,7 @@ class Parameters:
         self._made: dict[str, Any] = {}
         self._torch = False  # what kind was made
         self._frozen = False  # what those not yet made begin with
+        self._watch: Any = None  # torch_parameters.Watch of those made
         self.changes = 0
         """How often the engine's parameters were changed."""
 
@@ -123,7 +124,7 @@ class Parameters:
                 new.requires_grad = trained
                 new.grad = None if gradient is None else arrays.to_torch(np.array(numpy_array(gradient)))
         if name not in self._made:
-            self._torch = with_torch
+            self._torch, self._watch = with_torch, None
             if with_torch:
                 from .torch_parameters import make_parameter
 
@@ -154,9 +155,9 @@ class Parameters:
 
     def push(self) -> None:
         """Writes into the engine what was changed in torch's tensors."""
-        if not self._torch:
+        if not self._torch or (self._watch is not None and self._watch.unchanged()):
             return
-        from .torch_parameters import changed_values, mark_written
+        from .torch_parameters import changed_values, mark_written, watch_of
 
         changed = {}
         for name, parameter in self._made.items():
@@ -168,6 +169,7 @@ class Parameters:
             self.changes += 1
             for name in changed:
                 mark_written(self._made[name])
+        self._watch = watch_of(list(self._made.values()))
 
     def set(self, values: dict[str, Array]) -> None:
         """Replaces some, as float32. Raises InvalidArgument for unknown names and other shapes, before

@@ -21,11 +21,17 @@ class EngineParameter(torch.nn.Parameter):  # type: ignore[misc]
     _written = 0
     _replaced = False
     _given_out = False
+    _watch: Watch | None = None
+
+    def _gives_out(self) -> None:
+        self._given_out = True
+        if self._watch is not None:
+            self._watch.quiet = False
 
     @property
     def data(self) -> Any:
         """A tensor of the same memory, which autograd does not follow."""
-        self._given_out = True
+        self._gives_out()
         return torch.Tensor.data.__get__(self)
 
     @data.setter
@@ -37,21 +43,43 @@ class EngineParameter(torch.nn.Parameter):  # type: ignore[misc]
             )
         torch.Tensor.data.__set__(self, new.detach().to("cpu", torch.float32))
         self._replaced = True
-        self._given_out = True  # the tensor that it was set to may be changed
+        self._gives_out()  # the tensor that it was set to may be changed
 
     def detach(self) -> Any:
         """A tensor of the same memory, which needs no gradient."""
-        self._given_out = True
+        self._gives_out()
         return super().detach()
 
     def numpy(self, *, force: bool = False) -> Any:
         """The same memory as numpy's; as torch's does, it raises where a gradient is needed."""
-        self._given_out = True
+        self._gives_out()
         return super().numpy(force=force)
 
     def __deepcopy__(self, memo: Any) -> Any:
         with torch.no_grad():
             return torch.nn.Parameter(self.clone(), self.requires_grad)
+
+
+class Watch:
+    """Tells fast that none of some parameters has changed: by plain tensors, whose counts of changes are read
+    several times as fast as those of a class in Python."""
+
+    def __init__(self, parameters: list[EngineParameter]) -> None:
+        with torch.inference_mode(False):
+            self._aliases = [torch.Tensor.detach(each) for each in parameters]
+        self._versions = [each._version for each in self._aliases]
+        self.quiet = True
+        for each in parameters:
+            each._watch = self
+
+    def unchanged(self) -> bool:
+        """Whether all are as they were, and no memory of theirs was given out."""
+        return self.quiet and self._versions == [each._version for each in self._aliases]
+
+
+def watch_of(parameters: list[EngineParameter]) -> Watch | None:
+    """A watch over parameters that the engine has; None where memory of theirs was given out, which must be looked at."""
+    return None if any(each._given_out for each in parameters) else Watch(parameters)
 
 
 def make_parameter(values: np.ndarray[Any, Any], requires_grad: bool) -> EngineParameter:
@@ -90,6 +118,8 @@ def write_values(parameter: EngineParameter, values: np.ndarray[Any, Any]) -> No
     else:
         parameter.grad = None
         torch.Tensor.data.__set__(parameter, new)
+        if parameter._watch is not None:
+            parameter._watch.quiet = False
     mark_written(parameter)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FORWARD, assert_close
+from conftest import FORWARD, ROOT, assert_close
 
 import diffllama
 
@@ -234,3 +234,27 @@ def test_training_equals_transformers() -> None:
             own.append(loss.item())
     assert_close(losses["diffllama"], losses["transformers"])
     assert losses["diffllama"][-1] < losses["diffllama"][0] - 0.01
+
+
+def test_changes_are_seen_after_calls_that_changed_nothing() -> None:
+    torch = pytest.importorskip("torch")
+    model = diffllama.AutoModelForCausalLM.from_pretrained(ROOT / "models" / "diffllama-tiny", dtype="float32")
+    ids = torch.tensor([[5, 6, 7]])
+    weight = dict(model.named_parameters())["model.norm.weight"]
+    seen = [model(ids).logits.detach() for _ in range(2)]
+
+    def changed(change: Any) -> bool:
+        model(ids)  # with nothing new
+        with torch.no_grad():
+            change()
+        seen.append(model(ids).logits.detach())
+        return not torch.equal(seen[-2], seen[-1])
+
+    assert torch.equal(seen[0], seen[1])
+    assert changed(lambda: weight.mul_(2))
+    assert changed(lambda: model.lm_head.weight.add_(0.1))
+    memory = weight.detach()
+    assert changed(lambda: memory.mul_(2)) and changed(lambda: memory.mul_(2))
+    assert changed(lambda: setattr(weight, "data", weight.data * 2))
+    model.resize_token_embeddings(4100)
+    assert changed(lambda: model.get_input_embeddings().weight.mul_(1.5))
