@@ -14,9 +14,9 @@ from ._core import ConfigError, Error, FormatError, InvalidArgument, IoError, Tr
 from .added_tokens import AddedToken
 from .batch_encoding import BatchEncoding
 from .cache import Cache, DynamicCache, StaticCache
-from .configuration import AutoConfig, DiffLlamaConfig, LlamaConfig, PretrainedConfig
+from .configuration import AutoConfig, DiffLlamaConfig, LlamaConfig, PreTrainedConfig, PretrainedConfig
 from .engine import Ending, Engine, NewToken, PromptResult, Refusal, StepEvents
-from .generation import set_seed
+from .generation import GenerationMixin, set_seed
 from .generation_config import GenerationConfig
 from .hub import default_model
 from .logits_process import (
@@ -72,7 +72,7 @@ from .stopping_criteria import (
     StoppingCriteriaList,
 )
 from .streamers import AsyncTextIteratorStreamer, BaseStreamer, TextIteratorStreamer, TextStreamer
-from .tokenization import AutoTokenizer, PreTrainedTokenizer, PreTrainedTokenizerFast
+from .tokenization import AutoTokenizer, PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from .training import ProgressCallback, TrainerCallback, TrainingResult, train
 
 try:
@@ -109,6 +109,7 @@ __all__ = [
     "FeatureExtractionPipeline",
     "FormatError",
     "GenerationConfig",
+    "GenerationMixin",
     "InvalidArgument",
     "IoError",
     "LlamaConfig",
@@ -128,8 +129,10 @@ __all__ = [
     "NewToken",
     "NoRepeatNGramLogitsProcessor",
     "Pipeline",
+    "PreTrainedConfig",
     "PreTrainedModel",
     "PreTrainedTokenizer",
+    "PreTrainedTokenizerBase",
     "PreTrainedTokenizerFast",
     "PretrainedConfig",
     "ProgressCallback",

@@ -159,10 +159,18 @@ class PretrainedConfig:
         fields = self.to_diff_dict() if use_diff else self.to_dict()
         return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
+    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        """Writes to_json_string into a file. Raises IoError."""
+        write_text(Path(json_file_path), self.to_json_string(use_diff))
+
     def update(self, config_dict: dict[str, Any]) -> None:
         """Sets fields."""
         for name, value in config_dict.items():
             setattr(self, name, value)
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
+        """Itself: there is text alone."""
+        return self
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
         """Writes config.json into a directory, which is made where it is not there."""
@@ -173,18 +181,36 @@ class PretrainedConfig:
         write_text(Path(save_directory) / "config.json", json.dumps(fields, indent=2) + "\n")
 
     @classmethod
-    def from_dict(cls: type[ConfigT], config_dict: dict[str, Any], **kwargs: Any) -> ConfigT:
-        """Of the fields of a config.json; kwargs come over them."""
+    def from_dict(
+        cls: type[ConfigT], config_dict: dict[str, Any], return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> Any:
+        """Of the fields of a config.json; kwargs come over them.
+
+        return_unused_kwargs: returns those that are no fields too, in place of setting them.
+        """
         fields = {k: v for k, v in config_dict.items() if k != "model_type" or not cls.model_type}
         if "rope_parameters" in fields:
             for name in _OLD_KEYS:
                 fields.pop(name, None)
-        return cls(**{**fields, **kwargs})
+        if not return_unused_kwargs:
+            return cls(**{**fields, **kwargs})
+        known = cls(**fields)
+        unused = {name: value for name, value in kwargs.items() if not hasattr(known, name)}
+        return cls(**{**fields, **{name: value for name, value in kwargs.items() if name not in unused}}), unused
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None = None, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The fields of a model's config.json, and those of kwargs that do not say where it lies."""
+        fields = read_config(_find(pretrained_model_name_or_path, kwargs))
+        return fields, kwargs
 
     @classmethod
     def from_json_file(cls: type[ConfigT], json_file: str | os.PathLike[str]) -> ConfigT:
         """Of the file config.json."""
-        return cls.from_dict(json.loads(Path(json_file).read_text()))
+        config: ConfigT = cls.from_dict(json.loads(Path(json_file).read_text()))
+        return config
 
     @classmethod
     def from_pretrained(
@@ -194,16 +220,14 @@ class PretrainedConfig:
         revision: str = "main",
         subfolder: str = "",
         **kwargs: Any,
-    ) -> ConfigT:
+    ) -> Any:
         """Of a model's directory, config.json, .gguf file or snapshot (diffllama.hub.find_model).
 
-        kwargs: fields that come over the file's. Raises IoError, FormatError, ConfigError.
+        kwargs: fields that come over the file's, and return_unused_kwargs as from_dict has it.
+        Raises IoError, FormatError, ConfigError.
         """
-        path = hub.find_model(
-            pretrained_model_name_or_path, revision=revision, cache_dir=cache_dir, subfolder=subfolder,
-            gguf_file=kwargs.pop("gguf_file", None),
-        )
-        return cls.from_dict(read_config(path), **kwargs)
+        kwargs.update(cache_dir=cache_dir, revision=revision, subfolder=subfolder)
+        return cls.from_dict(read_config(_find(pretrained_model_name_or_path, kwargs)), **kwargs)
 
     def _engine_json(self, class_name: str | None) -> str:
         """What the engine makes of it: validated, with every default."""
@@ -221,6 +245,18 @@ class PretrainedConfig:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+PreTrainedConfig = PretrainedConfig
+
+
+def _find(name: str | os.PathLike[str] | None, kwargs: dict[str, Any]) -> Path:
+    """Where a configuration lies; takes out of kwargs what says so, and what says how files are fetched or computed with."""
+    place = {each: kwargs.pop(each) for each in ("cache_dir", "revision", "subfolder", "gguf_file") if each in kwargs}
+    for each in ("force_download", "local_files_only", "proxies", "token", "trust_remote_code", "code_revision",
+                 "resume_download", "use_auth_token", "attn_implementation"):
+        kwargs.pop(each, None)
+    return hub.find_model(name, **place)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -332,11 +368,8 @@ class AutoConfig:
         revision: str = "main",
         subfolder: str = "",
         **kwargs: Any,
-    ) -> PretrainedConfig:
+    ) -> Any:
         """As PretrainedConfig.from_pretrained, of the class that config.json names."""
-        path = hub.find_model(
-            pretrained_model_name_or_path, revision=revision, cache_dir=cache_dir, subfolder=subfolder,
-            gguf_file=kwargs.pop("gguf_file", None),
-        )
-        fields = read_config(path)
+        kwargs.update(cache_dir=cache_dir, revision=revision, subfolder=subfolder)
+        fields = read_config(_find(pretrained_model_name_or_path, kwargs))
         return CONFIGS.get(fields["model_type"], FamilyConfig).from_dict(fields, **kwargs)

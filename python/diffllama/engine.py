@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _core
 from .arrays import numpy_array, unchanged
-from .generation import _add_processors, _constrain, _Prompts
+from .generation import _add_processors, _constrain, _Prompts, next_seed
 from .generation_config import GenerationConfig, merged_options
 
 if TYPE_CHECKING:
@@ -129,14 +129,16 @@ class Engine:
     ) -> int:
         """Takes a request in; the next step sees it. Returns its number.
 
-        prompt: a text, or ids [T] or [1, T]. generation_config and options: as generate's, over the
-        model's. priority: the larger goes first. prompt_only: only runs the prompt. logprobs,
+        prompt: a text, or ids [T] or [1, T], or what a tokenizer made of one. generation_config and
+        options: as generate's, over the model's; without a seed each request draws its own. priority: the larger goes first. prompt_only: only runs the prompt. logprobs,
         prompt_logprobs: of each token, with so many of the likeliest. hidden_states: "none", "last"
         or "all", of the prompt. logits: of each new token.
         Raises ConfigError and InvalidArgument, also where it could never fit the memory.
         """
         config = merged_options("add", getattr(self.model, "generation_config", None), generation_config, options)
         ids = self._ids(prompt)
+        if config.seed is None and config.do_sample:
+            config.seed = next_seed()
         engine_config = config._engine_config()
         _constrain(engine_config, config, self.tokenizer)
         prompts = _Prompts(np.array([ids]), np.ones((1, len(ids))))
@@ -145,6 +147,7 @@ class Engine:
 
     def _ids(self, prompt: Any) -> list[int]:
         if not isinstance(prompt, str):
+            prompt = prompt["input_ids"] if isinstance(prompt, Mapping) and "input_ids" in prompt else prompt
             ids = numpy_array(prompt)
             if ids.size > 0 and ids.dtype.kind not in "iu":
                 raise _core.InvalidArgument(f"prompt: expected a text or integers, got {ids.dtype}")

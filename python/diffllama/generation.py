@@ -43,6 +43,11 @@ def set_seed(seed: int) -> None:
     _seeds.seed(seed)
 
 
+def next_seed() -> int:
+    """The seed of a call that is given none."""
+    return _seeds.getrandbits(63)
+
+
 class GenerationMixin:
     """generate, for models with a language model's head."""
 
@@ -124,7 +129,7 @@ class GenerationMixin:
             options.negative_prompt_ids = negative.ids[0]
         engine_config = options._engine_config()
         if options.seed is None and options.do_sample:
-            options.seed = _seeds.getrandbits(63)
+            options.seed = next_seed()
             engine_config.update(json.dumps({"seed": options.seed}))
         engine_config.eos_token_ids = ids_of(options.eos_token_id)
         _constrain(engine_config, options, tokenizer)
@@ -164,10 +169,11 @@ class GenerationMixin:
             new_ids = [sequence[1] for sequence in found]
         if streamer is not None:
             streamer.end()
-        rows = prompts.rows if inputs is not None or embeds is None else prompts.rows[:, :0]
-        sequences = convert(_join(rows, new_ids, options))
+        sequences = convert(_join(prompts.rows, new_ids, options))
         if not options.return_dict_in_generate:
             return sequences
+        if options.use_cache is False:  # as transformers: then none is given out
+            extras.pop("past_key_values", None)
         output = GenerateBeamDecoderOnlyOutput if beams > 1 else GenerateDecoderOnlyOutput
         return output(sequences=sequences, **{name: extras[name] for name in output.fields if name in extras})
 
@@ -231,11 +237,11 @@ def _read_prompts(inputs: Any, embeds: Any, mask: Any, options: GenerationConfig
         inputs = [[options.bos_token_id]]
     ids = np.zeros(numpy_array(embeds).shape[:2], np.int64) if inputs is None else _read_ids("inputs", inputs)
     if mask is not None:
-        return Prompts(ids, _read_mask("attention_mask", mask, ids))
+        return Prompts(ids, _read_mask("attention_mask", mask, ids), inputs is None)
     pad = options.pad_token_id
     if inputs is not None and pad is not None and pad not in ids_of(options.eos_token_id) and (ids == pad).any():
         return Prompts(ids, ids != pad)
-    return Prompts(ids, np.ones_like(ids))
+    return Prompts(ids, np.ones_like(ids), inputs is None)
 
 
 def _read_ids(name: str, given: Any) -> np.ndarray[Any, Any]:
@@ -273,6 +279,8 @@ def _read_negative(ids: Any, mask: Any, prompts: Prompts) -> Prompts | None:
 def _repeated(negative: Prompts | None, prompts: Prompts, repeats: int) -> Prompts:
     """The negative prompt of every sequence; without one, the last token of its prompt."""
     if negative is None:
+        if not prompts.rows.size:
+            raise _core.InvalidArgument("guidance_scale: expected negative_prompt_ids with inputs_embeds, got none")
         rows = np.array([[ids[-1]] for ids in prompts.ids])
         negative = Prompts(rows, np.ones_like(rows))
     each = repeats if len(negative.rows) == len(prompts.rows) else repeats * len(prompts.rows)
@@ -284,7 +292,7 @@ def _set_length(
     config: PretrainedConfig,
 ) -> None:
     """max_new_tokens, of the options that count: transformers counts the padded prompt to a max_length."""
-    width = prompts.rows.shape[1]
+    width = prompts.mask.shape[1]
     own = {**(given.to_dict() if given is not None else {}), **{k: v for k, v in kwargs.items() if v is not None}}
     if "max_new_tokens" in own or ("max_length" not in own and options.max_new_tokens is not None):
         options.max_length = None

@@ -23,10 +23,13 @@ Ids = np.ndarray[Any, np.dtype[np.int64]]
 class Prompts:
     """The prompts of a call: ids without padding, and the rows that they came in."""
 
-    def __init__(self, ids: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> None:
-        self.rows = ids
+    def __init__(self, ids: np.ndarray[Any, Any], mask: np.ndarray[Any, Any], embedded: bool = False) -> None:
+        """embedded: they are inputs_embeds, so there are no ids, whatever `ids` holds."""
+        self.rows = ids[:, :0] if embedded else ids
         self.mask = mask
         self.ids: list[list[int]] = [row[kept].tolist() for row, kept in zip(ids, mask.astype(bool))]
+        if embedded:
+            self.ids = [[] for _ in ids]
 
     def earlier(self) -> list[int]:
         """How many equal prompts came before each: the engine draws the same tokens for all of them."""

@@ -17,11 +17,13 @@ def default_model() -> Path:
 
 
 def cache_directory(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Hugging Face's cache: `cache_dir`, $HF_HUB_CACHE, $HF_HOME/hub, or ~/.cache/huggingface/hub."""
+    """Hugging Face's cache: `cache_dir`, $HF_HUB_CACHE (older: $HUGGINGFACE_HUB_CACHE), $HF_HOME/hub, or
+    ~/.cache/huggingface/hub."""
     if cache_dir is not None:
         return Path(cache_dir)
-    if "HF_HUB_CACHE" in os.environ:
-        return Path(os.environ["HF_HUB_CACHE"])
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if name in os.environ:
+            return Path(os.environ[name])
     home = os.environ.get("HF_HOME")
     if home is None:
         home = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "huggingface")
@@ -31,9 +33,9 @@ def cache_directory(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 def find_model(
     name: str | os.PathLike[str] | None,
     *,
-    revision: str = "main",
+    revision: str | None = "main",
     cache_dir: str | os.PathLike[str] | None = None,
-    subfolder: str = "",
+    subfolder: str | None = "",
     gguf_file: str | None = None,
 ) -> Path:
     """The directory or .gguf file that `name` means; nothing is ever downloaded.
@@ -46,7 +48,8 @@ def find_model(
     if name is not None and not isinstance(name, (str, os.PathLike)):
         raise _core.InvalidArgument(f"model: expected a path or a name, got {type(name).__name__}")
     path = default_model() if name is None else Path(name)
-    if path.exists() and revision not in (None, "main"):
+    revision = "main" if revision is None else revision
+    if path.exists() and revision != "main":
         raise _core.InvalidArgument(f"revision: expected main for {path}, which is no name in the cache, got {revision}")
     if not path.exists():
         path = _snapshot(str(name), revision, cache_directory(cache_dir))

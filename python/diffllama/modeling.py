@@ -71,6 +71,11 @@ class ForCausalLM(PreTrainedModel, GenerationMixin):
         super()._adopt(core, path, config)
         self.generation_config = GenerationConfig.of_model(path, config)
 
+    def _take_options(self, generation_config: Any, tokens: dict[str, Any]) -> None:
+        if generation_config is not None:
+            self.generation_config = GenerationConfig(**generation_config.to_dict())
+        self.generation_config.update(**tokens)
+
     def _save_more(self, directory: Path) -> None:
         self.generation_config.save_pretrained(directory)
 

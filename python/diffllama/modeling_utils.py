@@ -15,7 +15,7 @@ import numpy as np
 from . import _core, files, hub, options
 from .arrays import Array, converter, engine_array, has_torch, numpy_array, to_torch, unchanged
 from .cache import DynamicCache
-from .configuration import CONFIGS, FamilyConfig, PretrainedConfig, read_config
+from .configuration import CONFIGS, AutoConfig, FamilyConfig, PretrainedConfig, read_config
 from .forward_inputs import LossScaling, convert_result, embeddings_array, engine_mask, kept_logits
 from .outputs import BaseModelOutputWithPast, ModelOutput
 from .parameters import Parameters, make_loss
@@ -24,6 +24,7 @@ from .torch_module import TorchModule
 
 ModelT = TypeVar("ModelT", bound="PreTrainedModel")
 
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _PREFIXES = {
     "diffllama": "DiffLlama",
     "llama": "Llama",
@@ -90,7 +91,7 @@ class PreTrainedModel(TorchModule):
         cls: type[ModelT],
         pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
         *model_args: Any,
-        config: PretrainedConfig | None = None,
+        config: PretrainedConfig | str | os.PathLike[str] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         revision: str = "main",
         subfolder: str = "",
@@ -102,17 +103,19 @@ class PreTrainedModel(TorchModule):
         packed_copy: bool = False,
         seed: int = 0,
         gguf_file: str | None = None,
+        generation_config: Any = None,
         **kwargs: Any,
     ) -> ModelT:
         """Opens a Hugging Face directory, a .gguf file, or a snapshot in Hugging Face's cache.
 
         pretrained_model_name_or_path: None is the model that ships. revision, subfolder, cache_dir:
         where it lies (diffllama.hub.find_model); nothing is downloaded.
-        config: fields in place of the file's. dtype: how products are computed: "auto" (float32 for
+        config: fields in place of the file's, or where such lie. dtype: how products are computed: "auto" (float32 for
         weights stored as float32 or float16, else bfloat16), "float32" or "bfloat16", or torch's.
         adapter: a LoRA adapter of PEFT, merged. threads: 0 is one a core. cache_type: "auto", "f32",
         "bf16", "q8_0". packed_copy: keeps packed weights beside the model for faster starts.
-        seed: for a head that the files lack, which is named in a warning.
+        seed: for a head that the files lack, which is named in a warning. generation_config: in place of
+        the file's options; ids of special tokens among kwargs are of its options too.
         kwargs: fields of the configuration, such as num_labels; of transformers' other arguments those
         that say how a file is loaded, and device_map, attn_implementation and the like where they ask
         for what is done here.
@@ -122,6 +125,9 @@ class PreTrainedModel(TorchModule):
         if model_args:
             raise TypeError(f"{cls.__name__}.from_pretrained: expected the other arguments by name, got {model_args!r}")
         dtype = options.take(cls.__name__, kwargs, dtype)
+        given: Any = config
+        if isinstance(config, (str, os.PathLike)):
+            given = AutoConfig.from_pretrained(config, cache_dir=cache_dir)
         path = _core.find_model(
             hub.find_model(
                 pretrained_model_name_or_path, revision=revision, cache_dir=cache_dir, subfolder=subfolder,
@@ -138,7 +144,7 @@ class PreTrainedModel(TorchModule):
         adapted = None if adapter is None else open_as(None)  # which may have another head
         stored = read_config(path) if adapted is None else json.loads(adapted.config())
         config_type = CONFIGS.get(stored["model_type"], FamilyConfig)
-        wanted = copy.deepcopy(config) if config is not None else config_type.from_dict(stored)
+        wanted: PretrainedConfig = copy.deepcopy(given) if given is not None else config_type.from_dict(stored)
         for name, value in kwargs.items():
             if not hasattr(wanted, name) and name not in stored:
                 raise TypeError(f"{cls.__name__}.from_pretrained: expected an argument or a field of config.json, got {name!r}")
@@ -152,7 +158,11 @@ class PreTrainedModel(TorchModule):
         model = cls.__new__(cls)
         wanted.architectures = [class_name]
         model._adopt(core, path, wanted)
+        model._take_options(generation_config, {name: kwargs[name] for name in _TOKENS if name in kwargs})
         return model
+
+    def _take_options(self, generation_config: Any, tokens: dict[str, Any]) -> None:
+        """Options of generation that from_pretrained is given: for a head that generates."""
 
     @classmethod
     def from_config(cls: type[ModelT], config: PretrainedConfig, **kwargs: Any) -> ModelT:

@@ -21,9 +21,11 @@ _WITHOUT_EFFECT = frozenset({
 _ONLY: dict[str, tuple[Any, ...]] = {
     "attn_implementation": (None, "eager", "sdpa"),
     "device_map": (None, "auto", "cpu"),
+    "experts_implementation": (None, "eager"),
     "from_flax": (None, False),
     "from_tf": (None, False),
     "fusion_config": (None,),
+    "key_mapping": (None,),
     "load_in_4bit": (None, False),
     "load_in_8bit": (None, False),
     "output_loading_info": (None, False),

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .modeling_utils import PreTrainedModel
 
 
+_NORMS = ("norm", "input_layernorm", "post_attention_layernorm")
+
+
 class Part:
     """The parameters whose names begin alike, as attributes; those of a list of layers by number."""
 
@@ -87,6 +90,28 @@ class Linear(Part):
         return self._model._parameters.shape(self._prefix + "weight")[0]
 
 
+    @property
+    def bias(self) -> Any:
+        """The parameter, or None."""
+        return self._model._parameters.get(self._prefix + "bias") if "bias" in self._names() else None
+
+
+class RMSNorm(Part):
+    """A norm over the last dimension: what stands before attention, before the MLP and behind the layers."""
+
+    def __call__(self, states: Array) -> Array:
+        """float32 [..., C] to the same shape, as what came in. No gradient follows it."""
+        values = numpy_array(states, np.float32)
+        squares = np.mean(np.square(values), axis=-1, keepdims=True)
+        scale = self._model._parameters.read(self._prefix + "weight")
+        return converter(states)(scale * (values / np.sqrt(squares + np.float32(self.variance_epsilon))))
+
+    @property
+    def variance_epsilon(self) -> float:
+        """What is added to the mean of squares."""
+        return float(self._model.config.rms_norm_eps)  # type: ignore[attr-defined]
+
+
 class Embedding(Part):
     """The embeddings of a model: looks ids up; `weight` is the parameter [V, C]."""
 
@@ -115,6 +140,8 @@ def part(model: PreTrainedModel, name: str) -> Any:
     if name.endswith("embed_tokens"):
         return Embedding(model, name + ".")
     shape = model._parameters.shape(name + ".weight") if name + ".weight" in names else ()
+    if name.rpartition(".")[2] in _NORMS:
+        return RMSNorm(model, name + ".")
     return (Linear if len(shape) == 2 else Part)(model, name + ".")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -51,6 +52,11 @@ class Pipeline:
     def device(self) -> Any:
         """The model's."""
         return self.model.device
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
+        """Writes the model's and the tokenizer's files into a directory."""
+        self.model.save_pretrained(save_directory)
+        self.tokenizer.save_pretrained(save_directory)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         if _is_stream(inputs):
@@ -102,8 +108,10 @@ class TextClassificationPipeline(Pipeline):
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         result = super().__call__(inputs, **kwargs)
-        if "top_k" in {**self.defaults, **kwargs} or _is_stream(inputs):
+        if "top_k" in kwargs or _is_stream(inputs):
             return result
+        if "top_k" in self.defaults:  # as transformers: a text is a list of one then
+            return [result] if isinstance(inputs, str) else result
         if isinstance(inputs, dict):
             return result[0]
         return [each[0] for each in result] if isinstance(inputs, list) else result
@@ -118,6 +126,8 @@ class TextClassificationPipeline(Pipeline):
             warnings.warn("return_all_scores: transformers 5 does not know it; top_k=None gives all labels", stacklevel=3)
         ids = []
         for each in inputs:
+            if not isinstance(each, str) and not (isinstance(each, dict) and "text" in each):
+                raise ValueError(f"text-classification: expected a text, or a dictionary of text and text_pair, got {each!r}")
             text, pair = (each["text"], each.get("text_pair")) if isinstance(each, dict) else (each, None)
             encoded = self.tokenizer(
                 text, pair, truncation=truncation, max_length=max_length, add_special_tokens=add_special_tokens
@@ -232,6 +242,9 @@ class TextGenerationPipeline(Pipeline):
     def _is_batch(self, inputs: list[Any]) -> bool:
         return len(inputs) == 0 or not isinstance(inputs[0], dict)
 
+    def __call__(self, inputs: Any = None, *, text_inputs: Any = None, **kwargs: Any) -> Any:
+        return super().__call__(inputs if text_inputs is None else text_inputs, **kwargs)
+
     def run(self, inputs: list[Any], **options: Any) -> list[Any]:
         """Each text's continuations."""
         return [self._continue(each, **options) for each in inputs]
@@ -242,7 +255,9 @@ class TextGenerationPipeline(Pipeline):
         clean_up_tokenization_spaces: bool | None = None, skip_special_tokens: bool | None = None,
         continue_final_message: bool | None = None, handle_long_generation: str | None = None, **options: Any,
     ) -> Any:
-        chat = isinstance(text, (list, tuple))
+        chat = isinstance(text, (list, tuple)) and len(text) > 0 and all(isinstance(each, dict) for each in text)
+        if not chat and not isinstance(text, str):
+            raise ValueError(f"text-generation: expected a text, or a list of messages, got {text!r}")
         if chat and continue_final_message is None:
             continue_final_message = text[-1].get("role") == "assistant"
         inputs = self._encoded(text, bool(continue_final_message), prefix, options)
@@ -308,7 +323,7 @@ def _longer_chat(messages: Any, new: str, continued: bool) -> list[Any]:
 
 
 class FeatureExtractionPipeline(Pipeline):
-    """The last hidden state of each token: nested lists [1, T, C]; return_tensors: torch tensors, or
+    """The last hidden state of each token (of a model with a head, what that gives): nested lists [1, T, C]; return_tensors: torch tensors, or
     numpy arrays where there is no torch.
 
     truncation, max_length: as the tokenizer's call has them, or tokenize_kwargs with these and others.
@@ -331,7 +346,7 @@ class FeatureExtractionPipeline(Pipeline):
         results = []
         for text in inputs:
             encoded = self.tokenizer(text, return_tensors="np", **call)
-            states = self.model(input_ids=encoded["input_ids"], use_cache=False).last_hidden_state
+            states = self.model(input_ids=encoded["input_ids"], use_cache=False)[0]  # with a head: what it gives
             results.append(as_tensor(states) if return_tensors else states.tolist())
         return results
 
@@ -368,9 +383,12 @@ def pipeline(
     cls = PIPELINES[task]
     for name in ("device", "device_map", "trust_remote_code", "token", "use_fast", "framework"):
         kwargs.pop(name, None)
+    loading = {"dtype": dtype, "config": config, **(model_kwargs or {})}
+    if "torch_dtype" in kwargs:
+        loading["torch_dtype"] = kwargs.pop("torch_dtype")
     where = model
     if model is None or not hasattr(model, "engine"):
-        model = cls.auto.from_pretrained(where, revision=revision, dtype=dtype, config=config, **(model_kwargs or {}))
+        model = cls.auto.from_pretrained(where, revision=revision, **loading)
     else:
         where = model.name_or_path
     if tokenizer is None or not hasattr(tokenizer, "engine"):

@@ -187,3 +187,50 @@ def test_copies_and_pickles_say_what_to_do() -> None:
         copy.deepcopy(model)
     with pytest.raises(TypeError, match="save_pretrained and from_pretrained"):
         pickle.dumps(model)
+
+
+def test_what_says_how_files_are_fetched_is_no_field(tmp_path: Path) -> None:
+    fetching = {"trust_remote_code": True, "token": None, "local_files_only": True, "force_download": False, "proxies": None}
+    for cls in (diffllama.AutoConfig, diffllama.DiffLlamaConfig):
+        config = cls.from_pretrained(FORWARD / "diffllama_sequence_3", revision=None, **fetching)
+        assert not fetching.keys() & config.to_dict().keys()
+    fields, rest = diffllama.DiffLlamaConfig.get_config_dict(FORWARD / "diffllama_sequence_3", token=None, mine=1)
+    assert fields["model_type"] == "diffllama" and rest == {"mine": 1}
+    config, unused = diffllama.AutoConfig.from_pretrained(
+        FORWARD / "diffllama_sequence_3", use_cache=False, mine=1, return_unused_kwargs=True
+    )
+    assert config.use_cache is False and unused == {"mine": 1} and not hasattr(config, "mine")
+    config.to_json_file(tmp_path / "mine.json")
+    assert diffllama.DiffLlamaConfig.from_json_file(tmp_path / "mine.json") == config
+    assert config.get_text_config() is config
+
+
+def test_a_model_with_a_configuration_from_elsewhere(tmp_path: Path) -> None:
+    model = diffllama.DiffLlamaForCausalLM(small())
+    model.save_pretrained(tmp_path / "model")
+    small(use_cache=False).save_pretrained(tmp_path / "config")
+    for where in (tmp_path / "config", str(tmp_path / "config" / "config.json")):
+        assert diffllama.AutoModelForCausalLM.from_pretrained(tmp_path / "model", config=where).config.use_cache is False
+    given = diffllama.GenerationConfig(max_new_tokens=3, eos_token_id=9)
+    again: Any = diffllama.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "model", generation_config=given, pad_token_id=5, key_mapping=None
+    )
+    given.max_new_tokens = 4
+    options = again.generation_config
+    assert (options.max_new_tokens, options.eos_token_id, options.pad_token_id) == (3, 9, 5)
+
+
+def test_ids_of_special_tokens_reach_generate() -> None:
+    model: Any = diffllama.DiffLlamaForCausalLM.from_pretrained(None, dtype="float32")
+    following = int(model.generate(np.array([[1, 916, 300]]), max_new_tokens=1)[0, -1])
+    ends: Any = diffllama.DiffLlamaForCausalLM.from_pretrained(None, dtype="float32", eos_token_id=following)
+    assert ends.generate(np.array([[1, 916, 300]]), max_new_tokens=9)[0, 3:].tolist() == [following]
+
+
+def test_the_older_name_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", str(tmp_path))
+    small().save_pretrained(tmp_path / "models--org--tiny" / "snapshots" / "abc")
+    (tmp_path / "models--org--tiny" / "refs").mkdir()
+    (tmp_path / "models--org--tiny" / "refs" / "main").write_text("abc")
+    assert diffllama.AutoConfig.from_pretrained("org/tiny", revision=None).hidden_size == 32

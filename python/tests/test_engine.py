@@ -72,3 +72,18 @@ def test_an_asynchronous_stream(model: Any, tokenizer: Any) -> None:
     for text, ids in zip(("HAMLET:", "To be"), asyncio.run(both())):
         inputs = tokenizer(text, return_tensors="np").input_ids
         assert ids == model.generate(inputs, max_new_tokens=8)[0, inputs.shape[1] :].tolist()
+
+
+def test_requests_without_a_seed_draw_their_own(model: Any, tokenizer: Any) -> None:
+    def draw(**options: Any) -> list[list[int]]:
+        engine = diffllama.Engine(model, tokenizer)
+        for _ in range(3):
+            engine.add(tokenizer("To be"), do_sample=True, max_new_tokens=12, **options)
+        return list(finish(engine)[0].values())
+
+    diffllama.set_seed(5)
+    drawn = draw()
+    assert len({tuple(each) for each in drawn}) == 3
+    diffllama.set_seed(5)
+    assert draw() == drawn
+    assert len({tuple(each) for each in draw(seed=1)}) == 1

@@ -363,3 +363,24 @@ def test_answers_of_functions_that_make_no_sense(model: Any) -> None:
     for options in ({"max_new_tokens": "x"}, {"do_sample": True, "temperature": "x"}, {"do_sample": True, "top_k": [1]}):
         with pytest.raises(diffllama.ConfigError):
             model.generate(PROMPT, **options)
+
+
+def test_embeddings_have_no_ids_to_penalise(model: Any) -> None:
+    embeds = model.get_input_embeddings()(PROMPT)
+    rows: list[Any] = []
+
+    def seen(input_ids: Any, scores: Any) -> Any:
+        rows.append(input_ids.tolist())
+        return scores
+
+    options = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "return_dict_in_generate": True}
+    shown = model.generate(
+        inputs_embeds=embeds, max_new_tokens=3, output_scores=True, output_logits=True, logits_processor=[seen], **options
+    )
+    assert np.array_equal(shown.scores[0], shown.logits[0])  # nothing came before
+    assert rows[0] == [[]] and rows[2] == shown.sequences[:, :2].tolist()
+    beams = model.generate(inputs_embeds=embeds, max_new_tokens=2, num_beams=2, **options)
+    assert 0 not in beams.sequences[0][:1] and beams.sequences.shape == (1, 2)
+    with pytest.raises(diffllama.InvalidArgument, match="expected negative_prompt_ids with inputs_embeds"):
+        model.generate(inputs_embeds=embeds, max_new_tokens=1, guidance_scale=2.0)
+    assert "past_key_values" not in model.generate(PROMPT, max_new_tokens=1, use_cache=False, return_dict_in_generate=True)

@@ -72,3 +72,16 @@ def test_new_rows_of_embeddings() -> None:
     assert model(IDS).logits.shape == (1, 4, 70)
     assert model.resize_token_embeddings(pad_to_multiple_of=64).num_embeddings == 128
     assert np.allclose(np.array(model.state_dict()["model.embed_tokens.weight"])[127], new.mean(axis=0), atol=1e-6)
+
+
+def test_norms_compute() -> None:
+    model: Any = diffllama.DiffLlamaForCausalLM(small(), dtype="float32")
+    model.get_parameter("model.norm.weight").data = np.linspace(0.5, 2, 32, dtype=np.float32)
+    states = np.random.default_rng(3).normal(size=(1, 4, 32)).astype(np.float32)
+    wide = states.astype(np.float64)
+    expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-5) * np.linspace(0.5, 2, 32)
+    assert_close(model.model.norm(states), expected.astype(np.float32))
+    assert model.model.norm.variance_epsilon == 1e-5
+    assert model.model.layers[0].input_layernorm(states).shape == states.shape
+    lens = model.lm_head(model.model.norm(model(IDS, output_hidden_states=True).hidden_states[1]))
+    assert lens.shape == (1, 4, 64) and model.lm_head.bias is None

@@ -154,3 +154,29 @@ def test_states_as_tensors() -> None:
     except ImportError:
         return
     assert isinstance(states, torch.Tensor)
+
+
+def test_ways_to_open_and_call(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    options: Any = {"do_sample": False, "max_new_tokens": 3}
+    made = diffllama.pipeline("text-generation", model=model, tokenizer=tokenizer)
+    expected = made("To be", **options)
+    assert made(text_inputs="To be", **options) == expected
+    tiny = ROOT / "models" / "diffllama-tiny"
+    opened = diffllama.pipeline("text-generation", tiny, config=tiny, model_kwargs={"dtype": "float32"})
+    assert opened("To be", **options) == expected and opened.model.dtype == diffllama.pipeline(
+        "text-generation", tiny, torch_dtype="float32").model.dtype
+    made.save_pretrained(tmp_path)
+    assert diffllama.pipeline("text-generation", tmp_path, dtype="float32")("To be", **options) == expected
+    logits = diffllama.pipeline("feature-extraction", model=model, tokenizer=tokenizer)("To be")
+    assert len(logits[0]) == 3 and len(logits[0][0]) == 4096
+    for wrong in (["a", "b"], 5, []):
+        with pytest.raises(ValueError, match="text-generation: expected a text, or a list of messages"):
+            made([wrong] if wrong != 5 else wrong, **options)
+
+
+def test_labels_that_are_asked_for_at_first() -> None:
+    with pytest.warns(UserWarning, match="score"):
+        several = diffllama.pipeline("text-classification", ROOT / "models" / "diffllama-tiny", top_k=2)
+    assert len(several("a")) == 1 and len(several("a")[0]) == 2 and several(["a"]) == several("a")
+    with pytest.raises(ValueError, match="expected a text, or a dictionary of text and text_pair"):
+        several([["a", "b"]])
