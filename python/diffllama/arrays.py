@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from . import _core
+
 Array = Any
 """numpy.ndarray, torch.Tensor, jax.Array, or anything else with DLPack."""
 
@@ -22,7 +24,7 @@ def engine_array(value: Array | None) -> Array | None:
     if type(value) is np.ndarray:
         return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
     if isinstance(value, (list, tuple, int, float)):
-        return np.asarray(value)
+        return _array_of(value)
     detach = getattr(value, "detach", None)
     return value if detach is None else detach()
 
@@ -30,12 +32,21 @@ def engine_array(value: Array | None) -> Array | None:
 def numpy_array(value: Array, dtype: Any = None) -> np.ndarray[Any, Any]:
     """A numpy array of `value`, which shares its memory where it can."""
     if isinstance(value, np.ndarray) or isinstance(value, (list, tuple, int, float)):
-        return np.asarray(value, dtype=dtype)
+        return _array_of(value, dtype)
     value = engine_array(value)
     if is_torch(value):
         value = value.cpu().float() if value.is_floating_point() else value.cpu()
         return np.asarray(value.numpy(), dtype=dtype)
     return np.asarray(value, dtype=dtype)
+
+
+def _array_of(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value, dtype=dtype)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise _core.InvalidArgument("expected rows of one length in a list, got several; pad them") from None
 
 
 def is_torch(value: object) -> bool:

@@ -100,9 +100,11 @@ class GenerationMixin:
         Raises ConfigError and InvalidArgument; KeyboardInterrupt at the next token.
         """
         try:
+            _check_kinds(generation_config, assistant_model, tokenizer, streamer)
             return self._generate(
-                kwargs.pop("input_ids", None) if inputs is None else inputs, generation_config, list(logits_processor or []),
-                list(stopping_criteria or []), prefix_allowed_tokens_fn, assistant_model, streamer, negative_prompt_ids,
+                kwargs.pop("input_ids", None) if inputs is None else inputs, generation_config,
+                _functions("logits_processor", logits_processor), _functions("stopping_criteria", stopping_criteria),
+                prefix_allowed_tokens_fn, assistant_model, streamer, negative_prompt_ids,
                 negative_prompt_attention_mask, attention_mask, tokenizer, kwargs.pop("cache", past_key_values),
                 inputs_embeds, kwargs,
             )
@@ -196,6 +198,28 @@ class GenerationMixin:
         new = ids[:, ids.shape[1] - rows.shape[1] :]
         found = steps[np.arange(rows.shape[1])[None], np.maximum(rows, 0), new]
         return converter(sequences)(np.where(rows < 0, np.float32(0), found))
+
+
+def _check_kinds(generation_config: Any, assistant: Any, tokenizer: Any, streamer: Any) -> None:
+    """Raises InvalidArgument for an argument that is none of its kind."""
+    for name, value, kind, attribute in (
+        ("generation_config", generation_config, "a GenerationConfig", "to_dict"),
+        ("assistant_model", assistant, "a model of this package", "engine"),
+        ("tokenizer", tokenizer, "a tokenizer of this package", "engine"),
+        ("streamer", streamer, "a streamer", "put"),
+    ):
+        if value is not None and not hasattr(value, attribute):
+            raise _core.InvalidArgument(f"{name}: expected {kind}, got {type(value).__name__}")
+
+
+def _functions(name: str, given: Any) -> list[Any]:
+    """A caller's list of functions. Raises InvalidArgument for anything else."""
+    if given is not None and not isinstance(given, (list, tuple)):
+        raise _core.InvalidArgument(f"{name}: expected a list, got {type(given).__name__}")
+    for each in given or ():
+        if not callable(each):
+            raise _core.InvalidArgument(f"{name}: expected a list of functions, got {type(each).__name__} in it")
+    return list(given or [])
 
 
 def _options(own: GenerationConfig, given: Any, kwargs: dict[str, Any]) -> GenerationConfig:

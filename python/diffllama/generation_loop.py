@@ -40,7 +40,10 @@ def ids_of(value: Any) -> list[int]:
     """The ids of an option that is one, several or none."""
     if value is None:
         return []
-    return [int(value)] if np.ndim(value) == 0 else [int(each) for each in value]
+    try:
+        return [int(value)] if np.ndim(value) == 0 else [int(each) for each in value]
+    except (TypeError, ValueError):
+        raise _core.ConfigError(f"eos_token_id: expected an id, or a list of them, got {value!r}") from None
 
 
 def pad_of(options: GenerationConfig) -> int:

@@ -384,3 +384,18 @@ def test_embeddings_have_no_ids_to_penalise(model: Any) -> None:
     with pytest.raises(diffllama.InvalidArgument, match="expected negative_prompt_ids with inputs_embeds"):
         model.generate(inputs_embeds=embeds, max_new_tokens=1, guidance_scale=2.0)
     assert "past_key_values" not in model.generate(PROMPT, max_new_tokens=1, use_cache=False, return_dict_in_generate=True)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"generation_config": {"max_new_tokens": 3}}, "generation_config: expected a GenerationConfig, got dict"),
+    ({"streamer": 5}, "streamer: expected a streamer, got int"),
+    ({"assistant_model": "x"}, "assistant_model: expected a model of this package, got str"),
+    ({"tokenizer": "x", "stop_strings": "a"}, "tokenizer: expected a tokenizer of this package, got str"),
+    ({"logits_processor": 5}, "logits_processor: expected a list, got int"),
+    ({"stopping_criteria": [5]}, "stopping_criteria: expected a list of functions, got int in it"),
+    ({"eos_token_id": "x"}, "eos_token_id: expected an id, or a list of them, got 'x'"),
+    ({"inputs": [[1, 2], [3]]}, "expected rows of one length in a list, got several"),
+])
+def test_arguments_of_another_kind_are_named(model: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(diffllama.Error, match=message):
+        model.generate(**{"inputs": PROMPT, "max_new_tokens": 1, **options})
