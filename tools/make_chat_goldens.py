@@ -71,6 +71,9 @@ TEMPLATES = [
     "{{ range(200000) }}", "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{% set j = joiner(',') %}{{ j() }}{{ j() }}", "{{ x | nothing }}", "{{ 1 is nothing }}", "{% nothing %}", "{% if %}", "{{ 1 + }}", "{{ (1 }}", "{% for x in %}{% endfor %}", "{% if 1 %}", "{% endif %}", "{{ 'a }}", "{# x", "{% set 1 = 2 %}", "{% set x.y = 2 %}", "{% break %}", "{% raw %}x",
     "{{ raise_exception('no') }}", "{{ strftime_now('%%') }}", "{{ 'a' + 1 }}", "{{ [] + () }}", "{{ 1 < 'a' }}", "{{ {} < {} }}", "{{ 1 // 0 }}", "{{ 1 in 1 }}", "{{ 1 in 'a' }}", "{{ {[]: 1} }}", "{% for x in 5 %}{% endfor %}", "{% for a, b in [1] %}{% endfor %}", "{{ 5() }}", "{{ {}|length }}{{ 5|length }}", "{% include 'x' %}", "{% extends 'x' %}", "{% do 1 %}",
     "{{ loop }}", "{{ messages[0].role }}{{ messages[-1]['content'] }}{{ messages[7] }}{{ messages[7].role }}", "{{ deep.a.b[0].c }}{{ big }}{{ small }}{{ num }}{{ deep|tojson }}{{ deep }}", "{{ text[:2] }}{{ text|length }}{{ text|upper }}{{ text.split('\\n') }}", "{% set x = [] %}{% for i in [1, 2] %}{% set x = x + [i] %}{% endfor %}{{ x }}",
+    "{{ 'aaa'|replace('a', 'b', 1) }}{{ 'aaa'|replace('a', 'b', count=2) }}",
+    "{{ missing|int }}", "{{ missing|float }}", "{{ 'a' % 1 }}", "{{ 'a' % (1,) }}",
+    "{{ 'a' % [1] }}{{ 'a' % {'k': 1} }}{{ 'a' % range(2) }}{{ 'a' % missing }}", "{{ {'a': 1, 'b c': 'x/ü'}|urlencode }}{{ 'x y/z'|urlencode }}",
     "{%- for m in messages -%}\n  {%- if loop.first -%} [ {%- endif -%}\n  {{ m.role[0]|upper }}\n  {%- if not loop.last %}, {% else %}]{% endif -%}\n{%- endfor -%}\n", CHATML,
 ]
 

@@ -287,8 +287,11 @@ class PercentFormatter {
       at = write(percent + 1);
     }
     const bool is_tuple = values_.is_sequence(Sequence::Kind::tuple);
-    const bool is_dict = values_.dict() != nullptr;
-    if (!is_dict && next_ < (is_tuple ? values_.sequence()->items.size() : 1)) {
+    // Python lets what has items and is no tuple stay unused.
+    const bool has_items = values_.dict() != nullptr || values_.undefined() != nullptr ||
+                           values_.is_sequence(Sequence::Kind::list) ||
+                           values_.is_sequence(Sequence::Kind::range);
+    if (!has_items && next_ < (is_tuple ? values_.sequence()->items.size() : 1)) {
       throw Failure("expected as many values of % as its text has fields, got more");
     }
     return out_.value();

@@ -38,10 +38,9 @@ Value replace(Context& context, const Value& self, const Arguments& arguments) {
   ArgumentReader reader(arguments, "replace");
   const Value old = Value(to_text(context, reader.required("old")));
   const Value fresh = Value(to_text(context, reader.required("new")));
-  const Integer count =
-      reader.unless_none("count") ? ArgumentReader(arguments, "replace").integer("count", -1) : -1;
+  const Value count = reader.unless_none("count").value_or(Value(Integer{-1}));
   reader.done();
-  const Arguments passed{{old, fresh, Value(count)}, {}};
+  const Arguments passed{{old, fresh, count}, {}};
   return context.call(context.attribute(Value(to_text(context, self)), "replace"), passed);
 }
 
@@ -166,18 +165,38 @@ Value string(Context& context, const Value& self, const Arguments& arguments) {
   return self.text() != nullptr ? self : Value(to_text(context, self));
 }
 
-Value urlencode(Context& context, const Value& self, const Arguments& arguments) {
-  ArgumentReader(arguments, "urlencode").done();
-  const Text text = to_text(context, self);
+// In the values of a query a slash is written as %2F and a blank as +.
+void add_quoted(Context& context, const Value& value, bool of_query, TextWriter& out) {
+  const Text text = to_text(context, value);
   spend_characters(context, text);
-  TextWriter out(context);
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text.bytes()[at];
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       std::string_view("-._~/").find(c) != std::string_view::npos;
+                       std::string_view("-._~").find(c) != std::string_view::npos ||
+                       (c == '/' && !of_query);
     char buffer[4];
     std::snprintf(buffer, sizeof buffer, "%%%02X", static_cast<unsigned char>(c));
-    out.add(plain ? std::string(1, c) : buffer, text.content_at(at));
+    const std::string quoted = of_query && c == ' ' ? "+" : buffer;
+    out.add(plain ? std::string(1, c) : quoted, text.content_at(at));
+  }
+}
+
+Value urlencode(Context& context, const Value& self, const Arguments& arguments) {
+  ArgumentReader(arguments, "urlencode").done();
+  TextWriter out(context);
+  if (const Dict* dict = self.dict()) {
+    bool first = true;
+    for (const auto& [key, value] : dict->entries) {
+      if (!first) out.add("&");
+      first = false;
+      add_quoted(context, key, true, out);
+      out.add("=");
+      add_quoted(context, value, true, out);
+    }
+  } else if (self.sequence() != nullptr) {
+    throw Failure("expected a string or a dict before urlencode, got " + type_name(self));
+  } else {
+    add_quoted(context, self, false, out);
   }
   return out.value();
 }

@@ -94,6 +94,7 @@ Value to_integer(Context& context, const Value& self, const Arguments& arguments
   const Integer base = reader.integer("base", 10);
   reader.done();
   if (base < 2 || base > 36) throw Failure("expected a base from 2 to 36, got another");
+  if (const Undefined* undefined = self.undefined()) throw Failure(undefined->why);
   std::optional<Integer> number = self.as_integer();
   if (self.is_float()) number = whole(*self.as_double());
   if (const Text* text = self.text()) {
@@ -108,6 +109,7 @@ Value to_float(Context& /*context*/, const Value& self, const Arguments& argumen
   ArgumentReader reader(arguments, "float");
   const Value otherwise = reader.optional("default").value_or(Value(0.0));
   reader.done();
+  if (const Undefined* undefined = self.undefined()) throw Failure(undefined->why);
   const std::optional<double> number =
       self.text() != nullptr ? parse_float(*self.text()) : self.as_double();
   return number ? Value(*number, self.content()) : otherwise;
