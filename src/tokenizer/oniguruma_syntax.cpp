@@ -219,7 +219,7 @@ class Translator {
         break;
     }
     if (std::isalpha(static_cast<unsigned char>(c)) != 0 &&
-        std::string_view("tnrfaeAzZGKRXN").find(c) == std::string_view::npos) {
+        std::string_view("tnrfaeAzZGKRN").find(c) == std::string_view::npos) {
       at_ -= 2;
       refuse("no escape \\" + std::string(1, c));
     }

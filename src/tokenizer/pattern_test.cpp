@@ -52,6 +52,8 @@ TEST(Pattern, MeansWhatOnigurumaMeans) {
   EXPECT_EQ(matches_of("(?i:'s)", "'S '\u017f"), (Strings{"'S", "'\u017f"}));
   EXPECT_EQ(matches_of("[[:punct:]]", "a+\u20ac!"), (Strings{"+", "\u20ac", "!"}));
   EXPECT_EQ(matches_of("a*", "baac"), (Strings{"", "aa", ""}));
+  // A cluster goes on where a match begins inside it.
+  EXPECT_EQ(matches_of("\\X{2}", "\U0001F469\u200d\U0001F467"), Strings{});
 }
 
 TEST(Pattern, LeavesToOnigurumaWhatPcre2CannotSay) {
