@@ -185,6 +185,16 @@ def components(texts):
     yield "sequence_processor", copy(base, pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True), post_processor=processors.Sequence(
         [processors.ByteLevel(trim_offsets=True, add_prefix_space=True),
          processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 1)])]))
+    trims = processors.ByteLevel(trim_offsets=True, add_prefix_space=True)
+    lines = pre_tokenizers.Split("\n", "isolated")
+    yield "trimmed_unigram", copy(Tokenizer(models.Unigram(pieces, 0, False)), pre_tokenizer=lines, post_processor=trims)
+    without = [piece for piece in pieces if "Ġ" not in piece[0]]  # so that a space is unknown
+    yield "trimmed_unigram_mapped", copy(Tokenizer(models.Unigram(without, 0, False)), pre_tokenizer=bytes_only, post_processor=trims)
+    trimmed = copy(Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]")), pre_tokenizer=lines, post_processor=processors.Sequence([trims, trims]),
+                   normalizer=normalizers.Sequence([normalizers.Replace("b", "    "), normalizers.Replace("\t", "x")]))
+    trimmed.add_tokens([AddedToken("the", rstrip=True, lstrip=True), AddedToken("\tb", normalized=True), AddedToken(" of", normalized=False), AddedToken("b", normalized=True)])
+    yield "trimmed_added", trimmed
+    yield "graphemes", cut(pre_tokenizers.Split(Regex(r"\X"), "isolated"))
     for name, truncation, padding in settings():
         t = roberta(base, False)
         if truncation is not None:

@@ -79,6 +79,7 @@ PieceEncoder::PieceEncoder(const TokenizerModel& model, const AddedVocabulary& a
       added_tokens_(added_tokens),
       source_(source),
       text_(text.unmapped_text()),
+      spelled_unknown_(model.unknown_keeps_text() ? model.unk_id() : std::nullopt),
       byte_level_(text.mapping_is_pending()),
       memories_(memories),
       memory_(memories.take(model)) {}
@@ -123,8 +124,19 @@ void PieceEncoder::append(const Segment& segment, const std::vector<PieceToken>&
     EncodedToken encoded;
     encoded.id = static_cast<std::int32_t>(token.id);
     encoded.span = text_.source(segment.begin + begin, segment.begin + end);
+    if (token.id == spelled_unknown_) {
+      encoded.spaces = spaces_of(text_.view(segment.begin + begin, segment.begin + end));
+    }
     tokens.push_back(encoded);
   }
+}
+
+// Of bytes that are to be mapped to the byte-level alphabet a space alone becomes one there.
+OuterSpaces PieceEncoder::spaces_of(std::string_view text) const {
+  if (!byte_level_) return outer_spaces(text);
+  const std::size_t first = std::min(text.find_first_not_of(' '), text.size());
+  const std::size_t behind = text.find_last_not_of(' ') + 1;  // npos + 1 is 0
+  return {static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(text.size() - behind)};
 }
 
 bool PieceEncoder::is_forbidden(const EncodedToken& token) const {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -78,6 +79,7 @@ class PieceEncoder {
   void append_tokens(const Segment& segment, std::vector<EncodedToken>& tokens);
   void append(const Segment& segment, const std::vector<PieceToken>& found,
               std::vector<EncodedToken>& tokens);
+  OuterSpaces spaces_of(std::string_view text) const;
   bool is_forbidden(const EncodedToken& token) const;
   void encode_apart(const Segment& segment, std::vector<EncodedToken>& tokens);
 
@@ -85,6 +87,7 @@ class PieceEncoder {
   const AddedVocabulary& added_tokens_;
   const SourceText& source_;
   const AlignedText& text_;
+  std::optional<std::uint32_t> spelled_unknown_;  // the unknown's id where it keeps its text
   bool byte_level_;
   PieceMemories& memories_;
   std::unique_ptr<PieceMemory> memory_;

@@ -72,16 +72,6 @@ class TemplateProcessing : public PostProcessor {
 
 bool is_space(char32_t c) { return c == 0x120 || is_whitespace(c); }  // Ġ is the byte-level space
 
-std::size_t leading_spaces(std::string_view token) {
-  std::size_t count = 0;
-  for (std::size_t at = 0; at < token.size(); ++count) {
-    const CodePoint c = code_point_at(token, at);
-    if (!is_space(c.value)) break;
-    at += c.length;
-  }
-  return count;
-}
-
 std::size_t previous_character(std::string_view text, std::size_t at) {
   do {
     --at;
@@ -89,22 +79,18 @@ std::size_t previous_character(std::string_view text, std::size_t at) {
   return at;
 }
 
-std::size_t trailing_spaces(std::string_view token) {
-  std::size_t count = 0;
-  for (std::size_t at = token.size(); at > 0; ++count) {
-    at = previous_character(token, at);
-    if (!is_space(code_point_at(token, at).value)) break;
-  }
-  return count;
-}
-
 // Counts characters, as the library does for its offsets in characters.
-void trim_span(std::string_view text, std::size_t leading, std::size_t trailing, Span& span) {
+void trim_span(std::string_view text, OuterSpaces spaces, Span& span) {
   std::size_t begin = span.begin;
-  for (; leading > 0 && begin < span.end; --leading) begin += code_point_at(text, begin).length;
+  for (; spaces.leading > 0 && begin < span.end; --spaces.leading) {
+    begin += code_point_at(text, begin).length;
+  }
   begin = std::min<std::size_t>(begin, span.end);
+  // A normalizer may have made more blanks than there are characters before the end of the span;
+  // then the library leaves it.
   std::size_t end = span.end;
-  for (; trailing > 0 && end > begin; --trailing) end = previous_character(text, end);
+  for (; spaces.trailing > 0 && end > 0; --spaces.trailing) end = previous_character(text, end);
+  end = spaces.trailing > 0 ? span.end : std::max(begin, end);
   span = {static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end)};
 }
 
@@ -114,13 +100,10 @@ void trim_offsets(const TokenOf& token_of, bool add_prefix_space, EncodedSequenc
     EncodedToken& encoded = sequence.tokens[i];
     Span& span = encoded.span;
     if (span.begin == span.end) continue;
-    const std::string_view token = encoded.added
-                                       ? sequence.text.substr(span.begin, span.end - span.begin)
-                                       : token_of(encoded.id);
+    OuterSpaces spaces = encoded.spaces ? *encoded.spaces : outer_spaces(token_of(encoded.id));
     // One space at the very start is the one that add_prefix_space put there.
-    std::size_t leading = leading_spaces(token);
-    if (leading == 1 && add_prefix_space && (i == 0 || span.begin == 0)) leading = 0;
-    trim_span(sequence.text, leading, trailing_spaces(token), span);
+    if (spaces.leading == 1 && add_prefix_space && (i == 0 || span.begin == 0)) spaces.leading = 0;
+    trim_span(sequence.text, spaces, span);
   }
 }
 
@@ -274,6 +257,20 @@ std::unique_ptr<const PostProcessor> make_classifier_processor(const JsonField& 
 }
 
 }  // namespace
+
+OuterSpaces outer_spaces(std::string_view token) {
+  OuterSpaces spaces;
+  for (std::size_t at = 0; at < token.size(); ++spaces.leading) {
+    const CodePoint c = code_point_at(token, at);
+    if (!is_space(c.value)) break;
+    at += c.length;
+  }
+  for (std::size_t at = token.size(); at > 0; ++spaces.trailing) {
+    at = previous_character(token, at);
+    if (!is_space(code_point_at(token, at).value)) break;
+  }
+  return spaces;
+}
 
 std::unique_ptr<const PostProcessor> make_post_processor(const JsonField& field,
                                                          std::int64_t id_limit) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,14 @@
 #include "tokenizer/json_fields.h"
 
 namespace diffllama {
+
+/// How many characters of blank a token's text begins and ends with.
+struct OuterSpaces {
+  std::uint32_t leading = 0;
+  std::uint32_t trailing = 0;
+};
+/// Blanks are those of Unicode and Ġ, which stands for one in the byte-level alphabet.
+OuterSpaces outer_spaces(std::string_view token);
 
 /// A token of an encoded text and the bytes there that it stands for. Those that a post-processor
 /// adds stand for bytes [0, 0).
@@ -22,6 +31,7 @@ struct EncodedToken {
   bool added = false;         // matched as an added token
   bool special = false;       // put there by the post-processor
   Span span;
+  std::optional<OuterSpaces> spaces;  // of a token whose text is not that of its id
 };
 
 /// The tokens of one text, or those that a template put between two.

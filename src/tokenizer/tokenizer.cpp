@@ -61,6 +61,7 @@ std::vector<EncodedToken> encode_text(const Tokenizer::Impl& parts, const Source
       token.id = segment.id;
       token.added = true;
       token.span = pieces.unmapped_text().source(segment.begin, segment.end);
+      token.spaces = outer_spaces(pieces.unmapped_text().view(segment.begin, segment.end));
       tokens.push_back(token);
     }
     for (std::size_t i = first; i < tokens.size(); ++i) tokens[i].word = word;

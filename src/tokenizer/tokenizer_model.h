@@ -47,6 +47,9 @@ class TokenizerModel {
   virtual std::size_t independent_prefix(std::string_view piece) const { return piece.size(); }
   /// The token that stands for what the vocabulary cannot say.
   virtual std::optional<std::uint32_t> unk_id() const { return std::nullopt; }
+  /// Whether that token, among a text's, has the characters that it stands for as its text, and not
+  /// what the vocabulary calls it.
+  virtual bool unknown_keeps_text() const { return false; }
   /// What stands before each token of a word but the first; empty: nothing.
   virtual std::string_view continuing_subword_prefix() const { return {}; }
 };

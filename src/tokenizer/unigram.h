@@ -29,6 +29,7 @@ class Unigram : public TokenizerModel {
   const Vocabulary& vocabulary() const override { return vocabulary_; }
   std::unique_ptr<Encoder> make_encoder() const override;
   std::optional<std::uint32_t> unk_id() const override { return options_.unk_id; }
+  bool unknown_keeps_text() const override { return true; }
 
  private:
   class UnigramEncoder;
