@@ -145,6 +145,10 @@ def make_texts():
         {
             "both.json": json.dumps({"add_bos_token": True, **names}) + "\0" + json.dumps({"unk_token": "a"}),
             "added.json": json.dumps({"added_tokens_decoder": {"3": {"content": "<s>", "special": True}}, **names}),
+            "listed.json": "\0".join(
+                json.dumps(file)
+                for file in ({"pad_token": "<a>"}, {"additional_special_tokens": ["<b>"]}, {"<b>": 900, "<c>": 901, "<a>": -1})
+            ),
             "other.json": json.dumps({"bos_token": "<none>", "chat_template": "{{ x }}"}),
         },
     )

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 import sentencepiece
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaTokenizer
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
 from make_tokenizer_goldens import PIECES, TEXTS
@@ -40,9 +40,12 @@ def sentencepiece_model(folder, lines, **options):
     (folder / "tokenizer.vocab").unlink()
 
 
-def write(folder, config, tokenizer):
+def write(folder, config, tokenizer, texts=TEXTS):
     (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1) + "\n")
-    cases = [dict(text=text, ids=(ids := tokenizer.encode(text).ids), decoded=tokenizer.decode(ids, skip_special_tokens=False)) for text in TEXTS]
+    if isinstance(tokenizer, LlamaTokenizer):  # a slow one puts blanks around special tokens when it decodes
+        cases = [dict(text=text, ids=tokenizer.encode(text)) for text in texts]
+    else:
+        cases = [dict(text=text, ids=(ids := tokenizer.encode(text).ids), decoded=tokenizer.decode(ids, skip_special_tokens=False)) for text in texts]
     lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
     (folder / "cases.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
@@ -72,6 +75,15 @@ def main():
         sentencepiece_model(folder, lines, model_type="bpe", add_dummy_prefix=True)
         config = CONFIG | fields
         write(folder, config, backend(folder, config))
+
+    # What old directories have instead of added_tokens_decoder, as slow tokenizers read it: ids with gaps, in any order.
+    folder = arguments.out / "bpe_added_tokens"
+    sentencepiece_model(folder, lines, model_type="bpe", add_dummy_prefix=True)
+    (folder / "added_tokens.json").write_text(json.dumps({"<|user|>": 605, "[PAD]": 600, "<|end|>": 602}) + "\n")
+    (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": "[PAD]", "additional_special_tokens": ["<|end|>"]}) + "\n")
+    config = CONFIG | dict(add_bos_token=True)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    write(folder, config, LlamaTokenizer.from_pretrained(folder), ["a<|user|>b <|user|>", "[PAD]<|end|> x", "Hello<|end|>Hello[PAD]", "the <|user|>of<|end|>", "x"])
 
     folder = arguments.out / "tiktoken"
     folder.mkdir(parents=True, exist_ok=True)

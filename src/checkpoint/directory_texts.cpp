@@ -18,12 +18,13 @@ using nlohmann::json;
 
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kChatTemplate = "chat_template.jinja";
-constexpr std::array<std::pair<const char*, std::string DirectoryTexts::*>, 7> kFiles = {
+constexpr std::array<std::pair<const char*, std::string DirectoryTexts::*>, 8> kFiles = {
     {{"config.json", &DirectoryTexts::config},
      {"generation_config.json", &DirectoryTexts::generation_config},
      {"tokenizer.json", &DirectoryTexts::tokenizer_json},
      {kTokenizerConfig, &DirectoryTexts::tokenizer_config},
      {"special_tokens_map.json", &DirectoryTexts::special_tokens_map},
+     {"added_tokens.json", &DirectoryTexts::added_tokens},
      {"tokenizer.model", &DirectoryTexts::tokenizer_model},
      {"tiktoken.model", &DirectoryTexts::tiktoken_model}}};
 

@@ -16,6 +16,7 @@ struct DirectoryTexts {
   std::string tokenizer_json;      // tokenizer.json
   std::string tokenizer_config;    // tokenizer_config.json
   std::string special_tokens_map;  // special_tokens_map.json
+  std::string added_tokens;        // added_tokens.json
   std::string tokenizer_model;     // tokenizer.model, of any bytes
   std::string tiktoken_model;      // tiktoken.model
   ChatTemplates chat_templates;

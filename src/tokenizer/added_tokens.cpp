@@ -94,13 +94,20 @@ const LiteralSet::Literal* LiteralSet::longest_at(std::string_view text, std::si
 }
 
 std::int32_t AddedVocabulary::add(AddedToken token, const Vocabulary& vocabulary,
-                                  const std::string& where) {
+                                  const std::string& where, std::optional<std::int32_t> stated) {
   if (token.content.empty() || token.content.size() > kMaxContentBytes) {
     throw FormatError(where + ": expected an added token of 1 to " +
                       std::to_string(kMaxContentBytes) + " bytes, got " +
                       std::to_string(token.content.size()));
   }
   auto id = id_of(token.content);
+  if (!id && stated) {
+    if (const std::string* other = content(*stated)) {
+      throw FormatError(where + ": expected one token for the id " + std::to_string(*stated) +
+                        ", got " + quote_token(*other) + " and " + quote_token(token.content));
+    }
+    id = stated;
+  }
   if (!id) {
     if (const auto known = vocabulary.id_of(token.content)) id = static_cast<std::int32_t>(*known);
   }

@@ -50,9 +50,11 @@ class LiteralSet {
 class AddedVocabulary {
  public:
   /// Adds a token, or gives one that is there new flags. Its id is the one it has here or in
-  /// `vocabulary`, or else the next free one, which is returned. Throws FormatError that starts
-  /// with `where` for content that is empty or too long.
-  std::int32_t add(AddedToken token, const Vocabulary& vocabulary, const std::string& where);
+  /// `vocabulary`, or else the next free one, which is returned; with `stated`, the one it has here
+  /// or that. Throws FormatError that starts with `where` for content that is empty or too long,
+  /// and for a stated id that another added token has.
+  std::int32_t add(AddedToken token, const Vocabulary& vocabulary, const std::string& where,
+                   std::optional<std::int32_t> stated = std::nullopt);
   /// Makes the token of this content special; false if there is none.
   bool make_special(const std::string& content);
   /// Readies matching, once every token is in; `normalizer` may be null. Of tokens whose normalized

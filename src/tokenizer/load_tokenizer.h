@@ -18,9 +18,9 @@ namespace diffllama {
 /// tiktoken.model or tokenizer.model; tokenizer.json, too, where there is none of them.
 std::filesystem::path find_tokenizer_file(const std::filesystem::path& path);
 
-/// A tokenizer from such a file (model_file.h says how a .model is read). A tokenizer_config.json
-/// and a special_tokens_map.json beside it name the special tokens, as in transformers, where
-/// tokenizer.json alone decides what is added to a text (add_bos_token is not read).
+/// A tokenizer from such a file (model_file.h says how a .model is read). A tokenizer_config.json,
+/// a special_tokens_map.json and an added_tokens.json beside it name tokens, as in transformers,
+/// where tokenizer.json alone decides what is added to a text (add_bos_token is not read).
 Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler& warn);
 
 /// The text of a tokenizer.json and of the files beside it, empty where there is none. `where`
@@ -32,6 +32,7 @@ struct TokenizerFiles {
   std::string_view tokenizer_config;
   std::string_view special_tokens_map;
   std::optional<std::string_view> model_file = std::nullopt;
+  std::string_view added_tokens = {};  // added_tokens.json
 };
 Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& warn);
 

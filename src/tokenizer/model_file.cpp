@@ -43,8 +43,11 @@ class ModelFileReader {
 
   std::unique_ptr<Tokenizer::Impl> run() {
     auto parts = is_tiktoken(bytes_) ? tiktoken() : sentencepiece();
-    add_named_tokens({beside("tokenizer_config.json"), files_.tokenizer_config},
-                     {beside("special_tokens_map.json"), files_.special_tokens_map}, *parts);
+    add_named_tokens({.config = {beside("tokenizer_config.json"), files_.tokenizer_config},
+                      .map = {beside("special_tokens_map.json"), files_.special_tokens_map},
+                      .added = {beside("added_tokens.json"), files_.added_tokens},
+                      .keep_ids = true},
+                     *parts);
     parts->added_tokens.finish(parts->normalizer.get(), files_.where);
     const auto around = [](bool wanted, const std::optional<std::int64_t>& id) {
       std::vector<std::int32_t> ids;

@@ -15,9 +15,10 @@ namespace diffllama {
 /// SentencePiece: the model runs in its library without its normalizer; blanks become U+2581, with
 /// one in front of the text (`add_prefix_space` of tokenizer_config.json), or of every part between
 /// added tokens (`legacy`). Control pieces are special tokens, user-defined ones added tokens.
-/// `add_bos_token` and `add_eos_token` put bos_token and eos_token around each text. What is absent
-/// is as LlamaTokenizer of transformers 4 has it: legacy, add_prefix_space and add_bos_token true,
-/// add_eos_token false. null is false there, but for legacy, where it is as if absent.
+/// Tokens of `added_tokens_decoder`, or without it those of added_tokens.json, have the ids stated
+/// there. `add_bos_token` and `add_eos_token` put bos_token and eos_token around each text. What is
+/// absent is as LlamaTokenizer of transformers 4 has it: legacy, add_prefix_space and add_bos_token
+/// true, add_eos_token false. null is false there, but for legacy, where it is as if absent.
 ///
 /// tiktoken: byte-level BPE, split as Llama 3 does; ids behind the ranks are those of
 /// `added_tokens_decoder`, with <|reserved_token_ID|> where it has gaps. Nothing is put around a

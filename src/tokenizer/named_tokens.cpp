@@ -3,10 +3,13 @@
 #include <array>
 #include <charconv>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "base/json.h"
+#include "diffllama/error.h"
 
 namespace diffllama {
 namespace {
@@ -33,9 +36,12 @@ std::optional<std::int32_t> add_special(const JsonField& field, Tokenizer::Impl&
   return parts.added_tokens.id_of(content);
 }
 
+constexpr std::array<const char*, 7> kRoles = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                               "pad_token", "cls_token", "mask_token"};
+constexpr std::array<const char*, 2> kMoreSpecial = {"additional_special_tokens",
+                                                     "extra_special_tokens"};
+
 void add_roles(const JsonField& config, Tokenizer::Impl& parts) {
-  static constexpr std::array<const char*, 7> kRoles = {
-      "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
   for (const std::string_view role : kRoles) {
     const JsonField field = config.at(role.data());
     if (field.is_null()) continue;
@@ -51,7 +57,7 @@ void add_roles(const JsonField& config, Tokenizer::Impl& parts) {
 
 // "added_tokens_decoder" of tokenizer_config.json: tokens by id. They are in tokenizer.json too,
 // unless that was edited by hand.
-void add_decoder_tokens(const JsonField& decoder, Tokenizer::Impl& parts) {
+void add_decoder_tokens(const JsonField& decoder, bool keep_ids, Tokenizer::Impl& parts) {
   if (decoder.is_null()) return;
   if (!decoder.value().is_object()) decoder.refuse("an object of tokens by id");
   std::map<std::int64_t, std::string> keys;  // as numbers: "10" comes behind "9"
@@ -67,7 +73,55 @@ void add_decoder_tokens(const JsonField& decoder, Tokenizer::Impl& parts) {
     const JsonField field = decoder.at(key.c_str());
     AddedToken token = read_added_token(field);
     if (parts.added_tokens.find(token.content) != nullptr) continue;
-    parts.added_tokens.add(std::move(token), parts.model->vocabulary(), field.where());
+    if (keep_ids && (id < 0 || id >= kTokenIdLimit)) {
+      decoder.refuse("ids from 0 to " + std::to_string(kTokenIdLimit - 1));
+    }
+    const auto stated = static_cast<std::int32_t>(id);
+    parts.added_tokens.add(std::move(token), parts.model->vocabulary(), field.where(),
+                           keep_ids ? std::optional(stated) : std::nullopt);
+  }
+}
+
+std::string content_of(const JsonField& token) {
+  const bool is_object = token.value().is_object();
+  const JsonField content = is_object ? token.at("content") : token;
+  return content.value().is_string() ? content.as_string() : "";
+}
+
+// What a file names as special; what is no token there is refused where it is added.
+void collect_special(const JsonField& file, std::set<std::string>& names) {
+  for (const char* role : kRoles) names.insert(content_of(file.at(role)));
+  for (const char* name : kMoreSpecial) {
+    const JsonField more = file.at(name);
+    if (!more.value().is_object() && !more.value().is_array()) continue;
+    for (const json& token : more.value()) names.insert(content_of(JsonField(token, name)));
+  }
+}
+
+// "added_tokens.json": ids by token.
+void add_listed_tokens(const NamingFile& file, const std::set<std::string>& special, bool keep_ids,
+                       Tokenizer::Impl& parts) {
+  const json value = parse_json(file.text, file.where);
+  if (!value.is_object()) {
+    throw FormatError(file.where + ": expected an object of ids by token, got " +
+                      json_excerpt(value));
+  }
+  const JsonField list(value, file.where + ": ");
+  std::multimap<std::int64_t, std::string> tokens;
+  for (const auto& [content, id] : value.items()) {
+    static_cast<void>(id);
+    tokens.emplace(list.at(content.c_str()).as_index(kTokenIdLimit), content);
+  }
+  for (const auto& [id, content] : tokens) {
+    if (parts.added_tokens.find(content) != nullptr) continue;
+    AddedToken token;
+    token.content = content;
+    token.special = special.contains(content);
+    // A slow tokenizer looks for them in the text as it is.
+    token.normalized = !token.special && !keep_ids;
+    const auto stated = static_cast<std::int32_t>(id);
+    parts.added_tokens.add(std::move(token), parts.model->vocabulary(), file.where,
+                           keep_ids ? std::optional(stated) : std::nullopt);
   }
 }
 
@@ -83,7 +137,7 @@ std::vector<std::string> member_names(std::string_view text, const char* object)
 }
 
 void add_more_tokens(const JsonField& config, std::string_view text, Tokenizer::Impl& parts) {
-  for (const char* name : {"additional_special_tokens", "extra_special_tokens"}) {
+  for (const char* name : kMoreSpecial) {
     const JsonField field = config.at(name);
     if (field.is_null()) continue;
     if (field.value().is_object()) {
@@ -127,21 +181,28 @@ AddedToken read_added_token(const JsonField& field) {
   return token;
 }
 
-void add_named_tokens(const NamingFile& config, const NamingFile& map, Tokenizer::Impl& parts) {
+void add_named_tokens(const NamingFiles& files, Tokenizer::Impl& parts) {
   const auto parse = [](const NamingFile& file) {
     return file.text.empty() ? json::object() : parse_json(file.text, file.where);
   };
-  const json config_value = parse(config);
-  const json map_value = parse(map);
-  const JsonField config_fields(config_value, config.where + ": ");
-  const JsonField map_fields(map_value, map.where + ": ");
-  add_decoder_tokens(config_fields.at("added_tokens_decoder"), parts);
-  parts.model_max_length = read_max_length(config_fields.at("model_max_length"));
-  parts.pads_left = read_pads_left(config_fields.at("padding_side"));
-  add_roles(config_fields, parts);
-  add_roles(map_fields, parts);
-  add_more_tokens(config_fields, config.text, parts);
-  add_more_tokens(map_fields, map.text, parts);
+  const json config_value = parse(files.config);
+  const json map_value = parse(files.map);
+  const JsonField config(config_value, files.config.where + ": ");
+  const JsonField map(map_value, files.map.where + ": ");
+  const JsonField decoder = config.at("added_tokens_decoder");
+  add_decoder_tokens(decoder, files.keep_ids, parts);
+  if (decoder.is_null() && !files.added.text.empty()) {
+    std::set<std::string> special;
+    collect_special(config, special);
+    collect_special(map, special);
+    add_listed_tokens(files.added, special, files.keep_ids, parts);
+  }
+  parts.model_max_length = read_max_length(config.at("model_max_length"));
+  parts.pads_left = read_pads_left(config.at("padding_side"));
+  add_roles(config, parts);
+  add_roles(map, parts);
+  add_more_tokens(config, files.config.text, parts);
+  add_more_tokens(map, files.map.text, parts);
 }
 
 }  // namespace diffllama

@@ -15,11 +15,21 @@ struct NamingFile {
   std::string_view text;
 };
 
-/// Adds the tokens that tokenizer_config.json and special_tokens_map.json name, as transformers
-/// does: first `added_tokens_decoder` in the order of its numbers, then bos_token to mask_token,
-/// then those in additional_special_tokens and extra_special_tokens. All but the first are special.
-/// A token that is known keeps its id. Throws FormatError.
-void add_named_tokens(const NamingFile& config, const NamingFile& map, Tokenizer::Impl& parts);
+/// The files that name tokens.
+struct NamingFiles {
+  NamingFile config;   // tokenizer_config.json
+  NamingFile map;      // special_tokens_map.json
+  NamingFile added{};  // added_tokens.json: ids by token
+  /// Whether tokens have the ids that the files state, as in transformers' slow tokenizers; or the
+  /// next that are free, in the order of those.
+  bool keep_ids = false;
+};
+
+/// Adds the tokens that they name, as transformers does: first `added_tokens_decoder` in the order
+/// of its numbers, or where the config has none added_tokens.json, then bos_token to mask_token,
+/// then those in additional_special_tokens and extra_special_tokens. The last two are special. A
+/// token that is known keeps its id. Throws FormatError.
+void add_named_tokens(const NamingFiles& files, Tokenizer::Impl& parts);
 
 /// An added token from an object with its flags, whose defaults are Python's AddedToken's.
 AddedToken read_added_token(const JsonField& field);

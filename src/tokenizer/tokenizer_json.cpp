@@ -55,8 +55,10 @@ std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& fil
   const auto directory = [&](const char* name) {
     return (std::filesystem::path(files.where).parent_path() / name).string();
   };
-  add_named_tokens({directory("tokenizer_config.json"), files.tokenizer_config},
-                   {directory("special_tokens_map.json"), files.special_tokens_map}, *parts);
+  add_named_tokens({.config = {directory("tokenizer_config.json"), files.tokenizer_config},
+                    .map = {directory("special_tokens_map.json"), files.special_tokens_map},
+                    .added = {directory("added_tokens.json"), files.added_tokens}},
+                   *parts);
   parts->added_tokens.finish(parts->normalizer.get(), files.where + ": added_tokens");
   parts->post_processor = make_post_processor(root.at("post_processor"), parts->id_limit());
   if (rest != nullptr) *rest = std::move(document);
@@ -87,10 +89,15 @@ Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler
   refuse_lfs_pointer(std::as_bytes(std::span(tokenizer)), file.string());
   const std::string config = read_file_if_there(directory / "tokenizer_config.json");
   const std::string map = read_file_if_there(directory / "special_tokens_map.json");
+  const std::string added = read_file_if_there(directory / "added_tokens.json");
+  TokenizerFiles files{file.string(), {}, config, map};
+  files.added_tokens = added;
   if (file.extension() == ".model") {
-    return parse_tokenizer({file.string(), {}, config, map, tokenizer}, warn);
+    files.model_file = tokenizer;
+  } else {
+    files.tokenizer_json = tokenizer;
   }
-  return parse_tokenizer({file.string(), tokenizer, config, map}, warn);
+  return parse_tokenizer(files, warn);
 }
 
 }  // namespace diffllama

@@ -189,14 +189,17 @@ void packed_copy(Bytes bytes) {
 }
 
 void tokenizer_config(Bytes bytes) {
-  // The two files, a zero byte between.
-  const std::string_view text = as_text(bytes);
-  const std::size_t zero = std::min(text.find('\0'), text.size());
+  // The files, zero bytes between.
+  std::string_view rest = as_text(bytes);
   TokenizerFiles files;
   files.where = "tokenizer.json";
   files.tokenizer_json = kSmallTokenizer;
-  files.tokenizer_config = text.substr(0, zero);
-  files.special_tokens_map = text.substr(std::min(zero + 1, text.size()));
+  for (std::string_view* file :
+       {&files.tokenizer_config, &files.special_tokens_map, &files.added_tokens}) {
+    const std::size_t zero = std::min(rest.find('\0'), rest.size());
+    *file = rest.substr(0, zero);
+    rest.remove_prefix(std::min(zero + 1, rest.size()));
+  }
   attempt([&] { use(parse_tokenizer(files, ignore_warning)); });
 }
 

@@ -102,13 +102,17 @@ TEST_F(Convert, TheModelThatShipsKeepsItsTokenizerAndDefaults) {
 // A directory with a tokenizer.model alone: SentencePiece, which may be any bytes, and tiktoken.
 TEST_F(Convert, ATokenizerModelComesBackAsItWas) {
   const fs::path goldens = kSource / "tests/golden/tokenizer_model";
-  for (const std::string name : {"unigram_no_prefix", "bpe_llama", "tiktoken"}) {
+  for (const std::string name :
+       {"unigram_no_prefix", "bpe_llama", "bpe_added_tokens", "tiktoken"}) {
     SCOPED_TRACE(name);
     const fs::path from = path(name);
     fs::copy(kForward / "llama_causal", from);
     const char* model = name == "tiktoken" ? "tiktoken.model" : "tokenizer.model";
     fs::copy(goldens / name / "tokenizer.model", from / model);
     fs::copy(goldens / name / "tokenizer_config.json", from);
+    const bool lists = name == "bpe_added_tokens";
+    if (lists) fs::copy(goldens / name / "added_tokens.json", from);
+    if (lists) fs::copy(goldens / name / "special_tokens_map.json", from);
     std::vector<std::string> warnings;
     convert_model(from, path(name + ".gguf"),
                   {.pad_vocab = true,
@@ -119,6 +123,9 @@ TEST_F(Convert, ATokenizerModelComesBackAsItWas) {
     expect_same_file(from / "tokenizer_config.json",
                      path(name + "-back") / "tokenizer_config.json");
     EXPECT_FALSE(fs::exists(path(name + "-back") / "tokenizer.json"));
+    if (lists) {
+      expect_same_file(from / "added_tokens.json", path(name + "-back") / "added_tokens.json");
+    }
     const GgufFile file(path(name + ".gguf"));
     const Tokenizer tokenizer = read_gguf_tokenizer(file, {});
     for (const auto& each : nlohmann::json::parse(read_whole_file(goldens / name / "cases.json"))) {

@@ -48,6 +48,7 @@ DirectoryTexts read_gguf_texts(const GgufFile& file, const ModelConfig& config,
       !texts.tiktoken_model.empty()) {
     texts.tokenizer_config = file.text(kTokenizerConfigKey).value_or("");
     texts.special_tokens_map = file.text(kSpecialTokensMapKey).value_or("");
+    texts.added_tokens = file.text(kAddedTokensKey).value_or("");
     return texts;
   }
   const GgufVocabulary vocabulary = read_gguf_vocabulary(file);

@@ -20,6 +20,7 @@ namespace {
 
 // Keys that change nothing here, or are read (docs/model.md and the format's documentation).
 constexpr std::array kKnownKeys = {
+    "added_tokens",
     "attention.head_count",
     "attention.head_count_kv",
     "attention.key_length",

@@ -29,6 +29,7 @@ inline constexpr const char* kConfigKey = "diffllama.config";
 inline constexpr const char* kGenerationConfigKey = "diffllama.generation_config";
 inline constexpr const char* kTokenizerConfigKey = "diffllama.tokenizer_config";
 inline constexpr const char* kSpecialTokensMapKey = "diffllama.special_tokens_map";
+inline constexpr const char* kAddedTokensKey = "diffllama.added_tokens";
 /// "diffllama.source.float32" and so on: names of the tensors that came from that type.
 inline constexpr const char* kSourceTypePrefix = "diffllama.source.";
 

@@ -81,6 +81,7 @@ std::optional<TokenizerFiles> tokenizer_files(const DirectoryTexts& texts) {
   TokenizerFiles files;
   files.tokenizer_config = texts.tokenizer_config;
   files.special_tokens_map = texts.special_tokens_map;
+  files.added_tokens = texts.added_tokens;
   const char* name = "tokenizer.json";
   if (!texts.tokenizer_json.empty()) {
     files.tokenizer_json = texts.tokenizer_json;
@@ -140,6 +141,7 @@ void add_verbatim(const DirectoryTexts& texts, GgufWriter& out) {
   set(kGenerationConfigKey, texts.generation_config);
   set(kTokenizerConfigKey, texts.tokenizer_config);
   set(kSpecialTokensMapKey, texts.special_tokens_map);
+  set(kAddedTokensKey, texts.added_tokens);
   set(kTokenizerModelKey, encode_base64(texts.tokenizer_model));
   set(kTiktokenModelKey, encode_base64(texts.tiktoken_model));
 }

@@ -118,6 +118,7 @@ std::string read_gguf_bytes(const GgufFile& file, std::string_view key) {
 TokenizerFiles GgufTokenizerFiles::view() const {
   TokenizerFiles files{where, tokenizer_json, tokenizer_config, special_tokens_map};
   if (tokenizer_json.empty()) files.model_file = model_file;
+  files.added_tokens = added_tokens;
   return files;
 }
 
@@ -137,6 +138,7 @@ std::optional<GgufTokenizerFiles> read_gguf_tokenizer_files(const GgufFile& file
   files.where = file.where() + ": " + key;
   files.tokenizer_config = file.text(kTokenizerConfigKey).value_or("");
   files.special_tokens_map = file.text(kSpecialTokensMapKey).value_or("");
+  files.added_tokens = file.text(kAddedTokensKey).value_or("");
   return files;
 }
 

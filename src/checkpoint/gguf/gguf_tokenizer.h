@@ -40,7 +40,7 @@ std::string read_gguf_bytes(const GgufFile& file, std::string_view key);
 
 /// The tokenizer's own files, where a file holds them.
 struct GgufTokenizerFiles {
-  std::string where, tokenizer_json, model_file, tokenizer_config, special_tokens_map;
+  std::string where, tokenizer_json, model_file, tokenizer_config, special_tokens_map, added_tokens;
   /// For parse_tokenizer; this must outlive it.
   TokenizerFiles view() const;
 };

@@ -150,13 +150,15 @@ std::uint64_t tokenizer_fingerprint(const fs::path& path) {
                 : to_tokenizer_json(read_gguf_vocabulary(file), path.string()));
     sum.add(file.text(kTokenizerConfigKey).value_or(""));
     sum.add(file.text(kSpecialTokensMapKey).value_or(""));
+    sum.add(file.text(kAddedTokensKey).value_or(""));
     return sum.value();
   }
   std::error_code error;
   const bool is_directory = fs::is_directory(path, error);
   const fs::path json = find_tokenizer_file(path);
   add_file(sum, json);
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+  for (const char* name :
+       {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}) {
     const fs::path beside = json.parent_path() / name;
     const bool there = is_directory && fs::exists(beside, error);
     sum.add(std::uint64_t{there});
