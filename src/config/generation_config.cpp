@@ -1,7 +1,11 @@
 #include "config/generation_config.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -50,6 +54,17 @@ void warn_of_other_fields(const JsonFields& fields, const WarningHandler& warn) 
   if (!text.empty()) emit_warning(warn, fields.where() + ": " + text);
 }
 
+// A forced token that is suppressed too leaves none to choose from.
+std::string problem_of_forced(const GenerationConfig& config, const char* field,
+                              std::span<const std::int64_t> forced) {
+  const auto suppressed = [&](std::int64_t id) {
+    return std::ranges::find(config.suppress_tokens, id) != config.suppress_tokens.end();
+  };
+  if (forced.empty() || !std::ranges::all_of(forced, suppressed)) return {};
+  return std::string(field) + ": expected a token that suppress_tokens does not rule out, got " +
+         json_excerpt(json(std::vector<std::int64_t>(forced.begin(), forced.end())));
+}
+
 }  // namespace
 
 std::string find_problem(const GenerationConfig& config) {
@@ -68,6 +83,12 @@ std::string find_problem(const GenerationConfig& config) {
   if (config.guidance_scale != 1 && config.num_beams > 1) {
     return "guidance_scale: expected 1 with num_beams above 1, got " +
            number_text(config.guidance_scale);
+  }
+  const auto& bos = config.forced_bos_token_id;
+  for (const std::string& found :
+       {bos ? problem_of_forced(config, "forced_bos_token_id", std::span(&*bos, 1)) : "",
+        problem_of_forced(config, "forced_eos_token_id", config.forced_eos_token_ids)}) {
+    if (!found.empty()) return found;
   }
   if (config.constraint && config.ignore_eos) {
     return "ignore_eos: expected false with a constraint, whose text must end, got true";

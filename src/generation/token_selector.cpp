@@ -68,6 +68,13 @@ std::vector<SequenceBias> each_once(const std::vector<SequenceBias>& biases) {
   return result;
 }
 
+void refuse_no_choice(double largest) {
+  if (largest > kRuledOut) return;
+  throw Error(
+      "[generate] expected a token to choose from, got every one ruled out (no_repeat_ngram_size, "
+      "min_new_tokens, bad_words_ids, ...)");
+}
+
 }  // namespace
 
 std::int64_t argmax(std::span<const float> scores) {
@@ -85,11 +92,8 @@ std::int64_t argmax(std::span<const float> scores) {
 
 std::int64_t sample(std::span<const float> scores, double uniform, LogitsScratch& scratch) {
   const double largest = std::ranges::max(scores);
-  if (!std::isfinite(largest)) {
-    throw Error(largest < 0 ? "[generate] expected a token to choose from, got every one ruled out "
-                              "(no_repeat_ngram_size, min_new_tokens, bad_words_ids, ...)"
-                            : "[generate] expected finite logits, got infinity");
-  }
+  refuse_no_choice(largest);
+  if (std::isinf(largest)) throw Error("[generate] expected finite logits, got infinity");
   scratch.weights.resize(scores.size());
   double total = 0;
   for (std::size_t id = 0; id < scores.size(); ++id) {
@@ -255,7 +259,11 @@ void TokenSelector::score_beam(std::span<float> scores, const SelectionContext& 
 }
 
 std::int64_t TokenSelector::choose(std::span<const float> scores, const SelectionContext& context) {
-  if (!samples()) return argmax(scores);
+  if (!samples()) {
+    const std::int64_t likeliest = argmax(scores);
+    refuse_no_choice(scores[static_cast<std::size_t>(likeliest)]);
+    return likeliest;
+  }
   const std::uint64_t step = context.ids.size() - static_cast<std::uint64_t>(context.prompt_length);
   return sample(scores, Random(config_.seed, context.stream).uniform(step), scratch_);
 }

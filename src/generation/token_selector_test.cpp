@@ -143,6 +143,18 @@ TEST(TokenSelector, ZeroTemperatureAndNoDoSampleAreGreedy) {
   }
 }
 
+TEST(TokenSelector, RefusesToChooseWhereAllIsRuledOut) {
+  GenerationConfig config;
+  config.suppress_tokens = {0, 1, 2};
+  for (const bool do_sample : {false, true}) {
+    config.do_sample = do_sample;
+    TokenSelector selector(config, {});
+    std::vector<float> scores = {0, 9, 0};
+    EXPECT_THAT([&] { selector.select(scores, {.ids = {}}); },
+                ThrowsMessage<Error>(HasSubstr("every one ruled out")));
+  }
+}
+
 TEST(TokenSelector, RefusesNaN) {
   for (const bool do_sample : {false, true}) {
     GenerationConfig config;
