@@ -218,6 +218,23 @@ TEST(JsonSchema, ReferencesByName) {
        {R"({"type":"array","items":{"const":1},"uniqueItems":false})", {"[1,1]"}, {"[2]"}}});
 }
 
+// What pydantic writes for unions with a discriminator and zod for records.
+TEST(JsonSchema, KeywordsThatAskForNothing) {
+  check({{R"({"discriminator":{"propertyName":"k","mapping":{"a":"#/$defs/A","b":"#/$defs/B"}},
+              "oneOf":[{"$ref":"#/$defs/A"},{"$ref":"#/$defs/B"}],"example":1,
+              "$defs":{"A":{"type":"object","properties":{"k":{"const":"a"}},"required":["k"]},
+                       "B":{"type":"object","properties":{"k":{"const":"b"},"n":{"type":"null"}},
+                            "required":["k"]}}})",
+          {R"({"k":"a"})", R"({"k":"b","n":null})"},
+          {R"({"k":"c"})"}},
+         {R"({"type":"object","propertyNames":{"type":"string"},"markdownDescription":"`a`",
+              "additionalProperties":{"type":"null"}})",
+          {R"({"a":null})"},
+          {R"({"a":1})"}}});
+  EXPECT_THAT(refusal(R"({"propertyNames":{"pattern":"^a"}})"),
+              HasSubstr("#/propertyNames: expected a keyword"));
+}
+
 TEST(JsonSchema, RefusesByPath) {
   const std::pair<const char*, const char*> cases[] = {
       {"{", "json_schema: expected JSON"},

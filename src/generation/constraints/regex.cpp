@@ -187,6 +187,22 @@ class Parser {
     return false;
   }
 
+  // Whether the { that comes next stands for itself: where it begins no count, nor {,N}, which is
+  // one for Python alone. So it is in expressions without the u flag, and in Python's.
+  bool brace_is_character() const {
+    const auto digits_end = [&](std::size_t at) {
+      while (at < rest_.size() && rest_[at] >= '0' && rest_[at] <= '9') ++at;
+      return at;
+    };
+    std::size_t at = digits_end(1);
+    bool count = at > 1;
+    if (rest_.substr(at).starts_with(",")) {
+      count = true;
+      at = digits_end(at + 1);
+    }
+    return !count || !rest_.substr(at).starts_with("}");
+  }
+
   Expression quantified(bool at_start, bool at_end) {
     Expression part = atom(at_start, at_end);
     bool repeated = false;
@@ -201,7 +217,7 @@ class Parser {
           continue;
         }
         most = 1;
-      } else if (rest_[0] == '{') {
+      } else if (rest_[0] == '{' && !brace_is_character()) {
         take("{");
         least = number();
         most = least;
@@ -245,7 +261,8 @@ class Parser {
     if (take("[")) return grammar_.characters(character_class());
     if (take(".")) return grammar_.characters(not_line_ends());
     if (take("\\")) return grammar_.characters(escape(false, false));
-    if (std::string_view("*+?{}]").find(rest_[0]) != std::string_view::npos) {
+    if (std::string_view("*+?").find(rest_[0]) != std::string_view::npos ||
+        (rest_[0] == '{' && !brace_is_character())) {
       fail("a character (\\ before it if it is meant as such)");
     }
     const char32_t c = take_character();

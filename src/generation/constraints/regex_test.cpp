@@ -81,6 +81,12 @@ TEST(Regex, MatchesWholeTexts) {
       {R"(\u0041\x42\u{1F600}\uD83D\uDE00)", "AB\xf0\x9f\x98\x80\xf0\x9f\x98\x80", true},
       {"\\p{Lu}\\P{Lu}", "\xc3\x89x", true},
       {"(?<year>[0-9]+)", "12", true},
+      {R"({"n": \d{2}})", R"({"n": 12})", true},
+      {"a{|{}|{x}|a{1|{,x}|]}", "a{", true},
+      {"a{|{}|{x}|a{1|{,x}|]}", "{}", true},
+      {"a{|{}|{x}|a{1|{,x}|]}", "a{1", true},
+      {"a{|{}|{x}|a{1|{,x}|]}", "]}", true},
+      {"a{|{}|{x}|a{1|{,x}|]}", "a", false},
       {"^a$", "a", true},
   };
   for (const auto& [regex, text, expected] : cases) {
@@ -107,7 +113,9 @@ TEST(Regex, RefusesWithThePlace) {
       {"a)", "expected the end or an operator, got \")\" at byte 1"},
       {"[a", "expected ], got the end"},
       {"a{3,2}", "bounds in ascending order"},
-      {"a{", "a number"},
+      {"a{,3}", "a number"},
+      {"{2}", "a character"},
+      {"{,3}", "a character"},
       {"\\1", "no backreference"},
       {"\\bx", "no \\b"},
       {"(?=a)", "without lookaround"},

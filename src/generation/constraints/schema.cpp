@@ -33,6 +33,9 @@ constexpr Keyword kKeywords[] = {
     {"deprecated", Takes::anything},
     {"readOnly", Takes::anything},
     {"writeOnly", Takes::anything},
+    {"discriminator", Takes::anything},  // of OpenAPI: which branch of a oneOf, by its const
+    {"example", Takes::anything},
+    {"markdownDescription", Takes::anything},
     {"$defs", Takes::anything},
     {"definitions", Takes::anything},
     // What asks for something.
@@ -59,6 +62,8 @@ constexpr Keyword kKeywords[] = {
     {"exclusiveMinimum", Takes::number},
     {"exclusiveMaximum", Takes::number},
 };
+
+const SchemaJson kAnyName = {{"type", "string"}};
 
 constexpr std::pair<std::string_view, unsigned> kTypes[] = {
     {"null", kNull},       {"boolean", kBoolean},
@@ -135,6 +140,15 @@ std::string what_is_wrong(Takes takes, const SchemaJson& value) {
       return unless(value.is_array() && !value.empty(), "a list of values");
   }
   return {};
+}
+
+// Of a keyword that is not supported.
+bool asks_for_nothing(const std::string& name, const SchemaJson& value) {
+  if (name == "uniqueItems") return value == false;
+  if (name == "propertyNames") {
+    return value == true || (value.is_object() && (value.empty() || value == kAnyName));
+  }
+  return name.starts_with("x-");
 }
 
 std::string escape_pointer(std::string_view name) {
@@ -307,7 +321,7 @@ void SchemaDocument::check(const SchemaJson& schema) {
   for (const auto& [name, value] : schema.items()) {
     const auto keyword = std::ranges::find(kKeywords, name, &Keyword::name);
     if (keyword == std::end(kKeywords)) {
-      if (name.starts_with("x-") || (name == "uniqueItems" && value == false)) continue;
+      if (asks_for_nothing(name, value)) continue;
       fail(schema, name, "a keyword that is supported");
     }
     if (name == "$id" && &schema != &root_) fail(schema, name, "no $id but the document's own");
