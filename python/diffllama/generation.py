@@ -144,7 +144,7 @@ class GenerationMixin:
             streamer.put(convert(prompts.rows))
         core_tokenizer = None if tokenizer is None else tokenizer.engine
         extras: dict[str, Any] = {}
-        equal_draws = bool(options.do_sample) and beams == 1 and any(prompts.earlier())
+        equal_draws = bool(options.do_sample) and any(prompts.earlier())
         if (
             processors or allowed or criteria or past is not None or embeds is not None or equal_draws
             or options.return_dict_in_generate

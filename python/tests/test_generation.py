@@ -65,6 +65,10 @@ def test_drawing_follows_seeds(model: Any) -> None:
     assert not np.array_equal(one, other)
     looped = model.generate(prompt, seed=5, stopping_criteria=[lambda ids, scores: False], **options)
     assert np.array_equal(first, looped)
+    # equal prompts of one call draw sequences of their own, beams too
+    for options in ({}, {"num_beams": 2, "top_k": 0, "temperature": 2.0}):
+        drawn = model.generate(np.repeat(prompt, 8, axis=0), do_sample=True, max_new_tokens=4, seed=5, **options)
+        assert len({tuple(row) for row in drawn.tolist()}) > 1, options
 
 
 def test_processors_in_python(model: Any) -> None:
