@@ -100,6 +100,16 @@ TEST(GenerateCommand, StopsAtStrings) {
   EXPECT_EQ(line["ids"], golden("stop_string")["ids"]);
   EXPECT_EQ(line["text"], " my lord, my lord, my lord.\n\n");
   EXPECT_EQ(line["stop_reason"], "stop_string");
+  const auto text_of = [](const std::string& stop) {
+    return json_lines(run({"generate", "-m", kTiny, "--dtype", "float32", "-p",
+                           golden("stop_string")["prompt"], "--stop-strings", stop, "--json"})
+                          .text)
+        .at(0)["text"];
+  };
+  EXPECT_EQ(text_of(R"(["zzz", "KING RICHARD"])"), line["text"]);  // a list, as in the config
+  for (const char* literal : {"[", "[]", "[1]", R"(["zzz", 1])"}) {
+    EXPECT_NE(text_of(literal), line["text"]) << literal;
+  }
 }
 
 TEST(GenerateCommand, DrawsBySeed) {

@@ -37,6 +37,21 @@ nlohmann::json integers_of(const std::vector<std::string>& texts) {
   return all;
 }
 
+// A list of strings in JSON is one; any other text stands for itself.
+nlohmann::json texts_of(const std::vector<std::string>& texts) {
+  nlohmann::json all = nlohmann::json::array();
+  for (const std::string& text : texts) {
+    const nlohmann::json list = text.starts_with('[') ? value_of(text) : nlohmann::json(text);
+    const auto is_text = [](const nlohmann::json& each) { return each.is_string(); };
+    if (list.is_array() && !list.empty() && std::ranges::all_of(list, is_text)) {
+      all.insert(all.end(), list.begin(), list.end());
+    } else {
+      all.push_back(text);
+    }
+  }
+  return all;
+}
+
 // "--max-new-tokens" of max_new_tokens.
 std::string option_name(const std::string& field) {
   std::string name = "--" + field;
@@ -76,8 +91,8 @@ void add_option(CLI::App& command, nlohmann::json& given, const GenerationOption
     case OptionShape::texts:
       command
           .add_option_function<Texts>(
-              name, [set](const Texts& texts) { set(texts); },
-              help + "; may be given several times")
+              name, [set](const Texts& texts) { set(texts_of(texts)); },
+              help + "; may be given several times, or as a list in JSON")
           ->allow_extra_args(false);
       break;
   }

@@ -2,8 +2,10 @@
 #include <cstddef>
 #include <exception>
 #include <iostream>
+#include <iterator>
 #include <new>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -26,11 +28,17 @@ int fail(int status, const std::string& message) {
   return status;
 }
 
-// What is wrong with an argument in a command's place; empty where it is one.
+// What is wrong with an argument in a command's place; empty where it is one, or the program's own
+// option.
 std::string command_problem(const CLI::App& app, const std::string& given) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
-  if (given.starts_with('-') || std::ranges::find(names, given) != names.end()) return "";
+  if (std::ranges::find(names, given) != names.end()) return "";
+  if (given.starts_with('-')) {
+    if (app.get_option_no_throw(given) != nullptr) return "";
+    return "expected a command before its options, got \"" + diffllama::shortened(given) +
+           "\" (see diffllama --help)";
+  }
   // Near is what differs in two of five letters at most, as this does, which is no command.
   const std::string shown = diffllama::shortened(given);
   const std::size_t slips = (2 * shown.size() + 4) / 5;
@@ -39,6 +47,37 @@ std::string command_problem(const CLI::App& app, const std::string& given) {
   return "expected a command, got \"" + shown + "\"" +
          (nearest + 1 < names.size() ? "; the nearest is " + names[nearest] : "") +
          " (see diffllama --help)";
+}
+
+// The options and arguments of all commands that name a file or directory.
+constexpr std::string_view kPaths[] = {"--model",
+                                       "--adapter",
+                                       "--merge-adapter",
+                                       "--assistant-model",
+                                       "--file",
+                                       "--inputs",
+                                       "--output",
+                                       "--outputs",
+                                       "--json-schema",
+                                       "--grammar",
+                                       "--predictions",
+                                       "--tensorboard",
+                                       "IN",
+                                       "OUT",
+                                       "FILE",
+                                       "RECIPE",
+                                       "--chat-template"};
+
+// An empty path, as "$UNSET" gives, would be taken for an option that is not there, and the answer
+// be one without schema, adapter or model.
+void refuse_empty_paths(CLI::App& command) {
+  const auto not_empty = [](const std::string& path) {
+    return path.empty() ? "expected the name of a file or directory, got an empty one" : "";
+  };
+  for (CLI::Option* option : command.get_options()) {
+    if (std::ranges::find(kPaths, option->get_name()) != std::end(kPaths)) option->check(not_empty);
+  }
+  for (CLI::App* own : command.get_subcommands({})) refuse_empty_paths(*own);
 }
 
 int run(int argc, char** argv) {
@@ -63,10 +102,10 @@ int run(int argc, char** argv) {
   diffllama::cli::add_tag_command(app);
   diffllama::cli::add_embed_command(app);
   diffllama::cli::add_evaluate_command(app);
-  if (argc > 1) {
-    const std::string problem = command_problem(app, argv[1]);
-    if (!problem.empty()) return fail(kWrongCommandLine, problem);
-  }
+  refuse_empty_paths(app);
+  const std::string problem = argc > 1 ? command_problem(app, argv[1])
+                                       : "expected a command, got none (see diffllama --help)";
+  if (!problem.empty()) return fail(kWrongCommandLine, problem);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

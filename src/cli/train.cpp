@@ -88,7 +88,9 @@ void check_own_directory(const std::filesystem::path& path, const std::string& o
 }
 
 std::string output_dir_of(const std::string& recipe) {
-  return nlohmann::json::parse(recipe).at("checkpoints").at("output_dir");
+  const nlohmann::json sections = nlohmann::json::parse(recipe);
+  const nlohmann::json& directory = sections.at("checkpoints").at("output_dir");
+  return directory.is_null() ? std::string() : directory.get<std::string>();
 }
 
 // `compare`: takes the section of that name; null where none is wanted.

@@ -42,7 +42,7 @@ TEST(CommandLine, WrongOnesAreNamed) {
     Arguments arguments;
     const char* named;
   } wrong[] = {
-      {{}, "subcommand"},
+      {{}, "expected a command, got none"},
       {{"frobnicate"}, "expected a command, got \"frobnicate\" (see"},
       {{"\x1b[31m"}, "[31m\" (see"},
       {{"tarin"}, "got \"tarin\"; the nearest is train"},
@@ -51,7 +51,8 @@ TEST(CommandLine, WrongOnesAreNamed) {
       {{"bench", "-p", "1,"}, "expected counts from 0 to 16777216 with commas between, got 1,"},
       {{"bench", "-n", "nan"}, "with commas between, got nan"},
       {{"generat"}, "expected a command, got \"generat\"; the nearest is generate"},
-      {{"--frobnicate"}, ""},
+      {{"--frobnicate"}, "expected a command before its options, got \"--frobnicate\""},
+      {{"-p", "x"}, "expected a command before its options, got \"-p\""},
       {{"tokenize", "--frobnicate"}, "--frobnicate"},
       {{"tokenize", "stray"}, "stray"},
       {{"tokenize", "--decode", "--json"}, "--json"},
@@ -71,6 +72,52 @@ TEST(CommandLine, WrongOnesAreNamed) {
     SCOPED_TRACE(testing::PrintToString(arguments));
     expect_failure(run_program(arguments), 2, HasSubstr(named));
   }
+}
+
+// "$UNSET" is not the same as an option that is not there.
+TEST(CommandLine, EmptyPathsAreRefused) {
+  const std::vector<Arguments> with_empty_paths = {
+      {"generate", "-p", "a", "-m", ""},
+      {"generate", "-p", "a", "--adapter", ""},
+      {"generate", "-p", "a", "--json-schema", ""},
+      {"generate", "-p", "a", "--grammar", ""},
+      {"generate", "-p", "a", "--assistant-model", ""},
+      {"generate", "-f", ""},
+      {"forward", "--inputs", "", "--outputs", "x"},
+      {"forward", "--inputs", "x", "--outputs", ""},
+      {"info", "-m", ""},
+      {"bench", "-m", ""},
+      {"tokenize", "-m", ""},
+      {"perplexity", ""},
+      {"perplexity", "-f", ""},
+      {"attention", "-f", ""},
+      {"chat", "--chat-template", ""},
+      {"apply-chat-template", "--chat-template", ""},
+      {"convert", "", "x.gguf"},
+      {"convert", kCausal, ""},
+      {"convert", "--merge-adapter", "", kCausal, "x.gguf"},
+      {"quantize", "", "x.gguf", "Q8_0"},
+      {"quantize", kCausal, "", "Q8_0"},
+      {"classify", "-f", ""},
+      {"evaluate", ""},
+      {"evaluate", "--predictions", ""},
+      {"train", ""},
+      {"train", "--tensorboard", ""},
+      {"tokenizer", "train", "", "-o", "x"},
+      {"tokenizer", "train", "x", "-o", ""},
+  };
+  for (const Arguments& arguments : with_empty_paths) {
+    SCOPED_TRACE(testing::PrintToString(arguments));
+    expect_failure(run_program(arguments), 2,
+                   HasSubstr("expected the name of a file or directory, got an empty one"));
+  }
+}
+
+TEST(CommandLine, ResumingNeedsADirectory) {
+  expect_failure(run_program({"train", "--resume"}), 1, HasSubstr("recipe: model: expected"));
+  expect_failure(run_program({"train", "--resume", "-m", kCausal, "--set", "data.kind=text",
+                              "--set", "data.train=x.txt"}),
+                 1, HasSubstr("checkpoints.output_dir: expected a directory, got none"));
 }
 
 TEST(CommandLine, GradientsNeedLabels) {
