@@ -172,13 +172,11 @@ void StepLoop::cancel_now(RequestId id) {
   for (const auto* sequences : {&scheduler_.running(), &scheduler_.waiting()}) {
     for (const auto& sequence : *sequences) {
       if (sequence->request->id != id || sequence->ending) continue;
-      if (sequence->request->beams) {
-        returned = sequence->request->wanted.config.num_return_sequences;
-        sequence->ending = StopReason::cancelled;
-      } else if (sequence->negative) {
+      const ActiveRequest& request = *sequence->request;
+      if (sequence->negative) {
         sequence->ending = StopReason::cancelled;  // nobody was told of it
-      } else if (!sequence->request->prompt_done) {
-        returned = sequence->request->wanted.config.num_return_sequences;
+      } else if (request.beams || !request.prompt_done) {
+        returned = request.wanted.config.num_return_sequences;
         sequence->ending = StopReason::cancelled;
       } else {
         end(*sequence, StopReason::cancelled);

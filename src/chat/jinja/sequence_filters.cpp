@@ -104,6 +104,7 @@ std::vector<Value> sorted(Context& context, std::vector<Keyed> items, bool desce
     std::ranges::stable_sort(items, before);
   }
   std::vector<Value> result;
+  result.reserve(items.size());
   for (Keyed& item : items) result.push_back(std::move(item.value));
   return result;
 }

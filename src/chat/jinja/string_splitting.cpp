@@ -115,7 +115,7 @@ Strings split_at_spaces(Context& context, const Text& text, Integer most) {
 }
 
 Strings split_at_spaces_from_right(Context& context, const Text& text, Integer most) {
-  const Strings all = split_at_spaces(context, text, -1);
+  Strings all = split_at_spaces(context, text, -1);
   if (most < 0 || static_cast<Integer>(all.size()) <= most) return all;
   // What stays together ends where the last `most` words begin.
   Text rest = text;
