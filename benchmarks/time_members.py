@@ -2,9 +2,9 @@
 """Times each member of the family of differential attention beside a Llama with as many query and key heads, turn about, and
 prints the table of docs/variants.md: ratios of tokens per second, medians of the pairs, and of operations.
 
-usage: benchmarks/time_members.py WORK_DIR [--rounds 3] [--threads 2] [--members NAME,...]
+usage: benchmarks/time_members.py WORK_DIR [--threads 2] [--members NAME,...]
 
-WORK_DIR (1 GB) gets the models: six layers of random bfloat16, for timing only. Needs build/release and numpy, ml_dtypes
+WORK_DIR (0.5 GB) gets the models: two layers of random bfloat16, for timing only. Needs build/release and numpy, ml_dtypes
 and safetensors. Ten minutes or so; leave the machine alone meanwhile."""
 import argparse
 import json
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 DIFFLLAMA = pathlib.Path(__file__).resolve().parent.parent / "build/release/bin/diffllama"
-LAYERS, WIDTH, INNER, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY = 6, 1024, 2816, 16, 8, 64, 4000
+LAYERS, WIDTH, INNER, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY = 2, 1024, 2816, 16, 8, 64, 4000
 NOISE_HEADS = 4  # of motif-2-12.7b: 12 signal heads
 DEX_HEADS = HEADS // 4
 
@@ -80,17 +80,14 @@ def write(folder, name):
     (folder / "config.json").write_text(json.dumps(COMMON | config, indent=1) + "\n")
 
 
-# What is timed: prompts of 512 and of 8,192 tokens, and decoding at depth 4,096.
-TIMED = (("-p", 512, "-n", 0, "-r", 3), ("-p", 8192, "-n", 0, "-r", 1), ("-p", 0, "-n", 48, "-d", 4096, "-r", 2))
+# What is timed, and how many pairs: prompts of 512 and of 8,192 tokens, and decoding at depth 4,096.
+TIMED = ((("-p", 512, "-n", 0), 9), (("-p", 8192, "-n", 0), 3), (("-p", 0, "-n", 32, "-d", 4096), 5))
 
 
-def rates(model, threads):
-    found = []
-    for arguments in TIMED:
-        command = [DIFFLLAMA, "bench", "-m", model, "-t", threads, "--json", *arguments]
-        printed = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
-        found.append(json.loads(printed)[0]["median_ts"])
-    return found
+def rate(model, threads, arguments):
+    command = [DIFFLLAMA, "bench", "-m", model, "-t", threads, "-r", 1, "--json", *arguments]
+    printed = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+    return json.loads(printed)[0]["median_ts"]
 
 
 def operations(name, keys):
@@ -103,7 +100,6 @@ def operations(name, keys):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--members", default=",".join(name for name in MEMBERS if name != "llama"))
     options = parser.parse_args()
@@ -114,9 +110,9 @@ def main():
     print("| beside a Llama | prompt of 512 | prompt of 8,192 | decoding at depth 4,096 | operations, the same three |")
     print("| --- | --- | --- | --- | --- |")
     for name in names:
-        pairs = [(rates(options.work / name, options.threads), rates(options.work / "llama", options.threads))
-                 for _ in range(options.rounds)]
-        speeds = [statistics.median(own[i] / llama[i] for own, llama in pairs) for i in range(len(TIMED))]
+        speeds = [statistics.median(rate(options.work / name, options.threads, arguments) /
+                                    rate(options.work / "llama", options.threads, arguments) for _ in range(rounds))
+                  for arguments, rounds in TIMED]
         counts = [operations(name, keys) / operations("llama", keys) for keys in (256, 4096, 4096)]
         print(f"| {name} | " + " | ".join(f"{speed:.2f}" for speed in speeds) + " | " +
               ", ".join(f"{count:.2f}" for count in counts) + " |", flush=True)
