@@ -1,5 +1,7 @@
 #include "config/attention_descriptor.h"
 
+#include <cmath>
+
 namespace diffllama {
 namespace {
 
@@ -70,6 +72,10 @@ AttentionGeometry AttentionGeometry::of_halves(std::int64_t maps, std::int64_t g
 
 AttentionGeometry AttentionGeometry::of(const ModelConfig& config) {
   return attention_descriptor(config).geometry;
+}
+
+double AttentionDescriptor::lambda_init(std::int64_t layer) const {
+  return 0.8 - 0.6 * std::exp(-0.3 * static_cast<double>(layer + lambda_init_shift));
 }
 
 AttentionDescriptor attention_descriptor(const ModelConfig& config) {

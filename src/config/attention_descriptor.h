@@ -95,12 +95,14 @@ enum class HeadNorm { none, plain, weighted };
 struct AttentionDescriptor {
   AttentionGeometry geometry;
   LambdaRule lambda = LambdaRule::none;
-  /// lambda_init = 0.8 - 0.6 exp(-0.3 (layer + lambda_init_shift)), layer from 0.
   std::int64_t lambda_init_shift = 0;
   HeadNorm norm = HeadNorm::none;
   double norm_eps = 0;
   bool interleaved_rotary = false;  // pairs are (2i, 2i + 1), else (i, i + d/2)
   bool qk_norm = false;             // RMSNorm of each q and k head before the rotary embedding
+
+  /// 0.8 - 0.6 exp(-0.3 (layer + lambda_init_shift)), layer from 0.
+  double lambda_init(std::int64_t layer) const;
 };
 
 /// The table of members. The config must be valid.

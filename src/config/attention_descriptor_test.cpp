@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -141,19 +142,20 @@ TEST(AttentionDescriptor, RulesOfEachMember) {
   EXPECT_EQ(diffllama.lambda, LambdaRule::exponential);
   EXPECT_EQ(diffllama.norm, HeadNorm::plain);
   EXPECT_EQ(diffllama.norm_eps, 0.25);
-  EXPECT_EQ(diffllama.lambda_init_shift, 0);
+  EXPECT_DOUBLE_EQ(diffllama.lambda_init(0), 0.8 - 0.6);
+  EXPECT_DOUBLE_EQ(diffllama.lambda_init(3), 0.8 - 0.6 * std::exp(-0.9));
   EXPECT_FALSE(diffllama.interleaved_rotary);
   const AttentionDescriptor v1 = of(ModelType::diff_transformer);
   EXPECT_EQ(v1.lambda, LambdaRule::exponential);
   EXPECT_EQ(v1.norm, HeadNorm::weighted);
   EXPECT_EQ(v1.norm_eps, 0.5);
-  EXPECT_EQ(v1.lambda_init_shift, 0);
+  EXPECT_EQ(v1.lambda_init(3), diffllama.lambda_init(3));
   EXPECT_TRUE(v1.interleaved_rotary);
   const AttentionDescriptor motif = of(ModelType::motif);
   EXPECT_EQ(motif.lambda, LambdaRule::exponential);
   EXPECT_EQ(motif.norm, HeadNorm::weighted);
   EXPECT_EQ(motif.norm_eps, 0.5);
-  EXPECT_EQ(motif.lambda_init_shift, -1);
+  EXPECT_EQ(motif.lambda_init(4), diffllama.lambda_init(3));
   EXPECT_FALSE(motif.interleaved_rotary);
   config.num_key_value_heads = 1;
   const AttentionDescriptor v2 = of(ModelType::diff_transformer_v2);

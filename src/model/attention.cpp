@@ -163,18 +163,14 @@ void attend_split(const Tiles& tiles, AttentionScratch& scratch, const Parallel&
 
 }  // namespace
 
-double lambda_init(std::int64_t layer) {
-  return 0.8 - 0.6 * std::exp(-0.3 * static_cast<double>(layer));
-}
-
 float differential_lambda(const float* q1, const float* k1, const float* q2, const float* k2,
-                          std::int64_t d, std::int64_t layer) {
+                          std::int64_t d, double lambda_init) {
   const auto dot = [d](const float* a, const float* b) {
     float sum = 0;
     for (std::int64_t i = 0; i < d; ++i) sum += a[i] * b[i];
     return sum;
   };
-  return std::exp(dot(q1, k1)) - std::exp(dot(q2, k2)) + static_cast<float>(lambda_init(layer));
+  return std::exp(dot(q1, k1)) - std::exp(dot(q2, k2)) + static_cast<float>(lambda_init);
 }
 
 void attention(const AttentionGeometry& geometry, const DifferentialParameters& differential,

@@ -49,12 +49,10 @@ struct DifferentialParameters {
   std::vector<float> norm_weight = {};  // [value_columns], or empty
 };
 
-/// lambda_init = 0.8 - 0.6 exp(-0.3 layer), layer counted from 0.
-double lambda_init(std::int64_t layer);
 /// exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init, in float32 as
 /// transformers does it; vectors of d.
 float differential_lambda(const float* q1, const float* k1, const float* q2, const float* k2,
-                          std::int64_t d, std::int64_t layer);
+                          std::int64_t d, double lambda_init);
 
 /// Scratch memory of attention, grown as needed and kept. Exponentials of scores take rows of a
 /// tile x maps x keys x 4 bytes, or 2 with bfloat16 products.

@@ -125,17 +125,17 @@ DifferentialParameters differential_parameters(const Packer& packer, const Model
                                                std::int64_t layer) {
   const AttentionDescriptor attention = attention_descriptor(config);
   const std::string prefix = layer_prefix(config, layer) + "self_attn.";
-  const std::int64_t depth = layer + attention.lambda_init_shift;
+  const double lambda_init = attention.lambda_init(layer);
   DifferentialParameters result;
   if (attention.lambda == LambdaRule::exponential) {
     const auto lambda = [&](const char* name) { return packer.vector(prefix + "lambda_" + name); };
     result.lambda =
         differential_lambda(lambda("q1").data(), lambda("k1").data(), lambda("q2").data(),
-                            lambda("k2").data(), config.head_dim, depth);
+                            lambda("k2").data(), config.head_dim, lambda_init);
   }
   if (attention.norm == HeadNorm::none) return result;
   result.norm = true;
-  result.output_scale = static_cast<float>(1.0 - lambda_init(depth));
+  result.output_scale = static_cast<float>(1.0 - lambda_init);
   result.eps = static_cast<float>(attention.norm_eps);
   if (attention.norm == HeadNorm::weighted) {
     result.norm_weight = packer.vector(prefix + "subln.weight");
