@@ -1,6 +1,5 @@
 #include "checkpoint/directory_texts.h"
 
-#include <array>
 #include <span>
 #include <utility>
 
@@ -18,15 +17,8 @@ using nlohmann::json;
 
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kChatTemplate = "chat_template.jinja";
-constexpr std::array<std::pair<const char*, std::string DirectoryTexts::*>, 8> kFiles = {
-    {{"config.json", &DirectoryTexts::config},
-     {"generation_config.json", &DirectoryTexts::generation_config},
-     {"tokenizer.json", &DirectoryTexts::tokenizer_json},
-     {kTokenizerConfig, &DirectoryTexts::tokenizer_config},
-     {"special_tokens_map.json", &DirectoryTexts::special_tokens_map},
-     {"added_tokens.json", &DirectoryTexts::added_tokens},
-     {"tokenizer.model", &DirectoryTexts::tokenizer_model},
-     {"tiktoken.model", &DirectoryTexts::tiktoken_model}}};
+constexpr const char* kConfig = "config.json";
+constexpr const char* kGenerationConfig = "generation_config.json";
 
 }  // namespace
 
@@ -52,26 +44,35 @@ std::string tokenizer_config_for_every_version(const std::string& text, const st
 }
 
 DirectoryTexts read_directory_texts(const fs::path& directory) {
+  const auto read = [&](const char* name) {
+    std::string text = read_file_if_there(directory / name);
+    refuse_lfs_pointer(std::as_bytes(std::span(text)), (directory / name).string());
+    return text;
+  };
   DirectoryTexts texts;
   texts.directory = directory.string();
-  for (const auto& [name, text] : kFiles) {
-    texts.*text = read_file_if_there(directory / name);
-    refuse_lfs_pointer(std::as_bytes(std::span(texts.*text)), (directory / name).string());
+  texts.config = read(kConfig);
+  texts.generation_config = read(kGenerationConfig);
+  for (const TokenizerFile& file : kTokenizerFiles) {
+    texts.tokenizer.*file.content = read(file.name);
   }
-  texts.chat_templates = directory_chat_templates(directory, texts.tokenizer_config);
+  if (const TokenizerFile* const counting = counting_file(texts.tokenizer)) {
+    texts.tokenizer.where = (directory / counting->name).string();
+  }
+  texts.chat_templates = directory_chat_templates(directory, texts.tokenizer.tokenizer_config);
   return texts;
 }
 
 std::map<std::string, std::string> directory_files(const DirectoryTexts& texts) {
   std::map<std::string, std::string> files;
-  for (const auto& [name, member] : kFiles) {
-    std::string text = texts.*member;
-    if (text.empty()) continue;
-    if (member == &DirectoryTexts::config) text = config_for_every_version(text, name);
-    if (member == &DirectoryTexts::tokenizer_config) {
-      text = tokenizer_config_for_every_version(text, name);
-    }
-    files[name] = text;
+  if (!texts.config.empty()) files[kConfig] = config_for_every_version(texts.config, kConfig);
+  if (!texts.generation_config.empty()) files[kGenerationConfig] = texts.generation_config;
+  for (const TokenizerFile& file : kTokenizerFiles) {
+    const std::string& text = texts.tokenizer.*file.content;
+    if (!text.empty()) files[file.name] = text;
+  }
+  if (const auto found = files.find(kTokenizerConfig); found != files.end()) {
+    found->second = tokenizer_config_for_every_version(found->second, kTokenizerConfig);
   }
   set_chat_templates(texts.chat_templates, files);
   return files;

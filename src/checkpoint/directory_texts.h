@@ -5,20 +5,16 @@
 #include <string>
 
 #include "checkpoint/chat_templates.h"
+#include "tokenizer/tokenizer_files.h"
 
 namespace diffllama {
 
 /// The files of a Hugging Face directory besides its weights, empty where there is none.
 struct DirectoryTexts {
   std::string directory;
-  std::string config;              // config.json
-  std::string generation_config;   // generation_config.json
-  std::string tokenizer_json;      // tokenizer.json
-  std::string tokenizer_config;    // tokenizer_config.json
-  std::string special_tokens_map;  // special_tokens_map.json
-  std::string added_tokens;        // added_tokens.json
-  std::string tokenizer_model;     // tokenizer.model, of any bytes
-  std::string tiktoken_model;      // tiktoken.model
+  std::string config;             // config.json
+  std::string generation_config;  // generation_config.json
+  TokenizerFiles tokenizer;
   ChatTemplates chat_templates;
 };
 

@@ -31,7 +31,7 @@ TEST(DirectoryTexts, NameWhatEveryVersionOfTransformersKnows) {
 TEST(DirectoryTexts, AreWrittenSo) {
   const TestDirectory directory;
   DirectoryTexts texts;
-  texts.tokenizer_config = R"({"tokenizer_class": "TokenizersBackend"})";
+  texts.tokenizer.tokenizer_config = R"({"tokenizer_class": "TokenizersBackend"})";
   write_directory_texts(directory.path(), texts);
   EXPECT_THAT(read_whole_file(directory.path() / "tokenizer_config.json"),
               HasSubstr("PreTrainedTokenizerFast"));
@@ -41,7 +41,7 @@ TEST(DirectoryTexts, KeepEveryChatTemplate) {
   const auto read_again = [](const ChatTemplates& templates, const std::string& config) {
     const TestDirectory directory;
     DirectoryTexts texts;
-    texts.tokenizer_config = config;
+    texts.tokenizer.tokenizer_config = config;
     texts.chat_templates = templates;
     write_directory_texts(directory.path(), texts);
     return std::pair(read_directory_texts(directory.path()).chat_templates,

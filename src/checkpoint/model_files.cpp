@@ -6,6 +6,7 @@
 #include "checkpoint/tensor_files.h"
 #include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
+#include "tokenizer/tokenizer_files.h"
 
 namespace diffllama {
 namespace {
@@ -13,19 +14,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndex = "model.safetensors.index.json";
-constexpr std::array kNames = {"config.json",
-                               "generation_config.json",
-                               "tokenizer.json",
-                               "tokenizer_config.json",
-                               "special_tokens_map.json",
-                               "added_tokens.json",
-                               "tokenizer.model",
-                               "tiktoken.model",
-                               "chat_template.jinja",
-                               "model.safetensors",
-                               kIndex,
-                               "adapter_config.json",
-                               "adapter_model.safetensors"};
+constexpr std::array kNames = {
+    "config.json", "generation_config.json", "chat_template.jinja",      "model.safetensors",
+    kIndex,        "adapter_config.json",    "adapter_model.safetensors"};
 
 void add_shards(const fs::path& directory, std::vector<fs::path>& files) {
   try {
@@ -47,9 +38,11 @@ std::vector<fs::path> model_files(const fs::path& model) {
     for (const fs::path& part : gguf_parts_named(model)) files.push_back(part);
     return files;
   }
-  for (const char* name : kNames) {
+  const auto add = [&](const char* name) {
     if (fs::exists(model / name, error)) files.push_back(model / name);
-  }
+  };
+  for (const char* name : kNames) add(name);
+  for (const TokenizerFile& file : kTokenizerFiles) add(file.name);
   add_shards(model, files);
   return files;
 }

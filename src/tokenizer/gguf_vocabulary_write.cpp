@@ -248,7 +248,7 @@ bool describe_tokenizer_json(const Bpe& model, const json& document, const std::
 }
 
 bool describe_sentencepiece(const TokenizerFiles& files, GgufVocabulary& out) {
-  const SentencePieceFile file = parse_sentencepiece(*files.model_file, files.where);
+  const SentencePieceFile file = parse_sentencepiece(files.model_file(), files.where);
   // Programs look for the token of each byte that no piece has.
   if (file.model_type != SentencePieceFile::ModelType::bpe || !file.byte_fallback) return false;
   out.model = "llama";
@@ -266,11 +266,11 @@ bool describe_sentencepiece(const TokenizerFiles& files, GgufVocabulary& out) {
 
 bool describe(const Tokenizer::Impl& parts, const json& document, const TokenizerFiles& files,
               const WarningHandler& warn, GgufVocabulary& out) {
-  if (files.model_file && !is_tiktoken(*files.model_file))
-    return describe_sentencepiece(files, out);
+  const bool is_json = !files.tokenizer_json.empty();
+  if (!is_json && !is_tiktoken(files.model_file())) return describe_sentencepiece(files, out);
   const auto* bpe = dynamic_cast<const Bpe*>(parts.model.get());
   if (bpe == nullptr) return false;
-  if (!files.model_file) return describe_tokenizer_json(*bpe, document, files.where, warn, out);
+  if (is_json) return describe_tokenizer_json(*bpe, document, files.where, warn, out);
   out.model = "gpt2";
   out.pre = gguf_pre_name(kTiktokenPattern, /*ignore_merges=*/true).value();
   add_merges(*bpe, out);

@@ -183,7 +183,7 @@ TEST(GgufVocabularyWrite, AModelFileGivesTheSameIds) {
     SCOPED_TRACE(name);
     const std::string model = read(goldens / name / "tokenizer.model");
     const std::string config = read(goldens / name / "tokenizer_config.json");
-    const TokenizerFiles files{"tokenizer.model", "", config, "", model};
+    const TokenizerFiles files{"tokenizer.model", "", config, "", "", "", model};
     const GgufVocabulary vocabulary = to_gguf_vocabulary(files, 0, {});
     if (name == "unigram_no_prefix") {
       EXPECT_EQ(vocabulary.model, kNoVocabulary);

@@ -3,14 +3,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
-#include <string_view>
 
 #include <nlohmann/json_fwd.hpp>
 
 #include "diffllama/tokenizer.h"
 #include "tokenizer/gguf_vocabulary.h"
+#include "tokenizer/tokenizer_files.h"
 
 namespace diffllama {
 
@@ -23,21 +22,11 @@ std::filesystem::path find_tokenizer_file(const std::filesystem::path& path);
 /// where tokenizer.json alone decides what is added to a text (add_bos_token is not read).
 Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler& warn);
 
-/// The text of a tokenizer.json and of the files beside it, empty where there is none. `where`
-/// stands for the file in messages. `model_file`, where given, is what a tokenizer.model or
-/// tiktoken.model holds, and stands in for tokenizer.json.
-struct TokenizerFiles {
-  std::string where;
-  std::string_view tokenizer_json;
-  std::string_view tokenizer_config;
-  std::string_view special_tokens_map;
-  std::optional<std::string_view> model_file = std::nullopt;
-  std::string_view added_tokens = {};  // added_tokens.json
-};
+/// The tokenizer that files make. Throws FormatError.
 Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& warn);
 
 /// The same before it is closed, for those who write it in another form; `rest`, where given, gets
-/// the document of tokenizer.json, in which the model's vocab and merges are null; a model_file has
+/// the document of tokenizer.json, in which the model's vocab and merges are null; a .model has
 /// none.
 std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
                                                        const WarningHandler& warn,

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 #include <utility>
 #include <vector>
 
@@ -34,20 +33,16 @@ AddedToken added_token(std::string content, bool special) {
 class ModelFileReader {
  public:
   explicit ModelFileReader(const TokenizerFiles& files)
-      : bytes_(files.model_file.value()),
+      : bytes_(files.model_file()),
         files_(files),
         config_(files.tokenizer_config.empty()
                     ? json::object()
-                    : parse_json(files.tokenizer_config, beside("tokenizer_config.json"))),
-        fields_(config_, beside("tokenizer_config.json") + ": ") {}
+                    : parse_json(files.tokenizer_config, files.beside("tokenizer_config.json"))),
+        fields_(config_, files.beside("tokenizer_config.json") + ": ") {}
 
   std::unique_ptr<Tokenizer::Impl> run() {
     auto parts = is_tiktoken(bytes_) ? tiktoken() : sentencepiece();
-    add_named_tokens({.config = {beside("tokenizer_config.json"), files_.tokenizer_config},
-                      .map = {beside("special_tokens_map.json"), files_.special_tokens_map},
-                      .added = {beside("added_tokens.json"), files_.added_tokens},
-                      .keep_ids = true},
-                     *parts);
+    add_named_tokens(files_, /*keep_ids=*/true, *parts);
     parts->added_tokens.finish(parts->normalizer.get(), files_.where);
     const auto around = [](bool wanted, const std::optional<std::int64_t>& id) {
       std::vector<std::int32_t> ids;
@@ -66,10 +61,6 @@ class ModelFileReader {
  private:
   bool flag(const char* name, bool absent) const {
     return fields_.at(name).as_bool(absent && !config_.contains(name));
-  }
-
-  std::string beside(const char* name) const {
-    return (std::filesystem::path(files_.where).parent_path() / name).string();
   }
 
   std::unique_ptr<Tokenizer::Impl> sentencepiece() const {

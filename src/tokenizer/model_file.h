@@ -24,8 +24,7 @@ namespace diffllama {
 /// `added_tokens_decoder`, with <|reserved_token_ID|> where it has gaps. Nothing is put around a
 /// text unless add_bos_token or add_eos_token say so.
 ///
-/// Of `files` the model_file must be given; the tokenizer_json is not read, and `where` is the
-/// file's path. Throws FormatError.
+/// Of `files` the tokenizer_json is not read. Throws FormatError.
 std::unique_ptr<Tokenizer::Impl> parse_model_file(const TokenizerFiles& files);
 
 /// Whether a SentencePiece model has a blank put in front of texts: add_prefix_space of

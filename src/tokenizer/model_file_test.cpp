@@ -67,7 +67,7 @@ TEST(ModelFile, AddedTokensKeepTheIdsThatAreStated) {
   const std::string list = read(directory / "added_tokens.json");
   TokenizerFiles files;
   files.where = directory / "tokenizer.model";
-  files.model_file = bytes;
+  files.tokenizer_model = bytes;
   files.added_tokens = list;
   // A list in the config is the newer one.
   files.tokenizer_config = R"({"added_tokens_decoder": {"700": {"content": "<|x|>"}}})";
@@ -81,7 +81,7 @@ TEST(ModelFile, RefusesAddedTokensThatAreNone) {
     const std::string bytes = read(goldens() / "bpe_llama/tokenizer.model");
     TokenizerFiles files;
     files.where = "dir/tokenizer.model";
-    files.model_file = bytes;
+    files.tokenizer_model = bytes;
     files.added_tokens = list;
     try {
       parse_model_file(files);
@@ -102,7 +102,7 @@ std::string refusal_of(const std::string& bytes, const std::string& config = "")
   TokenizerFiles files;
   files.where = "dir/tokenizer.model";
   files.tokenizer_config = config;
-  files.model_file = bytes;
+  files.tokenizer_model = bytes;
   try {
     parse_model_file(files);
   } catch (const FormatError& error) {

@@ -55,6 +55,14 @@ void add_roles(const JsonField& config, Tokenizer::Impl& parts) {
   }
 }
 
+// A token with the id that a file states, or with the next one. A known token stays as it is.
+void add_stated(AddedToken token, std::int64_t id, bool keep_ids, const std::string& where,
+                Tokenizer::Impl& parts) {
+  if (parts.added_tokens.find(token.content) != nullptr) return;
+  const auto stated = keep_ids ? std::optional(static_cast<std::int32_t>(id)) : std::nullopt;
+  parts.added_tokens.add(std::move(token), parts.model->vocabulary(), where, stated);
+}
+
 // "added_tokens_decoder" of tokenizer_config.json: tokens by id. They are in tokenizer.json too,
 // unless that was edited by hand.
 void add_decoder_tokens(const JsonField& decoder, bool keep_ids, Tokenizer::Impl& parts) {
@@ -72,13 +80,11 @@ void add_decoder_tokens(const JsonField& decoder, bool keep_ids, Tokenizer::Impl
   for (const auto& [id, key] : keys) {
     const JsonField field = decoder.at(key.c_str());
     AddedToken token = read_added_token(field);
-    if (parts.added_tokens.find(token.content) != nullptr) continue;
-    if (keep_ids && (id < 0 || id >= kTokenIdLimit)) {
+    if (keep_ids && (id < 0 || id >= kTokenIdLimit) &&
+        parts.added_tokens.find(token.content) == nullptr) {
       decoder.refuse("ids from 0 to " + std::to_string(kTokenIdLimit - 1));
     }
-    const auto stated = static_cast<std::int32_t>(id);
-    parts.added_tokens.add(std::move(token), parts.model->vocabulary(), field.where(),
-                           keep_ids ? std::optional(stated) : std::nullopt);
+    add_stated(std::move(token), id, keep_ids, field.where(), parts);
   }
 }
 
@@ -99,29 +105,26 @@ void collect_special(const JsonField& file, std::set<std::string>& names) {
 }
 
 // "added_tokens.json": ids by token.
-void add_listed_tokens(const NamingFile& file, const std::set<std::string>& special, bool keep_ids,
-                       Tokenizer::Impl& parts) {
-  const json value = parse_json(file.text, file.where);
+void add_listed_tokens(const TokenizerFiles& files, const std::set<std::string>& special,
+                       bool keep_ids, Tokenizer::Impl& parts) {
+  const std::string where = files.beside("added_tokens.json");
+  const json value = parse_json(files.added_tokens, where);
   if (!value.is_object()) {
-    throw FormatError(file.where + ": expected an object of ids by token, got " +
-                      json_excerpt(value));
+    throw FormatError(where + ": expected an object of ids by token, got " + json_excerpt(value));
   }
-  const JsonField list(value, file.where + ": ");
+  const JsonField list(value, where + ": ");
   std::multimap<std::int64_t, std::string> tokens;
   for (const auto& [content, id] : value.items()) {
     static_cast<void>(id);
     tokens.emplace(list.at(content.c_str()).as_index(kTokenIdLimit), content);
   }
   for (const auto& [id, content] : tokens) {
-    if (parts.added_tokens.find(content) != nullptr) continue;
     AddedToken token;
     token.content = content;
     token.special = special.contains(content);
     // A slow tokenizer looks for them in the text as it is.
     token.normalized = !token.special && !keep_ids;
-    const auto stated = static_cast<std::int32_t>(id);
-    parts.added_tokens.add(std::move(token), parts.model->vocabulary(), file.where,
-                           keep_ids ? std::optional(stated) : std::nullopt);
+    add_stated(std::move(token), id, keep_ids, where, parts);
   }
 }
 
@@ -181,28 +184,30 @@ AddedToken read_added_token(const JsonField& field) {
   return token;
 }
 
-void add_named_tokens(const NamingFiles& files, Tokenizer::Impl& parts) {
-  const auto parse = [](const NamingFile& file) {
-    return file.text.empty() ? json::object() : parse_json(file.text, file.where);
+void add_named_tokens(const TokenizerFiles& files, bool keep_ids, Tokenizer::Impl& parts) {
+  const auto parse = [](const std::string& text, const std::string& where) {
+    return text.empty() ? json::object() : parse_json(text, where);
   };
-  const json config_value = parse(files.config);
-  const json map_value = parse(files.map);
-  const JsonField config(config_value, files.config.where + ": ");
-  const JsonField map(map_value, files.map.where + ": ");
+  const std::string config_where = files.beside("tokenizer_config.json");
+  const std::string map_where = files.beside("special_tokens_map.json");
+  const json config_value = parse(files.tokenizer_config, config_where);
+  const json map_value = parse(files.special_tokens_map, map_where);
+  const JsonField config(config_value, config_where + ": ");
+  const JsonField map(map_value, map_where + ": ");
   const JsonField decoder = config.at("added_tokens_decoder");
-  add_decoder_tokens(decoder, files.keep_ids, parts);
-  if (decoder.is_null() && !files.added.text.empty()) {
+  add_decoder_tokens(decoder, keep_ids, parts);
+  if (decoder.is_null() && !files.added_tokens.empty()) {
     std::set<std::string> special;
     collect_special(config, special);
     collect_special(map, special);
-    add_listed_tokens(files.added, special, files.keep_ids, parts);
+    add_listed_tokens(files, special, keep_ids, parts);
   }
   parts.model_max_length = read_max_length(config.at("model_max_length"));
   parts.pads_left = read_pads_left(config.at("padding_side"));
   add_roles(config, parts);
   add_roles(map, parts);
-  add_more_tokens(config, files.config.text, parts);
-  add_more_tokens(map, files.map.text, parts);
+  add_more_tokens(config, files.tokenizer_config, parts);
+  add_more_tokens(map, files.special_tokens_map, parts);
 }
 
 }  // namespace diffllama

@@ -38,7 +38,11 @@ void add_tokens(const JsonField& list, Tokenizer::Impl& parts, const WarningHand
 
 std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& files,
                                                        const WarningHandler& warn, json* rest) {
-  if (files.model_file) return parse_model_file(files);
+  const TokenizerFile* const counting = counting_file(files);
+  if (counting == nullptr) {
+    throw FormatError(files.where + ": expected a tokenizer, got an empty file");
+  }
+  if (counting->content != &TokenizerFiles::tokenizer_json) return parse_model_file(files);
   ModelLists lists(files.where);
   json document = parse_json(files.tokenizer_json, files.where, lists.readers());
   const JsonField root(document, files.where + ": ");
@@ -52,13 +56,7 @@ std::unique_ptr<Tokenizer::Impl> parse_tokenizer_parts(const TokenizerFiles& fil
   parts->truncation = read_truncation(root.at("truncation"));
   parts->padding = read_padding(root.at("padding"));
   add_tokens(root.at("added_tokens"), *parts, warn);
-  const auto directory = [&](const char* name) {
-    return (std::filesystem::path(files.where).parent_path() / name).string();
-  };
-  add_named_tokens({.config = {directory("tokenizer_config.json"), files.tokenizer_config},
-                    .map = {directory("special_tokens_map.json"), files.special_tokens_map},
-                    .added = {directory("added_tokens.json"), files.added_tokens}},
-                   *parts);
+  add_named_tokens(files, /*keep_ids=*/false, *parts);
   parts->added_tokens.finish(parts->normalizer.get(), files.where + ": added_tokens");
   parts->post_processor = make_post_processor(root.at("post_processor"), parts->id_limit());
   if (rest != nullptr) *rest = std::move(document);
@@ -72,8 +70,10 @@ Tokenizer parse_tokenizer(const TokenizerFiles& files, const WarningHandler& war
 std::filesystem::path find_tokenizer_file(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) return path;
-  for (const char* name : {"tokenizer.json", "tiktoken.model", "tokenizer.model"}) {
-    if (std::filesystem::exists(path / name, error)) return path / name;
+  for (const TokenizerFile& file : kTokenizerFiles) {
+    if (file.is_vocabulary && std::filesystem::exists(path / file.name, error)) {
+      return path / file.name;
+    }
   }
   return path / "tokenizer.json";
 }
@@ -84,18 +84,15 @@ Tokenizer load_tokenizer(const std::filesystem::path& path, const WarningHandler
   if (!std::filesystem::exists(file, error) && !error) {
     throw IoError("expected a tokenizer.json or tokenizer.model, found no file " + file.string());
   }
-  const std::filesystem::path directory = file.parent_path();
-  const std::string tokenizer = read_file(file);
-  refuse_lfs_pointer(std::as_bytes(std::span(tokenizer)), file.string());
-  const std::string config = read_file_if_there(directory / "tokenizer_config.json");
-  const std::string map = read_file_if_there(directory / "special_tokens_map.json");
-  const std::string added = read_file_if_there(directory / "added_tokens.json");
-  TokenizerFiles files{file.string(), {}, config, map};
-  files.added_tokens = added;
-  if (file.extension() == ".model") {
-    files.model_file = tokenizer;
-  } else {
-    files.tokenizer_json = tokenizer;
+  TokenizerFiles files;
+  files.where = file.string();
+  std::string& counting =
+      file.extension() == ".model" ? files.tokenizer_model : files.tokenizer_json;
+  counting = read_file(file);
+  refuse_lfs_pointer(std::as_bytes(std::span(counting)), files.where);
+  for (const TokenizerFile& other : kTokenizerFiles) {
+    if (other.is_vocabulary) continue;
+    files.*other.content = read_file_if_there(file.parent_path() / other.name);
   }
   return parse_tokenizer(files, warn);
 }

@@ -1,6 +1,5 @@
 #include "training/starting_model.h"
 
-#include <array>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -16,6 +15,7 @@
 #include "config/names.h"
 #include "config/warnings.h"
 #include "diffllama/error.h"
+#include "tokenizer/tokenizer_files.h"
 
 namespace diffllama {
 namespace {
@@ -23,16 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kGenerationConfig = "generation_config.json";
-
-constexpr std::array kTokenizerFiles = {"tokenizer.json",
-                                        "tokenizer_config.json",
-                                        "special_tokens_map.json",
-                                        "added_tokens.json",
-                                        "vocab.json",
-                                        "merges.txt",
-                                        "tokenizer.model",
-                                        "tiktoken.model",
-                                        "chat_template.jinja"};
 
 void copy_if_there(const fs::path& directory, const char* name,
                    std::map<std::string, std::string>& files) {
@@ -65,7 +55,10 @@ std::map<std::string, std::string> tokenizer_files(const fs::path& path, const M
     directory = path.parent_path();
   }
   std::map<std::string, std::string> files;
-  for (const char* name : kTokenizerFiles) copy_if_there(directory, name, files);
+  for (const TokenizerFile& file : kTokenizerFiles) copy_if_there(directory, file.name, files);
+  for (const char* name : {"vocab.json", "merges.txt", "chat_template.jinja"}) {
+    copy_if_there(directory, name, files);
+  }
   const auto config_file = files.find("tokenizer_config.json");
   set_chat_templates(
       directory_chat_templates(directory, config_file == files.end() ? "" : config_file->second),

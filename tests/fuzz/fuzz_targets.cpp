@@ -179,7 +179,7 @@ void tokenizer(Bytes bytes) {
 void tokenizer_model(Bytes bytes) {
   TokenizerFiles files;
   files.where = "tokenizer.model";
-  files.model_file = as_text(bytes);
+  files.tokenizer_model = as_text(bytes);
   attempt([&] { use(Tokenizer(parse_model_file(files))); });
 }
 
@@ -194,7 +194,7 @@ void tokenizer_config(Bytes bytes) {
   TokenizerFiles files;
   files.where = "tokenizer.json";
   files.tokenizer_json = kSmallTokenizer;
-  for (std::string_view* file :
+  for (std::string* file :
        {&files.tokenizer_config, &files.special_tokens_map, &files.added_tokens}) {
     const std::size_t zero = std::min(rest.find('\0'), rest.size());
     *file = rest.substr(0, zero);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/json.h"
 #include "checkpoint/chat_templates.h"
@@ -41,26 +42,20 @@ DirectoryTexts read_gguf_texts(const GgufFile& file, const ModelConfig& config,
   texts.directory = file.where();
   texts.generation_config = file.text(kGenerationConfigKey).value_or("");
   texts.chat_templates = gguf_chat_templates(file);
-  texts.tokenizer_json = file.text(kTokenizerJsonKey).value_or("");
-  texts.tokenizer_model = read_gguf_bytes(file, kTokenizerModelKey);
-  texts.tiktoken_model = read_gguf_bytes(file, kTiktokenModelKey);
-  if (!texts.tokenizer_json.empty() || !texts.tokenizer_model.empty() ||
-      !texts.tiktoken_model.empty()) {
-    texts.tokenizer_config = file.text(kTokenizerConfigKey).value_or("");
-    texts.special_tokens_map = file.text(kSpecialTokensMapKey).value_or("");
-    texts.added_tokens = file.text(kAddedTokensKey).value_or("");
+  if (auto own = read_gguf_tokenizer_files(file)) {
+    texts.tokenizer = *std::move(own);
     return texts;
   }
   const GgufVocabulary vocabulary = read_gguf_vocabulary(file);
   if (vocabulary.tokens.empty()) return texts;
   warn_of_missing_pre(vocabulary, file.where(), warn);
   try {
-    texts.tokenizer_json = to_tokenizer_json(vocabulary, file.where());
+    texts.tokenizer.tokenizer_json = to_tokenizer_json(vocabulary, file.where());
   } catch (const FormatError& error) {
     emit_warning(warn, std::string(error.what()) + "; no tokenizer.json is written");
     return texts;
   }
-  texts.tokenizer_config = tokenizer_config(vocabulary, config);
+  texts.tokenizer.tokenizer_config = tokenizer_config(vocabulary, config);
   return texts;
 }
 

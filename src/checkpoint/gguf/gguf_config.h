@@ -27,9 +27,6 @@ std::vector<TensorSource> write_gguf_config(const ModelConfig& config, const std
 /// Where a file keeps what GGUF has no keys for: the files of a Hugging Face directory verbatim.
 inline constexpr const char* kConfigKey = "diffllama.config";
 inline constexpr const char* kGenerationConfigKey = "diffllama.generation_config";
-inline constexpr const char* kTokenizerConfigKey = "diffllama.tokenizer_config";
-inline constexpr const char* kSpecialTokensMapKey = "diffllama.special_tokens_map";
-inline constexpr const char* kAddedTokensKey = "diffllama.added_tokens";
 /// "diffllama.source.float32" and so on: names of the tensors that came from that type.
 inline constexpr const char* kSourceTypePrefix = "diffllama.source.";
 

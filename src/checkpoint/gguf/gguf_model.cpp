@@ -75,45 +75,21 @@ void add_special_ids(const DirectoryTexts& texts, const ModelConfig& config,
   }
 }
 
-// Views of the tokenizer's files, the one that counts (find_tokenizer_file) among them; nothing
-// where there is none.
-std::optional<TokenizerFiles> tokenizer_files(const DirectoryTexts& texts) {
-  TokenizerFiles files;
-  files.tokenizer_config = texts.tokenizer_config;
-  files.special_tokens_map = texts.special_tokens_map;
-  files.added_tokens = texts.added_tokens;
-  const char* name = "tokenizer.json";
-  if (!texts.tokenizer_json.empty()) {
-    files.tokenizer_json = texts.tokenizer_json;
-  } else if (!texts.tiktoken_model.empty()) {
-    name = "tiktoken.model";
-    files.model_file = texts.tiktoken_model;
-  } else if (!texts.tokenizer_model.empty()) {
-    name = "tokenizer.model";
-    files.model_file = texts.tokenizer_model;
-  } else {
-    return std::nullopt;
-  }
-  files.where = texts.directory + "/" + name;
-  return files;
-}
-
 // The tokenizer of a directory; kNoVocabulary where there is none, or GGUF has no keys for its
 // kind.
 GgufVocabulary read_vocabulary(const DirectoryTexts& texts, std::int64_t size,
                                const WarningHandler& warn) {
   GgufVocabulary none;
   none.model = kNoVocabulary;
-  const auto files = tokenizer_files(texts);
-  if (!files) {
+  if (counting_file(texts.tokenizer) == nullptr) {
     emit_warning(warn, texts.directory +
                            ": no tokenizer.json or tokenizer.model; the file gets no tokenizer");
     return none;
   }
   try {
-    GgufVocabulary vocabulary = to_gguf_vocabulary(*files, size, warn);
+    GgufVocabulary vocabulary = to_gguf_vocabulary(texts.tokenizer, size, warn);
     if (vocabulary.model == kNoVocabulary) {
-      emit_warning(warn, files->where +
+      emit_warning(warn, texts.tokenizer.where +
                              ": GGUF has no keys for this kind of tokenizer; the file holds the "
                              "tokenizer itself, which other programs may not find");
     }
@@ -135,15 +111,10 @@ void add_verbatim(const DirectoryTexts& texts, GgufWriter& out) {
   const auto set = [&](const char* key, const std::string& text) {
     if (!text.empty()) out.set(key, text);
   };
-  set(kTokenizerJsonKey, texts.tokenizer_json);
+  write_gguf_tokenizer_files(texts.tokenizer, out);
   write_gguf_chat_templates(texts.chat_templates, out);
   set(kConfigKey, texts.config);
   set(kGenerationConfigKey, texts.generation_config);
-  set(kTokenizerConfigKey, texts.tokenizer_config);
-  set(kSpecialTokensMapKey, texts.special_tokens_map);
-  set(kAddedTokensKey, texts.added_tokens);
-  set(kTokenizerModelKey, encode_base64(texts.tokenizer_model));
-  set(kTiktokenModelKey, encode_base64(texts.tiktoken_model));
 }
 
 void add_source_types(const std::vector<GgufTensor>& tensors, GgufWriter& out) {
@@ -215,7 +186,7 @@ GgufModel of_directory(const fs::path& path, const WarningHandler& warn,
   const auto tokens = static_cast<std::int64_t>(vocabulary.tokens.size());
   if (tokens > model.config.vocab_size) {
     if (!options.pad_vocab) {
-      throw FormatError(tokenizer_files(texts)->where + ": expected at most vocab_size tokens, " +
+      throw FormatError(texts.tokenizer.where + ": expected at most vocab_size tokens, " +
                         std::to_string(model.config.vocab_size) + ", got " +
                         std::to_string(tokens) +
                         " (with --pad-vocab the embeddings get a row for each)");

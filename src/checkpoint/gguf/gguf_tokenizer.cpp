@@ -107,44 +107,34 @@ void warn_of_missing_pre(const GgufVocabulary& vocabulary, const std::string& wh
                          "splits it, which may not be the model's way");
 }
 
-std::string read_gguf_bytes(const GgufFile& file, std::string_view key) {
-  const auto text = file.text(key);
-  if (!text) return "";
-  auto bytes = decode_base64(*text);
-  if (!bytes) file.refuse(key, "base64", "a text of " + std::to_string(text->size()) + " bytes");
-  return *std::move(bytes);
-}
-
-TokenizerFiles GgufTokenizerFiles::view() const {
-  TokenizerFiles files{where, tokenizer_json, tokenizer_config, special_tokens_map};
-  if (tokenizer_json.empty()) files.model_file = model_file;
-  files.added_tokens = added_tokens;
-  return files;
-}
-
-std::optional<GgufTokenizerFiles> read_gguf_tokenizer_files(const GgufFile& file) {
-  GgufTokenizerFiles files;
-  // In the order in which a directory's count (find_tokenizer_file).
-  const char* key = kTokenizerJsonKey;
-  files.tokenizer_json = file.text(key).value_or("");
-  if (files.tokenizer_json.empty()) {
-    for (const char* model : {kTiktokenModelKey, kTokenizerModelKey}) {
-      if (!files.model_file.empty()) break;
-      key = model;
-      files.model_file = read_gguf_bytes(file, key);
+std::optional<TokenizerFiles> read_gguf_tokenizer_files(const GgufFile& file) {
+  TokenizerFiles files;
+  for (const TokenizerFile& each : kTokenizerFiles) {
+    const auto text = file.text(each.gguf_key);
+    if (!text) continue;
+    const std::optional<std::string> content =
+        each.is_text ? std::string(*text) : decode_base64(*text);
+    if (!content) {
+      file.refuse(each.gguf_key, "base64", "a text of " + std::to_string(text->size()) + " bytes");
     }
-    if (files.model_file.empty()) return std::nullopt;
+    files.*each.content = *std::move(content);
   }
-  files.where = file.where() + ": " + key;
-  files.tokenizer_config = file.text(kTokenizerConfigKey).value_or("");
-  files.special_tokens_map = file.text(kSpecialTokensMapKey).value_or("");
-  files.added_tokens = file.text(kAddedTokensKey).value_or("");
+  const TokenizerFile* const counting = counting_file(files);
+  if (counting == nullptr) return std::nullopt;
+  files.where = file.where() + ": " + counting->gguf_key;
   return files;
+}
+
+void write_gguf_tokenizer_files(const TokenizerFiles& files, GgufWriter& out) {
+  for (const TokenizerFile& each : kTokenizerFiles) {
+    const std::string& content = files.*each.content;
+    if (!content.empty()) out.set(each.gguf_key, each.is_text ? content : encode_base64(content));
+  }
 }
 
 Tokenizer read_gguf_tokenizer(const GgufFile& file, const WarningHandler& warn) {
   if (const auto files = read_gguf_tokenizer_files(file)) {
-    return parse_tokenizer(files->view(), warn);
+    return parse_tokenizer(*files, warn);
   }
   const GgufVocabulary vocabulary = read_gguf_vocabulary(file);
   warn_of_missing_pre(vocabulary, file.where(), warn);

@@ -2,7 +2,6 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "checkpoint/gguf/gguf.h"
 #include "checkpoint/gguf/gguf_writer.h"
@@ -28,24 +27,13 @@ void write_gguf_special_ids(const GgufVocabulary& vocabulary, GgufWriter& out);
 /// Sets those keys.
 void write_gguf_vocabulary(const GgufVocabulary& vocabulary, GgufWriter& out);
 
-/// A tokenizer.json verbatim, a key that GGUF defines.
-inline constexpr const char* kTokenizerJsonKey = "tokenizer.huggingface.json";
-/// Other files of a tokenizer, in base64: GGUF's strings are UTF-8, and these hold any bytes.
-inline constexpr const char* kTokenizerModelKey = "diffllama.tokenizer_model";
-inline constexpr const char* kTiktokenModelKey = "diffllama.tiktoken_model";
 inline constexpr const char* kChatTemplateKey = "tokenizer.chat_template";
 
-/// The bytes that a key holds in base64; empty for an absent key. Throws FormatError.
-std::string read_gguf_bytes(const GgufFile& file, std::string_view key);
+/// The tokenizer's own files that a file holds, if a vocabulary is among them. Throws FormatError.
+std::optional<TokenizerFiles> read_gguf_tokenizer_files(const GgufFile& file);
 
-/// The tokenizer's own files, where a file holds them.
-struct GgufTokenizerFiles {
-  std::string where, tokenizer_json, model_file, tokenizer_config, special_tokens_map, added_tokens;
-  /// For parse_tokenizer; this must outlive it.
-  TokenizerFiles view() const;
-};
-/// Those that a file was made from: tokenizer.json, or a .model. Throws FormatError.
-std::optional<GgufTokenizerFiles> read_gguf_tokenizer_files(const GgufFile& file);
+/// Sets the keys of those that there are.
+void write_gguf_tokenizer_files(const TokenizerFiles& files, GgufWriter& out);
 
 /// The tokenizer of a file: of its own files where it holds them, else of its vocabulary. Throws
 /// FormatError.

@@ -146,20 +146,19 @@ std::uint64_t tokenizer_fingerprint(const fs::path& path) {
   if (path.extension() == ".gguf") {
     const GgufFile file(path);
     const auto own = read_gguf_tokenizer_files(file);
-    sum.add(own ? own->tokenizer_json + own->model_file
-                : to_tokenizer_json(read_gguf_vocabulary(file), path.string()));
-    sum.add(file.text(kTokenizerConfigKey).value_or(""));
-    sum.add(file.text(kSpecialTokensMapKey).value_or(""));
-    sum.add(file.text(kAddedTokensKey).value_or(""));
+    if (!own) sum.add(to_tokenizer_json(read_gguf_vocabulary(file), path.string()));
+    for (const TokenizerFile& each : kTokenizerFiles) {
+      sum.add(file.text(each.gguf_key).value_or(""));
+    }
     return sum.value();
   }
   std::error_code error;
   const bool is_directory = fs::is_directory(path, error);
   const fs::path json = find_tokenizer_file(path);
   add_file(sum, json);
-  for (const char* name :
-       {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}) {
-    const fs::path beside = json.parent_path() / name;
+  for (const TokenizerFile& file : kTokenizerFiles) {
+    if (file.is_vocabulary) continue;
+    const fs::path beside = json.parent_path() / file.name;
     const bool there = is_directory && fs::exists(beside, error);
     sum.add(std::uint64_t{there});
     if (there) add_file(sum, beside);
