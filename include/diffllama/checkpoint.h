@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,8 @@ void convert_model(const std::filesystem::path& in, const std::filesystem::path&
 
 /// What a model is made into; dex is a Llama with DEX on every head of every layer.
 enum class FamilyTarget { diffllama, diff_transformer, diff_transformer_v2, dex };
+/// All of them by name, as --to takes it.
+const std::map<std::string, FamilyTarget>& family_targets();
 
 /// How a Llama's heads become DiffLlama's pairs: mirror makes a pair of each head, with twice the
 /// key heads; split_heads makes the second half of the heads the second maps of the first.

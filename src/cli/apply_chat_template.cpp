@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/common.h"
+#include "cli/validators.h"
 #include "diffllama/chat.h"
 #include "diffllama/error.h"
 #include "diffllama/tokenizer.h"
@@ -54,8 +55,8 @@ void add_apply_chat_template_command(CLI::App& app) {
       "nothing else. The conversation is a JSON object with messages, and with tools, documents, "
       "add_generation_prompt and whatever else the template reads.");
   add_model_option(*command, options->model);
-  command->add_option("--chat-template", options->chat_template,
-                      "File with a Jinja template, in place of the model's own");
+  add_path_option(*command, "--chat-template", options->chat_template,
+                  "File with a Jinja template, in place of the model's own");
   command->add_flag("--json", options->json, R"(Print {"text": ..., "ids": [...]} instead)");
   command->add_flag("--allow-special-in-content", options->allow_special_in_content,
                     "Let special tokens match in what came out of the conversation too");

@@ -12,6 +12,7 @@
 
 #include "base/regular_file.h"
 #include "cli/common.h"
+#include "cli/validators.h"
 #include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 #include "diffllama/files.h"
@@ -196,7 +197,7 @@ void add_attention_command(CLI::App& app) {
   add_model_options(*command, options->model);
   auto* prompt = command->add_option("-p,--prompt", options->prompt,
                                      "The text; without it that of --file or standard input");
-  command->add_option("-f,--file", options->file, "A file with the text")->excludes(prompt);
+  add_path_option(*command, "-f,--file", options->file, "A file with the text")->excludes(prompt);
   const CLI::Range natural(std::int64_t{0}, std::int64_t{1} << 30);
   command->add_option("--layer", options->microscope.layer, "Maps of this layer alone, from 0")
       ->check(natural);
@@ -207,10 +208,9 @@ void add_attention_command(CLI::App& app) {
   command->add_option("--answer", options->answer,
                       "Words of the text, at their first place, or tokens BEGIN:END: how much "
                       "attention falls there");
-  command
-      ->add_option("-o,--output", options->output,
-                   "FILE.html: a page for a browser; FILE.png: the maps of one head (--layer, "
-                   "--head; 0 without them); FILE.safetensors: the maps")
+  add_path_option(*command, "-o,--output", options->output,
+                  "FILE.html: a page for a browser; FILE.png: the maps of one head (--layer, "
+                  "--head; 0 without them); FILE.safetensors: the maps")
       ->check(
           [](const std::string& path) {
             const std::string extension = extension_of(path);

@@ -252,10 +252,9 @@ void add_bench_command(CLI::App& app) {
       "the caches; generation's rate is the GB/s of weights and cache that it reads, beside what "
       "plain reading of memory reaches. Both limits are measured in the same run");
   const auto options = std::make_shared<BenchCommand>();
-  command
-      ->add_option("-m,--model", options->models,
-                   "Hugging Face directory or .gguf file, several times for several models "
-                   "(default: $DIFFLLAMA_MODEL, else diffllama-tiny)")
+  add_path_option(*command, "-m,--model", options->models,
+                  "Hugging Face directory or .gguf file, several times for several models "
+                  "(default: $DIFFLLAMA_MODEL, else diffllama-tiny)")
       ->allow_extra_args(false);
   add_compute_options(*command, options->model);
   add_bench_options(*command, options->bench, options->n_parallel);

@@ -19,6 +19,7 @@
 #include "cli/common.h"
 #include "cli/generation_options.h"
 #include "cli/line_editor.h"
+#include "cli/validators.h"
 #include "diffllama/error.h"
 #include "diffllama/files.h"
 
@@ -364,8 +365,8 @@ void add_chat_command(CLI::App& app) {
   const auto options = std::make_shared<ChatOptions>();
   add_model_options(*command, options->model);
   command->add_option("--system", options->system, "The system prompt");
-  command->add_option("--chat-template", options->chat_template,
-                      "File with a Jinja template, in place of the model's own");
+  add_path_option(*command, "--chat-template", options->chat_template,
+                  "File with a Jinja template, in place of the model's own");
   command->add_flag("--plain", options->plain,
                     "Write User: and Assistant: before the turns, in place of a template");
   add_generation_options(*command, options->given, kNotOfChat);

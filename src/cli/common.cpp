@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "base/text.h"
+#include "cli/validators.h"
 #include "diffllama/checkpoint.h"
 #include "diffllama/error.h"
 
@@ -35,8 +36,8 @@ fs::path program_folder() {
 }  // namespace
 
 void add_model_option(CLI::App& command, ModelOptions& options) {
-  command.add_option(
-      "-m,--model", options.model,
+  add_path_option(
+      command, "-m,--model", options.model,
       "Hugging Face directory or .gguf file (default: $DIFFLLAMA_MODEL, else diffllama-tiny)");
 }
 
@@ -60,8 +61,8 @@ void add_compute_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
       ->default_str(compute_name(options.compute));
   add_cache_option(command, options.cache_type);
-  command.add_option("--adapter", options.adapter,
-                     "LoRA adapter as PEFT saves it, a directory; merged into the weights");
+  add_path_option(command, "--adapter", options.adapter,
+                  "LoRA adapter as PEFT saves it, a directory; merged into the weights");
   command.add_flag("--packed-copy", options.packed_copy,
                    "Keep the weights, packed as products read them, in a file beside the model, "
                    "and map it at later starts. Never changes a result");

@@ -29,12 +29,6 @@ struct Options {
   std::uint64_t seed = 0;
 };
 
-const std::map<std::string, FamilyTarget> kTargets = {
-    {"diffllama", FamilyTarget::diffllama},
-    {"diff_transformer", FamilyTarget::diff_transformer},
-    {"diff_transformer_v2", FamilyTarget::diff_transformer_v2},
-    {"dex", FamilyTarget::dex}};
-
 const std::map<std::string, DType> kTypes = {
     {"float32", DType::float32}, {"float16", DType::float16}, {"bfloat16", DType::bfloat16}};
 
@@ -108,7 +102,7 @@ void run_family(const Options& options, const ConvertOptions& convert) {
   }
   const std::filesystem::path in = find_model(options.in);
   const FamilyOptions family{
-      .to = kTargets.at(options.to),
+      .to = family_targets().at(options.to),
       .heads = options.mirror        ? PairedHeads::mirror
                : options.split_heads ? PairedHeads::split_heads
                                      : PairedHeads::none,
@@ -131,6 +125,8 @@ void run(const Options& options) {
 }
 
 void add_family_options(CLI::App& command, Options& options) {
+  std::vector<std::string> targets;
+  for (const auto& [name, target] : family_targets()) targets.push_back(name);
   CLI::Option* to =
       command
           .add_option(
@@ -139,7 +135,7 @@ void add_family_options(CLI::App& command, Options& options) {
               "Llama to diff_transformer_v2 or dex (the same function) or diffllama (with "
               "--mirror or --split-heads: another); diff_transformer to diffllama and back. "
               "Prints how far the logits of random tokens lie apart")
-          ->check(CLI::IsMember({"diffllama", "diff_transformer", "diff_transformer_v2", "dex"}));
+          ->check(CLI::IsMember(targets));
   command
       .add_flag("--mirror", options.mirror,
                 "To diffllama: a pair of maps of each head, which doubles the key heads")
@@ -169,8 +165,9 @@ void add_convert_command(CLI::App& app) {
       "and bfloat16 weights keep their bits; block-quantised ones are expanded in a directory. "
       "With --merge-adapter also a directory to a directory, or a file to a file");
   const auto options = std::make_shared<Options>();
-  command->add_option("IN", options->in, "Hugging Face directory or .gguf file")->required();
-  command->add_option("OUT", options->out, ".gguf file, or a directory that is absent or empty")
+  add_path_option(*command, "IN", options->in, "Hugging Face directory or .gguf file")->required();
+  add_path_option(*command, "OUT", options->out,
+                  ".gguf file, or a directory that is absent or empty")
       ->required();
   command
       ->add_option("--dtype", options->dtype,
@@ -178,9 +175,9 @@ void add_convert_command(CLI::App& app) {
                    "transformers makes of a gguf_file), float16, bfloat16")
       ->check(CLI::IsMember({"float32", "float16", "bfloat16"}))
       ->capture_default_str();
-  command->add_option("--merge-adapter", options->adapter,
-                      "LoRA adapter as PEFT saves it, a directory; what it changes is computed in "
-                      "float32 and keeps its type, --dtype where that is block-quantised");
+  add_path_option(*command, "--merge-adapter", options->adapter,
+                  "LoRA adapter as PEFT saves it, a directory; what it changes is computed in "
+                  "float32 and keeps its type, --dtype where that is block-quantised");
   command->add_option_function<std::string>(
       "--split-max-size",
       [options](const std::string& text) { options->part_bytes = parse_size(text); },

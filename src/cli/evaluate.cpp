@@ -14,6 +14,7 @@
 #include "cli/progress.h"
 #include "cli/recipe_options.h"
 #include "cli/task_commands.h"
+#include "cli/validators.h"
 #include "diffllama/error.h"
 #include "diffllama/files.h"
 #include "diffllama/training.h"
@@ -108,8 +109,8 @@ void add_evaluate_command(CLI::App& app) {
   add_model_options(*command, options->model);
   add_recipe_options(*command, options->recipe,
                      "JSON recipe as train takes it; its sections data and evaluation count");
-  command->add_option("--predictions", options->predictions,
-                      "File that gets a line of JSON for each prediction");
+  add_path_option(*command, "--predictions", options->predictions,
+                  "File that gets a line of JSON for each prediction");
   command->add_flag("--json", options->json,
                     "One object: examples, loss, the measures and confusion_matrix; of squad "
                     "windows, too");

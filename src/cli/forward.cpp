@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/common.h"
+#include "cli/validators.h"
 #include "diffllama/checkpoint.h"
 #include "diffllama/files.h"
 #include "diffllama/safetensors.h"
@@ -64,13 +65,13 @@ void add_forward_command(CLI::App& app) {
       "forward", "Run a model once on tensors from a file; write what it computes");
   const auto options = std::make_shared<ForwardOptions>();
   add_model_options(*command, options->model);
-  command
-      ->add_option("--inputs", options->inputs,
-                   "safetensors: input_ids or inputs_embeds; attention_mask, position_ids, labels, "
-                   "start_positions, "
-                   "end_positions")
+  add_path_option(*command, "--inputs", options->inputs,
+                  "safetensors: input_ids or inputs_embeds; attention_mask, position_ids, labels, "
+                  "start_positions, "
+                  "end_positions")
       ->required();
-  command->add_option("--outputs", options->outputs, "safetensors to write: logits, loss, ...")
+  add_path_option(*command, "--outputs", options->outputs,
+                  "safetensors to write: logits, loss, ...")
       ->required();
   command->add_flag("--hidden-states", options->hidden_states,
                     "Write hidden_states.0 to hidden_states.L");

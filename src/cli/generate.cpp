@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "cli/common.h"
 #include "cli/generation_options.h"
+#include "cli/validators.h"
 #include "diffllama/constraint.h"
 #include "diffllama/error.h"
 #include "diffllama/generation.h"
@@ -232,8 +233,7 @@ void add_prompt_options(CLI::App& command, GenerateOptions& options) {
   auto* prompts =
       command.add_option("-p,--prompt", options.prompts, "Prompt; may be given several times")
           ->allow_extra_args(false);
-  auto* files = command
-                    .add_option("-f,--file", options.files,
+  auto* files = add_path_option(command, "-f,--file", options.files,
                                 "File that holds a prompt (one last newline is left out); may be "
                                 "given several times")
                     ->allow_extra_args(false)
@@ -246,8 +246,8 @@ void add_prompt_options(CLI::App& command, GenerateOptions& options) {
 }
 
 void add_constraint_options(CLI::App& command, GenerateOptions& options) {
-  auto* schema = command.add_option("--json-schema", options.json_schema,
-                                    "File of a JSON schema that the text must satisfy");
+  auto* schema = add_path_option(command, "--json-schema", options.json_schema,
+                                 "File of a JSON schema that the text must satisfy");
   auto* regex = command.add_option_function<std::string>(
       "--regex",
       [&options](const std::string& text) {
@@ -255,8 +255,8 @@ void add_constraint_options(CLI::App& command, GenerateOptions& options) {
         options.regex_given = true;
       },
       "Regular expression (ECMA-262) that the text must match as a whole");
-  auto* grammar = command.add_option("--grammar", options.grammar,
-                                     "File of a GBNF grammar that the text must follow");
+  auto* grammar = add_path_option(command, "--grammar", options.grammar,
+                                  "File of a GBNF grammar that the text must follow");
   schema->excludes(regex)->excludes(grammar);
   regex->excludes(grammar);
 }
@@ -274,9 +274,9 @@ void add_generate_command(CLI::App& app) {
   add_prompt_options(*command, *options);
   add_generation_options(*command, options->given);
   add_constraint_options(*command, *options);
-  command->add_option("--assistant-model", options->assistant_model,
-                      "Smaller model of the same vocabulary that guesses tokens ahead: faster, and "
-                      "every token stays the same");
+  add_path_option(*command, "--assistant-model", options->assistant_model,
+                  "Smaller model of the same vocabulary that guesses tokens ahead: faster, and "
+                  "every token stays the same");
   command->add_flag("--json", options->json,
                     "An object a line for each sequence: index (of the prompt), ids, text, "
                     "stop_reason (eos, length, stop_string), timings, and of beam search score "

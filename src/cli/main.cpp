@@ -2,10 +2,8 @@
 #include <cstddef>
 #include <exception>
 #include <iostream>
-#include <iterator>
 #include <new>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -49,37 +47,6 @@ std::string command_problem(const CLI::App& app, const std::string& given) {
          " (see diffllama --help)";
 }
 
-// The options and arguments of all commands that name a file or directory.
-constexpr std::string_view kPaths[] = {"--model",
-                                       "--adapter",
-                                       "--merge-adapter",
-                                       "--assistant-model",
-                                       "--file",
-                                       "--inputs",
-                                       "--output",
-                                       "--outputs",
-                                       "--json-schema",
-                                       "--grammar",
-                                       "--predictions",
-                                       "--tensorboard",
-                                       "IN",
-                                       "OUT",
-                                       "FILE",
-                                       "RECIPE",
-                                       "--chat-template"};
-
-// An empty path, as "$UNSET" gives, would be taken for an option that is not there, and the answer
-// be one without schema, adapter or model.
-void refuse_empty_paths(CLI::App& command) {
-  const auto not_empty = [](const std::string& path) {
-    return path.empty() ? "expected the name of a file or directory, got an empty one" : "";
-  };
-  for (CLI::Option* option : command.get_options()) {
-    if (std::ranges::find(kPaths, option->get_name()) != std::end(kPaths)) option->check(not_empty);
-  }
-  for (CLI::App* own : command.get_subcommands({})) refuse_empty_paths(*own);
-}
-
 int run(int argc, char** argv) {
   CLI::App app("diffllama: DiffLlama and Llama models on the CPU");
   app.require_subcommand(1);
@@ -102,7 +69,6 @@ int run(int argc, char** argv) {
   diffllama::cli::add_tag_command(app);
   diffllama::cli::add_embed_command(app);
   diffllama::cli::add_evaluate_command(app);
-  refuse_empty_paths(app);
   const std::string problem = argc > 1 ? command_problem(app, argv[1])
                                        : "expected a command, got none (see diffllama --help)";
   if (!problem.empty()) return fail(kWrongCommandLine, problem);

@@ -15,6 +15,7 @@
 #include "cli/common.h"
 #include "cli/progress.h"
 #include "cli/task_lines.h"
+#include "cli/validators.h"
 #include "diffllama/documents.h"
 #include "diffllama/tokenizer.h"
 
@@ -124,15 +125,14 @@ void add_perplexity_command(CLI::App& app) {
       "special tokens, in windows of max_position_embeddings");
   const auto options = std::make_shared<PerplexityCommand>();
   add_model_options(*command, options->model);
-  auto* file = command->add_option(
-      "FILE", options->file,
+  auto* file = add_path_option(
+      *command, "FILE", options->file,
       "Documents: JSON lines, objects with \"text\" (.jsonl, .ndjson, .json), or a text "
       "file, which is one; a directory of such files (default: JSON lines of standard input)");
   auto* lines_file =
-      command
-          ->add_option("-f,--file", options->lines_file,
-                       "The same; --json then gives a line a document, as of standard input, and "
-                       "the sum goes to standard error")
+      add_path_option(*command, "-f,--file", options->lines_file,
+                      "The same; --json then gives a line a document, as of standard input, and "
+                      "the sum goes to standard error")
           ->excludes(file);
   command->add_option("-p,--prompt", options->text, "One text, in place of files")
       ->excludes(file)

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "cli/validators.h"
 #include "diffllama/checkpoint.h"
 
 namespace diffllama::cli {
@@ -48,8 +49,8 @@ void add_quantize_command(CLI::App& app) {
       "A model as a GGUF file with smaller weights, each tensor in the type that llama.cpp's rules "
       "give it; vectors stay float32");
   const auto options = std::make_shared<Options>();
-  command->add_option("IN", options->in, "Hugging Face directory or .gguf file")->required();
-  command->add_option("OUT", options->out, ".gguf file")->required();
+  add_path_option(*command, "IN", options->in, "Hugging Face directory or .gguf file")->required();
+  add_path_option(*command, "OUT", options->out, ".gguf file")->required();
   command->add_option("TYPE", options->type, type_names())
       ->required()
       ->check(CLI::Validator(check_type, ""));

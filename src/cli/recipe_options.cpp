@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/regular_file.h"
+#include "cli/validators.h"
 #include "diffllama/error.h"
 #include "diffllama/training.h"
 
@@ -17,7 +18,7 @@ std::string take_comparison(const std::string& where, std::string& recipe) {
     throw ConfigError(where +
                       ": compare: expected the members and seeds of a comparison, got none");
   }
-  const std::string compare = document["compare"].dump();
+  std::string compare = document["compare"].dump();
   document.erase("compare");
   recipe = document.dump();
   return compare;
@@ -26,7 +27,7 @@ std::string take_comparison(const std::string& where, std::string& recipe) {
 }  // namespace
 
 void add_recipe_options(CLI::App& command, RecipeOptions& options, const char* help) {
-  command.add_option("RECIPE", options.file, help);
+  add_path_option(command, "RECIPE", options.file, help);
   command
       .add_option_function<std::vector<std::string>>(
           "--set",
@@ -39,9 +40,8 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options, const char* h
           "FIELD=VALUE sets a field of the recipe: --set optimizer.learning_rate=1e-3. May come "
           "several times")
       ->check([](const std::string& setting) {
-        return setting.find('=') == std::string::npos
-                   ? "--set: expected FIELD=VALUE, got " + setting
-                   : std::string();
+        return setting.find('=') == std::string::npos ? "expected FIELD=VALUE, got " + setting
+                                                      : std::string();
       })
       ->type_name("FIELD=VALUE")
       ->allow_extra_args(false);

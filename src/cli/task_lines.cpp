@@ -10,13 +10,14 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
+#include "cli/validators.h"
 #include "diffllama/error.h"
 
 namespace diffllama::cli {
 
 void add_task_input_options(CLI::App& command, TaskInputOptions& options, const char* text_help) {
-  auto* file =
-      command.add_option("-f,--file", options.file, "JSON lines to read (default: standard input)");
+  auto* file = add_path_option(command, "-f,--file", options.file,
+                               "JSON lines to read (default: standard input)");
   command.add_option("-p,--prompt", options.text, text_help)->excludes(file);
 }
 

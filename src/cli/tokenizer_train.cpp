@@ -9,12 +9,18 @@
 
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "cli/validators.h"
 #include "diffllama/documents.h"
 #include "diffllama/files.h"
 #include "diffllama/tokenizer.h"
 
 namespace diffllama::cli {
 namespace {
+
+const std::map<std::string, TokenizerKind> kKinds = {
+    {"bpe", TokenizerKind::byte_level_bpe},
+    {"metaspace-bpe", TokenizerKind::metaspace_bpe},
+    {"unigram", TokenizerKind::unigram}};
 
 struct TokenizerTrainOptions {
   TokenizerTraining training;
@@ -53,16 +59,13 @@ void add_tokenizer_command(CLI::App& app) {
   command->require_subcommand(1);
   CLI::App* train = command->add_subcommand(
       "train", "Train a tokenizer on texts and write it as a tokenizer.json");
-  const std::map<std::string, TokenizerKind> kinds = {
-      {"bpe", TokenizerKind::byte_level_bpe},
-      {"metaspace-bpe", TokenizerKind::metaspace_bpe},
-      {"unigram", TokenizerKind::unigram}};
   TokenizerTraining& training = options->training;
   train
-      ->add_option("--type", training.kind,
-                   "bpe (of bytes), metaspace-bpe (of characters, with byte fallback) or unigram")
-      ->transform(CLI::CheckedTransformer(kinds, CLI::ignore_case))
-      ->capture_default_str();
+      ->add_option_function<std::string>(
+          "--type", [&training](const std::string& name) { training.kind = kKinds.at(name); },
+          "bpe (of bytes), metaspace-bpe (of characters, with byte fallback) or unigram")
+      ->transform(CLI::IsMember({"bpe", "metaspace-bpe", "unigram"}, CLI::ignore_case))
+      ->default_str("bpe");
   train->add_option("--vocab-size", training.vocab_size, "Tokens at most")->capture_default_str();
   train
       ->add_option("--min-frequency", training.min_frequency,
@@ -72,11 +75,11 @@ void add_tokenizer_command(CLI::App& app) {
       ->delimiter(',');
   train->add_option("--bos-token", training.bos_token, "A special token put before each text");
   train->add_option("--eos-token", training.eos_token, "A special token put after each text");
-  train->add_option("-o,--output", options->output, "A directory, or a file that ends in .json")
+  add_path_option(*train, "-o,--output", options->output,
+                  "A directory, or a file that ends in .json")
       ->required();
-  train
-      ->add_option("FILE", options->files,
-                   "Texts: JSON lines with \"text\" (.jsonl, .ndjson, .json), others as one text")
+  add_path_option(*train, "FILE", options->files,
+                  "Texts: JSON lines with \"text\" (.jsonl, .ndjson, .json), others as one text")
       ->required();
   train->callback([options] { run(*options); });
 }

@@ -21,6 +21,7 @@
 #include "cli/common.h"
 #include "cli/progress.h"
 #include "cli/recipe_options.h"
+#include "cli/validators.h"
 #include "diffllama/error.h"
 #include "diffllama/files.h"
 #include "diffllama/tensorboard.h"
@@ -265,10 +266,9 @@ void add_train_command(CLI::App& app) {
                     "Trains the members that the recipe's section \"compare\" names, for each of "
                     "its seeds, on equal terms, and prints a table; OUT/compare.{md,json,svg} hold "
                     "it, the numbers and a plot. What was done before is not done again");
-  command
-      ->add_option("--tensorboard", options->tensorboard,
-                   "A directory for event files that tensorboard shows: the metrics, lambda and "
-                   "RMS by layer, and text that the model writes at each checkpoint")
+  add_path_option(*command, "--tensorboard", options->tensorboard,
+                  "A directory for event files that tensorboard shows: the metrics, lambda and "
+                  "RMS by layer, and text that the model writes at each checkpoint")
       ->type_name("DIR")
       ->excludes("--compare");
   command->add_flag("--print-recipe", options->print_recipe,

@@ -63,6 +63,13 @@ CLI::Validator natural_number() {
   });
 }
 
+CLI::Validator path_name() {
+  return {[](const std::string& path) {
+            return path.empty() ? "expected the name of a file or directory, got an empty one" : "";
+          },
+          ""};
+}
+
 CLI::Option* add_counts_option(CLI::App& command, const CountsOption& option,
                                std::vector<std::int64_t>& counts) {
   std::string shown;

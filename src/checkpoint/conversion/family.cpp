@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -62,15 +63,8 @@ RowMap halves_to_pairs(std::int64_t count) {
 }
 
 std::string target_name(FamilyTarget to) {
-  switch (to) {
-    case FamilyTarget::diffllama:
-      return "diffllama";
-    case FamilyTarget::diff_transformer:
-      return "diff_transformer";
-    case FamilyTarget::diff_transformer_v2:
-      return "diff_transformer_v2";
-    case FamilyTarget::dex:
-      return "dex";
+  for (const auto& [name, target] : family_targets()) {
+    if (target == to) return name;
   }
   return "";
 }
@@ -378,6 +372,15 @@ bool widens(const std::vector<TensorSource>& tensors, const Checkpoint& before) 
 }
 
 }  // namespace
+
+const std::map<std::string, FamilyTarget>& family_targets() {
+  static const std::map<std::string, FamilyTarget> targets = {
+      {"diffllama", FamilyTarget::diffllama},
+      {"diff_transformer", FamilyTarget::diff_transformer},
+      {"diff_transformer_v2", FamilyTarget::diff_transformer_v2},
+      {"dex", FamilyTarget::dex}};
+  return targets;
+}
 
 void convert_family(const fs::path& in, const fs::path& out, const FamilyOptions& family,
                     const ConvertOptions& options) {
