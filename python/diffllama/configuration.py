@@ -253,9 +253,7 @@ PreTrainedConfig = PretrainedConfig
 def _find(name: str | os.PathLike[str] | None, kwargs: dict[str, Any]) -> Path:
     """Where a configuration lies; takes out of kwargs what says so, and what says how files are fetched or computed with."""
     place = {each: kwargs.pop(each) for each in ("cache_dir", "revision", "subfolder", "gguf_file") if each in kwargs}
-    for each in ("force_download", "local_files_only", "proxies", "token", "trust_remote_code", "code_revision",
-                 "resume_download", "use_auth_token", "attn_implementation"):
-        kwargs.pop(each, None)
+    hub.drop_arguments(kwargs, "attn_implementation")
     return hub.find_model(name, **place)
 
 

@@ -141,11 +141,10 @@ class GenerationConfig:
         return_unused_kwargs: returns those that are no options too. Raises FormatError, ConfigError
         and IoError with the file's name.
         """
-        from .hub import find_model
+        from . import hub
 
-        path = find_model(pretrained_model_name, revision=revision, cache_dir=cache_dir, subfolder=subfolder)
-        for name in ("force_download", "local_files_only", "token", "trust_remote_code"):
-            kwargs.pop(name, None)
+        path = hub.find_model(pretrained_model_name, revision=revision, cache_dir=cache_dir, subfolder=subfolder)
+        hub.drop_arguments(kwargs)
         return cls._with_kwargs(_file_options(path, config_file_name), kwargs, return_unused_kwargs)
 
     @classmethod

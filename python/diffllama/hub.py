@@ -10,6 +10,19 @@ from typing import Any
 from . import _core
 
 
+# Arguments of every from_pretrained that say how files are fetched: they change nothing where nothing is fetched.
+FETCHING = frozenset({
+    "code_revision", "force_download", "local_files_only", "proxies", "resume_download", "token", "trust_remote_code",
+    "use_auth_token",
+})
+
+
+def drop_arguments(kwargs: dict[str, Any], *more: str) -> None:
+    """Takes FETCHING, and `more` names, out of kwargs."""
+    for name in (*FETCHING, *more):
+        kwargs.pop(name, None)
+
+
 def default_model() -> Path:
     """The small model that ships with the package: $DIFFLLAMA_MODEL where it is set."""
     given = os.environ.get("DIFFLLAMA_MODEL")

@@ -10,13 +10,13 @@ from typing import Any
 from . import _core
 from .arrays import has_torch
 from .configuration import dtype_name
+from .hub import FETCHING
 
 # Of from_pretrained: those that change no result here, whatever they say. Nothing is downloaded or run from a file.
-_WITHOUT_EFFECT = frozenset({
-    "disable_mmap", "force_download", "ignore_mismatched_sizes", "local_files_only", "low_cpu_mem_usage", "max_memory",
-    "offload_buffers", "offload_folder", "offload_state_dict", "proxies", "resume_download", "token", "trust_remote_code",
-    "use_auth_token", "use_safetensors", "weights_only",
-})
+_WITHOUT_EFFECT = FETCHING | {
+    "disable_mmap", "ignore_mismatched_sizes", "low_cpu_mem_usage", "max_memory", "offload_buffers", "offload_folder",
+    "offload_state_dict", "use_safetensors", "weights_only",
+}
 # And those that must ask for what is done here.
 _ONLY: dict[str, tuple[Any, ...]] = {
     "attn_implementation": (None, "eager", "sdpa"),

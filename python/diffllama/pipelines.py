@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _core, hub
 from .arrays import to_torch
 from .modeling_auto import (
     AutoModel,
@@ -381,8 +381,7 @@ def pipeline(
     if task not in PIPELINES:
         raise ValueError(f"task: expected one of {', '.join(sorted(PIPELINES))}, got {task!r}")
     cls = PIPELINES[task]
-    for name in ("device", "device_map", "trust_remote_code", "token", "use_fast", "framework"):
-        kwargs.pop(name, None)
+    hub.drop_arguments(kwargs, "device", "device_map", "use_fast", "framework")
     loading = {"dtype": dtype, "config": config, **(model_kwargs or {})}
     if "torch_dtype" in kwargs:
         loading["torch_dtype"] = kwargs.pop("torch_dtype")

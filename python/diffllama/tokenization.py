@@ -115,8 +115,7 @@ class PreTrainedTokenizer(ChatMixin, EncodingMixin):
         )
         if path.is_dir() and not any((path / name).is_file() for name in TOKENIZER_FILES):
             path = _core.find_model(path)  # the one sub-folder with a model, as AutoModel takes it
-        for name in ("force_download", "local_files_only", "token", "trust_remote_code", "use_fast", "config", "dtype"):
-            kwargs.pop(name, None)
+        hub.drop_arguments(kwargs, "use_fast", "config", "dtype")
         return cls(path, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> tuple[str, ...]:

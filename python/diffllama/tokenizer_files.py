@@ -11,8 +11,8 @@ from .chat_templates import TEMPLATE_FOLDERS
 
 # What makes a tokenizer; save_pretrained and pickling take those that are there.
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "config.json",
+    "tokenizer.json", "tiktoken.model", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "config.json",
 )
 
 

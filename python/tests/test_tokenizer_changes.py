@@ -161,6 +161,18 @@ def test_what_was_set_is_saved(tmp_path: Path) -> None:
         changed.save_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["tokenizer.model", "tiktoken.model"])
+def test_a_model_file_is_saved_and_pickled(name: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "tests/golden/tokenizer_model/tiktoken", source)
+    (source / "tokenizer.model").rename(source / name)
+    first = diffllama.AutoTokenizer.from_pretrained(source)
+    first.save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / name).read_bytes() == (source / name).read_bytes()
+    for again in (diffllama.AutoTokenizer.from_pretrained(tmp_path / "saved"), pickle.loads(pickle.dumps(first))):
+        assert again(LINE).input_ids == first(LINE).input_ids
+
+
 def test_folders_of_templates(tmp_path: Path) -> None:
     opened().save_pretrained(tmp_path)
     (tmp_path / "additional_chat_templates").mkdir()
