@@ -47,6 +47,7 @@ add("v1_causal", V1, "causal", CAUSAL, subln_eps=3e-2)  # g = 2: both of a pair 
 add("v1_pairs", V1, "causal", CAUSAL, kv_pairs=True, num_attention_heads=8)
 for name, kind, changes in (
     ("v1_mha", V1, dict(num_key_value_heads=4, subln_eps=3e-2)),
+    ("v1_lambda_init", V1, dict(num_key_value_heads=4, lambda_init=0.5)),
     ("v1_odd_group", V1, dict(num_attention_heads=6)),
     ("v1_large_group", V1, dict(num_attention_heads=16, num_key_value_heads=4, head_dim=4)),
     ("v1_rotate_half", V1, dict(rope_interleaved=False, attention_bias=True, mlp_bias=True)),
@@ -97,6 +98,7 @@ for name, kind, changes in (
 for name, kind, changes in (
     ("v1", V1, dict(subln_eps=3e-2)),
     ("v1_pairs", V1, dict(kv_pairs=True, num_attention_heads=8)),
+    ("v1_lambda_init", V1, dict(lambda_init=0.0)),
     ("v1_odd_group", V1, dict(num_attention_heads=6)),
     ("v1_large_group", V1, dict(num_attention_heads=16, num_key_value_heads=4)),
     ("v2", V2, dict(num_attention_heads=8)),

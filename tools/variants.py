@@ -84,6 +84,8 @@ class Attention(modeling_llama.LlamaAttention):
             setattr(self, name, nn.Parameter(0.1 * torch.randn(self.head_dim)))
         self.subln = HeadNorm(2 * self.head_dim, self.subln_eps(config))
         self.lambda_init = 0.8 - 0.6 * math.exp(-0.3 * (self.layer_idx + self.lambda_shift))
+        if config.lambda_init is not None:
+            self.lambda_init = config.lambda_init
 
     def lambdas(self, x):
         """[B, T, heads] or a number."""
@@ -268,6 +270,7 @@ class Config(transformers.LlamaConfig):
     subln_eps: float = 1e-5
     rope_interleaved: bool = True
     kv_pairs: bool = False
+    lambda_init: float | None = None
     num_noise_heads: int | None = None
     attn_rms_norm_eps: float = 1e-5
     use_bias: bool = False

@@ -110,7 +110,8 @@ struct ModelConfig {
   std::vector<DexHeads> dex;     // llama, by ascending layer
   bool rope_interleaved = true;  // diff_transformer*: rotary pairs are (2i, 2i + 1)
   bool kv_pairs = false;         // diff_transformer: pair p reads pair p / g of the key heads
-  double subln_eps = 1e-5;       // diff_transformer; "attn_rms_norm_eps" of motif
+  std::optional<double> lambda_init;  // diff_transformer: of every layer; absent: by depth
+  double subln_eps = 1e-5;            // diff_transformer; "attn_rms_norm_eps" of motif
   std::optional<std::int64_t> num_noise_heads;  // motif; absent: half of the heads
   double lambda_std_dev = 0.1;
   RopeParameters rope;

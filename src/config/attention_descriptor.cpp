@@ -75,6 +75,7 @@ AttentionGeometry AttentionGeometry::of(const ModelConfig& config) {
 }
 
 double AttentionDescriptor::lambda_init(std::int64_t layer) const {
+  if (constant_lambda_init) return *constant_lambda_init;
   return 0.8 - 0.6 * std::exp(-0.3 * static_cast<double>(layer + lambda_init_shift));
 }
 
@@ -95,6 +96,7 @@ AttentionDescriptor attention_descriptor(const ModelConfig& config) {
     case ModelType::diff_transformer:
       return {.geometry = diff_transformer(config),
               .lambda = LambdaRule::exponential,
+              .constant_lambda_init = config.lambda_init,
               .norm = HeadNorm::weighted,
               .norm_eps = config.subln_eps,
               .interleaved_rotary = config.rope_interleaved};

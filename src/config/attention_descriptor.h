@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "diffllama/config.h"
 
@@ -96,12 +97,13 @@ struct AttentionDescriptor {
   AttentionGeometry geometry;
   LambdaRule lambda = LambdaRule::none;
   std::int64_t lambda_init_shift = 0;
+  std::optional<double> constant_lambda_init = {};
   HeadNorm norm = HeadNorm::none;
   double norm_eps = 0;
   bool interleaved_rotary = false;  // pairs are (2i, 2i + 1), else (i, i + d/2)
   bool qk_norm = false;             // RMSNorm of each q and k head before the rotary embedding
 
-  /// 0.8 - 0.6 exp(-0.3 (layer + lambda_init_shift)), layer from 0.
+  /// 0.8 - 0.6 exp(-0.3 (layer + lambda_init_shift)), layer from 0; or the constant.
   double lambda_init(std::int64_t layer) const;
 };
 

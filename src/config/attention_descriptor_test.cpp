@@ -151,6 +151,9 @@ TEST(AttentionDescriptor, RulesOfEachMember) {
   EXPECT_EQ(v1.norm_eps, 0.5);
   EXPECT_EQ(v1.lambda_init(3), diffllama.lambda_init(3));
   EXPECT_TRUE(v1.interleaved_rotary);
+  config.lambda_init = 0.0;
+  EXPECT_EQ(of(ModelType::diff_transformer).lambda_init(3), 0.0);
+  EXPECT_EQ(of(ModelType::diffllama).lambda_init(3), diffllama.lambda_init(3));
   const AttentionDescriptor motif = of(ModelType::motif);
   EXPECT_EQ(motif.lambda, LambdaRule::exponential);
   EXPECT_EQ(motif.norm, HeadNorm::weighted);

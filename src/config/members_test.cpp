@@ -42,6 +42,7 @@ TEST(Members, HaveDefaults) {
   EXPECT_EQ(v1.subln_eps, 1e-5);
   EXPECT_TRUE(v1.rope_interleaved);
   EXPECT_FALSE(v1.kv_pairs);
+  EXPECT_FALSE(v1.lambda_init);
   const ModelConfig motif = parse("motif");
   EXPECT_EQ(motif.subln_eps, 1e-5);
   EXPECT_EQ(motif.hidden_act, Activation::poly_norm);
@@ -72,6 +73,7 @@ TEST(Members, ReadMotifsBiases) {
 TEST(Members, AreWrittenAsTheyWereRead) {
   const std::pair<const char*, const char*> cases[] = {
       {"diff_transformer", R"({"subln_eps": 0.5, "kv_pairs": true, "rope_interleaved": false})"},
+      {"diff_transformer", R"({"lambda_init": 0.8})"},
       {"diff_transformer_v2", R"({"rope_interleaved": false, "mlp_bias": true})"},
       {"motif", R"({"num_noise_heads": 2, "attn_rms_norm_eps": 0.25, "use_bias": true,
                     "qkv_bias": false, "num_key_value_heads": 4, "k_ratio": 1})"},
@@ -96,6 +98,7 @@ TEST(Members, AreWrittenAsTheyWereRead) {
       EXPECT_EQ(again.rope_interleaved, config.rope_interleaved);
       EXPECT_EQ(again.kv_pairs, config.kv_pairs);
       EXPECT_EQ(again.subln_eps, config.subln_eps);
+      EXPECT_EQ(again.lambda_init, config.lambda_init);
       EXPECT_EQ(again.num_noise_heads, config.num_noise_heads);
       ASSERT_EQ(again.dex.size(), config.dex.size());
       for (std::size_t i = 0; i < config.dex.size(); ++i) {
@@ -197,6 +200,11 @@ TEST(Members, RefuseWhatTheyDoNotHave) {
       {"diff_transformer_v2", R"({"num_noise_heads": 4})",
        "num_noise_heads: expected no such field (it belongs to motif), got 4"},
       {"diff_transformer_v2", R"({"qkv_bias": true})", "qkv_bias: expected false (it belongs to"},
+      {"diff_transformer", R"({"lambda_init": 1})",
+       "lambda_init: expected a number from 0 to below 1, got 1"},
+      {"diff_transformer", R"({"lambda_init": -0.5})", "lambda_init: expected a number from 0"},
+      {"motif", R"({"lambda_init": 0.8})",
+       "lambda_init: expected no such field (it belongs to diff_transformer), got 0.8"},
       {"diff_transformer", R"({"use_bias": true})",
        "use_bias: expected false (it belongs to motif), got true"},
       {"diff_transformer", R"({"attn_rms_norm_eps": 0.1})", "attn_rms_norm_eps: expected no such"},
@@ -207,7 +215,7 @@ TEST(Members, RefuseWhatTheyDoNotHave) {
         << refused.fields;
   }
   // transformers' own types may have any field that it does not read.
-  EXPECT_EQ(refusal("diffllama", R"({"use_bias": true, "kv_pairs": true})"), "accepted");
+  EXPECT_EQ(refusal("diffllama", R"({"use_bias": true, "lambda_init": 0.8})"), "accepted");
   EXPECT_EQ(refusal("llama", R"({"num_noise_heads": 4, "grouped_ratio": 7})"), "accepted");
 }
 
@@ -269,7 +277,8 @@ TEST(Members, TakeNullAsTheDefault) {
       {"motif",
        {"attn_rms_norm_eps", "num_noise_heads", "use_bias", "qkv_bias", "k_ratio", "mlp_bias",
         "grouped_ratio", "use_sliding_window", "partial_rotary_factor", "layer_types"}},
-      {"diff_transformer", {"subln_eps", "kv_pairs", "rope_interleaved", "mlp_bias"}},
+      {"diff_transformer",
+       {"subln_eps", "kv_pairs", "lambda_init", "rope_interleaved", "mlp_bias"}},
       {"diff_transformer_v2", {"rope_interleaved", "mlp_bias", "kv_pairs"}},
       {"llama", {"qk_norm", "dex"}},
   };

@@ -162,6 +162,7 @@ void parse_members(const JsonFields& fields, ModelConfig& config) {
     case ModelType::diff_transformer:
       fields.read("subln_eps", config.subln_eps);
       fields.read("kv_pairs", config.kv_pairs);
+      fields.read("lambda_init", config.lambda_init);
       fields.read("rope_interleaved", config.rope_interleaved);
       return;
     case ModelType::diff_transformer_v2:

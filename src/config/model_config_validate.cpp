@@ -166,6 +166,10 @@ class Validator {
       reject_field(where_, "hidden_act", activation_names(config_.model_type), "poly_norm");
     }
     at_least_zero("lambda_std_dev", config_.lambda_std_dev);
+    if (config_.lambda_init && !(*config_.lambda_init >= 0 && *config_.lambda_init < 1)) {
+      reject_field(where_, "lambda_init", "a number from 0 to below 1",
+                   number_text(*config_.lambda_init));
+    }
     probability("classifier_dropout", config_.classifier_dropout);
     probability("hidden_dropout", config_.hidden_dropout);
     if (config_.dtype && torch_dtype_name(*config_.dtype).empty()) {

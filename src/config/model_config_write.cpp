@@ -87,6 +87,7 @@ void put_member(json& document, const ModelConfig& config) {
     case ModelType::diff_transformer:
       document["subln_eps"] = config.subln_eps;
       document["kv_pairs"] = config.kv_pairs;
+      put(document, "lambda_init", config.lambda_init);
       document["rope_interleaved"] = config.rope_interleaved;
       document["lambda_std_dev"] = config.lambda_std_dev;
       return;

@@ -266,6 +266,9 @@ TEST_F(Variants, RefuseWhatIsNotExact) {
   EXPECT_EQ(refusal(at("v1_mha"), {.to = FamilyTarget::diffllama}),
             at("v1_mha").string() +
                 ": subln_eps: expected 1e-05, rms_norm_eps, which DiffLlama's norm has, got 0.03");
+  EXPECT_EQ(refusal(at("v1_lambda_init"), {.to = FamilyTarget::diffllama}),
+            at("v1_lambda_init").string() +
+                ": lambda_init: expected null: DiffLlama's depends on the layer, got 0.5");
   EXPECT_EQ(refusal(at("motif_pairs"), {.to = FamilyTarget::diff_transformer_v2}),
             at("motif_pairs").string() +
                 ": model_type: expected llama for --to diff_transformer_v2, got motif");

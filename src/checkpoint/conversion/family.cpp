@@ -195,6 +195,10 @@ class Planner {
              number_text(old_.rms_norm_eps) + ", rms_norm_eps, which DiffLlama's norm has",
              number_text(old_.subln_eps));
     }
+    if (old_.lambda_init) {
+      refuse("lambda_init", "null: DiffLlama's depends on the layer",
+             number_text(*old_.lambda_init));
+    }
     config.model_type = ModelType::diffllama;
     const std::int64_t d = old_.head_dim;
     const RowMap rotary = old_.rope_interleaved ? pairs_to_halves(d) : RowMap(unmoved);
