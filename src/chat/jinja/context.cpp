@@ -131,6 +131,14 @@ Value Context::attribute(const Value& value, const std::string& name) {
   if (const Dict* dict = value.dict()) {
     if (const Value* found = dict->find(name)) return *found;
   }
+  if (const Sequence* sequence = value.sequence(); sequence != nullptr && sequence->is_group) {
+    if (name == "grouper") return sequence->items[0];
+    if (name == "list") return sequence->items[1];
+  }
+  if (const Callable* callable = value.callable();
+      callable != nullptr && callable->macro && name == "name") {
+    return Value(callable->name);
+  }
   return undefined_item(value, "attribute '" + name + "'");
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/utf8.h"
 #include "chat/jinja/functions.h"
 #include "chat/jinja/sizes.h"
 
@@ -336,10 +337,14 @@ class PercentFormatter {
 
   void write_typed(FieldStyle style, char letter, const std::optional<Value>& named) {
     if (letter == '%') return out_.add("%");
-    if (std::string_view("srdiuxXofFeEgG").find(letter) == std::string::npos) {
-      throw Failure(std::string("expected % and one of s r d i x X o f e g, got %") + letter);
+    if (std::string_view("srcdiuxXofFeEgG").find(letter) == std::string::npos) {
+      throw Failure(std::string("expected % and one of s r c d i x X o f e g, got %") + letter);
     }
     Value value = named ? *named : next();
+    if (letter == 'c') {
+      value = Value(character(value));
+      letter = 's';
+    }
     if (letter == 'r') value = Value(representation(context_, value));
     if (letter == 's' || letter == 'r') {
       style.type = 's';
@@ -355,6 +360,22 @@ class PercentFormatter {
     style.type = integer ? 'd' : letter;
     if (integer && value.is_float()) value = Value(whole(*value.as_double()));
     write_field(context_, out_, value, style);
+  }
+
+  // What %c writes: a text of one character, or the character of this number.
+  static Text character(const Value& value) {
+    const auto code = value.is_float() ? std::nullopt : value.as_integer();
+    if (const Text* text = value.text(); text != nullptr && count_characters(text->bytes()) == 1) {
+      return *text;
+    }
+    constexpr Integer kLast = 0x10FFFF, kFirstSurrogate = 0xD800, kLastSurrogate = 0xDFFF;
+    if (!code || *code < 0 || *code > kLast ||
+        (*code >= kFirstSurrogate && *code <= kLastSurrogate)) {
+      throw Failure("expected a character or its number for %c, got " + type_name(value));
+    }
+    std::string bytes;
+    append_utf8(bytes, static_cast<char32_t>(*code));
+    return Text(std::move(bytes), value.content());
   }
 
   static Integer whole(double number) {

@@ -232,8 +232,10 @@ Value groupby(Context& context, const Value& self, const Arguments& arguments) {
   std::optional<Value> group_key;
   const auto close = [&] {
     if (group.empty()) return;
-    groups.push_back(
-        context.list({key_of_item(group.front()), context.list(std::move(group))}, Kind::tuple));
+    Value pair =
+        context.list({key_of_item(group.front()), context.list(std::move(group))}, Kind::tuple);
+    pair.shared_sequence()->is_group = true;
+    groups.push_back(std::move(pair));
     group.clear();
   };
   for (const Value& item : sorted(context, std::move(items), false)) {

@@ -62,6 +62,7 @@ struct Sequence {
   std::vector<Value> items;
   Extent extent = {1, 1};
   bool consumed = false;                          // of a generator
+  bool is_group = false;                          // of a tuple: its items are .grouper and .list
   std::array<std::int64_t, 3> range = {0, 0, 1};  // of a range: start, stop, step
   const char* view = "dict_items";                // of a view: what Python calls it
 };
