@@ -97,10 +97,12 @@ def full(encoded, texts):
 def full_differences(program, path, tokenizer, text, pair):
     try:
         expected = full(tokenizer.encode(text, pair), [text, pair or ""])
-    except BaseException as error:  # the library's own panics are no Exception
-        if isinstance(error, KeyboardInterrupt):
-            raise
+    except Exception:
         expected = None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        return  # a fault of the library, as with a stride longer than what a truncated text has left
     options = ["--full"] + ([] if pair is None else ["--pair", pair])
     result = subprocess.run([program, "tokenize", "-m", path, *options], input=text.encode(), capture_output=True)
     got = json.loads(result.stdout) if result.returncode == 0 else None
