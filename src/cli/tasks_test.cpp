@@ -304,7 +304,7 @@ TEST(Perplexity, TakesOneTextByOptionAndStandardInput) {
 TEST(Tasks, ReadWhatIsNotUtf8AsReplacements) {
   const Folder folder;
   const auto embedded = [&](const std::string& text) {
-    const std::string line = std::string("{\"text\": \"").append(text).append("\"}");
+    const std::string line = std::string(R"({"text": ")").append(text).append(R"("})");
     return output_of({"embed", "-m", kTiny, "-f", folder.write("inputs", line)});
   };
   EXPECT_EQ(embedded("a\xFFz"), embedded("a\xEF\xBF\xBDz"));

@@ -408,7 +408,7 @@ TEST(Microscope, AnImageHasTokensOnItsAxes) {
       }
     }
   }
-  EXPECT_TRUE(stands(got, 12 + axis + 2 * (4 * 24 + 8), 8, U'A', false));
+  EXPECT_TRUE(stands(got, 12 + axis + 2 * std::int64_t{4 * 24 + 8}, 8, U'A', false));
   EXPECT_EQ(glyph(U'\u6F22'), glyph(U'\u25A1'));
 }
 

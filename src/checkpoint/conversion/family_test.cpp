@@ -42,7 +42,7 @@ class FamilyRange : public testing::Test {
 
   // A golden's model in another type, with these values.
   fs::path model(const std::string& golden, DType dtype, const Values& first) const {
-    const fs::path made = path(golden + "_of_" + std::string(dtype_name(dtype)));
+    fs::path made = path(golden + "_of_" + std::string(dtype_name(dtype)));
     fs::create_directories(made);
     fs::copy_file(kForward / golden / "config.json", made / "config.json",
                   fs::copy_options::overwrite_existing);

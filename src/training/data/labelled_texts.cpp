@@ -312,7 +312,7 @@ LabelValue LabelParser::parse(const json& label, const std::string& where) const
 void LabelParser::check_list(const json& label, const std::string& where) const {
   const bool doubtful = label.size() > 1 && label.size() == names_.size() &&
                         std::ranges::all_of(label, [](const json& item) {
-                          return item.is_number_integer() && (item == 0 || item == 1);
+                          return item.is_number_integer() && item >= 0 && item <= 1;
                         });
   if (!doubtful) return;
   refuse(where,
