@@ -109,7 +109,7 @@ void Tiles::make_room(AttentionScratch& scratch, std::int64_t tiles, std::int64_
   }
   for (AttentionScratch::Worker& worker : scratch.workers) {
     if (float32 || widens) reserve(worker.p, rows * kRowFloats);
-    if (bfloat16) reserve(worker.scores, rows * kRowFloats);
+    if (bfloat16) reserve(worker.scores, maps * kRowFloats);
     if (bfloat16) reserve(worker.rounded_p, rows * kRowHalves);
     if (expands) {
       reserve(worker.expanded,

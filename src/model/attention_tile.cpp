@@ -73,7 +73,7 @@ std::int64_t AttentionTile::hide(std::int64_t token, std::int64_t start, std::in
 
 // What is read after the keys of a block for one map.
 std::span<const std::byte> AttentionTile::keys_after(std::int64_t block, std::int64_t map) const {
-  if (map + 1 < geometry.maps) {
+  if (map + 1 < geometry.maps && !maps_share_keys()) {
     return input.cache->stored_keys(layer, block, geometry.key_head(group, map + 1));
   }
   if (block + 1 < blocks()) {
@@ -82,19 +82,16 @@ std::span<const std::byte> AttentionTile::keys_after(std::int64_t block, std::in
   return input.cache->stored_values(layer, 0, geometry.value_head(group));
 }
 
-// The softmax of every row over one block of keys alone; keys that a row may not see become exact
-// zeros.
+// The scores of every row over one block of keys, and their softmax over it alone. Maps that read
+// the same keys are rows of one product.
 void AttentionTile::map_block(std::int64_t block, AttentionScratch::Worker& worker) {
-  const std::int64_t start = block * kBlock;
   const std::int64_t count = keys_of(block);
-  const float factor =
-      std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(geometry.head_dim));
   const std::int64_t stride = query_stride();
   PanelArgs args{.lda = stride, .columns = count, .k = geometry.head_dim};
   args.ldc = kRowFloats;
-  const PanelProduct multiply = product();
-  for (std::int64_t map = 0; map < geometry.maps; ++map) {
-    args.m = rows(map);
+  const std::int64_t product_maps = maps_share_keys() ? geometry.maps : 1;
+  for (std::int64_t map = 0; map < geometry.maps; map += product_maps) {
+    args.m = product_maps > 1 ? all_rows() : rows(map);
     if (row_type() == ProductType::bfloat16) {
       args.a = scratch.rounded_queries.data() + map * rows() * stride;
     } else {
@@ -105,27 +102,41 @@ void AttentionTile::map_block(std::int64_t block, AttentionScratch::Worker& work
     args.panels = panels.data;
     args.panel_stride = panels.stride;
     args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
-    multiply(args);
-    if (input.maps.logits != nullptr) write_logits(block, map, args.c);
-    const std::span<const std::byte> next = keys_after(block, map);
-    for (std::int64_t row = 0; row < args.m; ++row) {
-      prefetch_part(next, row, args.m);
-      float* const x = args.c + row * kRowFloats;
-      const std::int64_t seen = hide(token_of(map, row), start, count, x);
-      const std::int64_t padded = round_up(count, kPanelColumns);
-      SoftmaxBlock part;
-      if (bfloat16()) {
-        std::uint16_t* const y = rounded_exponentials(block, map, row);
-        part = softmax_block_float16(x, seen, factor, y);
-        std::fill(y + seen, y + padded, std::uint16_t{0});
-      } else {
-        part = softmax_block(x, seen, factor);
-        std::fill(x + seen, x + padded, 0.0F);
-      }
-      const std::int64_t at = block_numbers(map, row) + block;
-      scratch.tops.data()[at] = part.top;
-      scratch.sums.data()[at] = part.sum;
+    product()(args);
+    float* scores = args.c;
+    for (std::int64_t of = map; of < map + product_maps; ++of) {
+      if (input.maps.logits != nullptr) write_logits(block, of, scores);
+      softmax_rows(block, of, scores);
+      scores += rows(of) * kRowFloats;
     }
+  }
+}
+
+// The softmax of a map's rows over one block of keys alone; keys that a row may not see become
+// exact zeros.
+void AttentionTile::softmax_rows(std::int64_t block, std::int64_t map, float* scores) const {
+  const std::int64_t start = block * kBlock;
+  const std::int64_t count = keys_of(block);
+  const std::int64_t padded = round_up(count, kPanelColumns);
+  const float factor =
+      std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(geometry.head_dim));
+  const std::span<const std::byte> next = keys_after(block, map);
+  for (std::int64_t row = 0; row < rows(map); ++row) {
+    prefetch_part(next, row, rows(map));
+    float* const x = scores + row * kRowFloats;
+    const std::int64_t seen = hide(token_of(map, row), start, count, x);
+    SoftmaxBlock part;
+    if (bfloat16()) {
+      std::uint16_t* const y = rounded_exponentials(block, map, row);
+      part = softmax_block_float16(x, seen, factor, y);
+      std::fill(y + seen, y + padded, std::uint16_t{0});
+    } else {
+      part = softmax_block(x, seen, factor);
+      std::fill(x + seen, x + padded, 0.0F);
+    }
+    const std::int64_t at = block_numbers(map, row) + block;
+    scratch.tops.data()[at] = part.top;
+    scratch.sums.data()[at] = part.sum;
   }
 }
 

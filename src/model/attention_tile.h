@@ -88,10 +88,14 @@ struct AttentionTile {
   std::int64_t query_stride() const {
     return query_stride_of(geometry, row_type() == ProductType::bfloat16);
   }
+  bool maps_share_keys() const {
+    return geometry.maps == 2 && geometry.key_head(group, 0) == geometry.key_head(group, 1);
+  }
   std::span<const std::byte> keys_after(std::int64_t block, std::int64_t map) const;
 
   void prepare();
   void map_block(std::int64_t block, AttentionScratch::Worker& worker);
+  void softmax_rows(std::int64_t block, std::int64_t map, float* scores) const;
   void write_logits(std::int64_t block, std::int64_t map, const float* scores) const;
   std::int64_t hide(std::int64_t token, std::int64_t start, std::int64_t count, float* x) const;
   void weigh() const;
