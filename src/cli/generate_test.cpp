@@ -169,7 +169,15 @@ TEST(GenerateCommand, KeepsToASchemaAnExpressionOrAGrammar) {
     EXPECT_EQ(line["stop_reason"], "eos");
     return line["text"].get<std::string>();
   };
-  EXPECT_THAT(text_of("--regex", "[0-9]{3}, \xc3\xa9"), testing::MatchesRegex("[0-9]+, \xc3\xa9"));
+  // Any digit as 0, any letter of the grammar as a.
+  const auto shape_of = [](std::string text) {
+    for (char& c : text) {
+      if (c >= '0' && c <= '9') c = '0';
+      if (c >= 'a' && c <= 'c') c = 'a';
+    }
+    return text;
+  };
+  EXPECT_EQ(shape_of(text_of("--regex", "[0-9]{3}, \xc3\xa9")), "000, \xc3\xa9");
   EXPECT_EQ(text_of("--regex", ""), "");
   const std::string schema =
       folder.write("schema.json", R"({"type": "object", "properties": {"name": {"type": "string",
@@ -180,7 +188,7 @@ TEST(GenerateCommand, KeepsToASchemaAnExpressionOrAGrammar) {
   EXPECT_GE(value["age"], 1);
   EXPECT_LE(value["age"], 99);
   const std::string grammar = folder.write("list.gbnf", R"(root ::= "<" ([a-c] ","){2} ">")");
-  EXPECT_THAT(text_of("--grammar", grammar), testing::MatchesRegex("<[a-c],[a-c],>"));
+  EXPECT_EQ(shape_of(text_of("--grammar", grammar)), "<a,a,>");
   EXPECT_THAT(
       [&] {
         run({"generate", "-m", kTiny, "-p", "a", "--json-schema",

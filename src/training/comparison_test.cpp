@@ -128,6 +128,7 @@ TEST(ComparisonResult, IntervalsAreStudents) {
 
 std::vector<ComparedRun> two_members() {
   std::vector<ComparedRun> runs;
+  runs.reserve(4);
   const double losses[] = {3, 5, 2.5, 4.9};
   for (int i = 0; i < 4; ++i) {
     runs.push_back({.member = i < 2 ? "llama" : "diff",

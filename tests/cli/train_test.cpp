@@ -500,7 +500,8 @@ TEST_F(Train, NumbersThatAreNotFiniteStopTheRun) {
   const Result result =
       run_program(command("nan", {"--learning-rate", "1e30", "--set", "metrics.spike_factor=0"}));
   EXPECT_EQ(result.status, 1);
-  EXPECT_THAT(result.err, testing::ContainsRegex("error: step [0-9]+: expected .*finite"));
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("error: step "), HasSubstr(": expected "), HasSubstr("finite")));
   EXPECT_FALSE(fs::exists(output("nan") / "checkpoint-12"));
 }
 

@@ -309,7 +309,7 @@ TEST_F(SequenceClassificationTest, LabelsOfTablesAreNumbersOnlyWhereTheyCount) {
   const auto expect = [&](const Names& labels, ProblemType problem, const Names& names,
                           const std::string& doubt, const LabelOptions& options = {}) {
     const LabelSummary summary = collect_table(labels, options);
-    const std::string first = labels[0];
+    const std::string& first = labels[0];
     EXPECT_EQ(summary.problem_type, problem) << first;
     EXPECT_EQ(summary.names, names) << first;
     EXPECT_EQ(summary.doubt.empty(), doubt.empty()) << first << ": " << summary.doubt;
