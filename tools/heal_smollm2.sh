@@ -14,6 +14,8 @@ mkdir -p healing
 # The loss that each starts at, on random tokens, is printed: a DiffLlama's per-head norm changes the function.
 [[ -d healing/diffllama ]] || diffllama convert --to diffllama --mirror "$from" healing/diffllama
 [[ -d healing/diff-v2 ]] || diffllama convert --to diff_transformer_v2 --noise 0.002 --seed 1 "$from" healing/diff-v2
-echo "the original:"
-diffllama perplexity -m "$from" "$valid"
 diffllama train recipes/heal-smollm2.json --compare -o healing/runs --set "data.train=$train" --set "data.valid=$valid" "$@"
+# All by the same command: windows are longer here than training's sequences.
+for model in "$from" healing/runs/*/seed-*/last; do
+  echo "$model: $(diffllama perplexity -m "$model" "$valid" | sed -n 1p)"
+done
