@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Makes members of the family of SmolLM2-135M-Instruct, and trains them on a corpus beside the Llama itself, which goes on
-# training for as many steps over the same batches (recipes/heal-smollm2.json; three seeds).
+# training for as many steps over the same batches (recipes/heal-smollm2.json; three seeds). Prints the table of losses, and
+# the perplexity of the original and of every run's model.
 #   tools/heal_smollm2.sh CORPUS/train.jsonl CORPUS/valid.jsonl [TRAIN_OPTION...]
-# Runs in the repository's root with `diffllama` in PATH, after tools/fetch_smollm2.sh; writes to healing/. What was done
-# before is not done again.
+# Runs in the repository's root with `diffllama` in PATH, after tools/fetch_smollm2.sh; writes to healing/. What was
+# converted and trained before is not done again.
 set -euo pipefail
 train=$1
 valid=$2

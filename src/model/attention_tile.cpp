@@ -89,6 +89,7 @@ void AttentionTile::map_block(std::int64_t block, AttentionScratch::Worker& work
   const std::int64_t stride = query_stride();
   PanelArgs args{.lda = stride, .columns = count, .k = geometry.head_dim};
   args.ldc = kRowFloats;
+  const PanelProduct multiply = product();
   const std::int64_t product_maps = maps_share_keys() ? geometry.maps : 1;
   for (std::int64_t map = 0; map < geometry.maps; map += product_maps) {
     args.m = product_maps > 1 ? all_rows() : rows(map);
@@ -102,7 +103,7 @@ void AttentionTile::map_block(std::int64_t block, AttentionScratch::Worker& work
     args.panels = panels.data;
     args.panel_stride = panels.stride;
     args.c = bfloat16() ? worker.scores.data() : exponentials(block, map, 0);
-    product()(args);
+    multiply(args);
     float* scores = args.c;
     for (std::int64_t of = map; of < map + product_maps; ++of) {
       if (input.maps.logits != nullptr) write_logits(block, of, scores);
